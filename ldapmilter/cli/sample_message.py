@@ -1,0 +1,88 @@
+"""The message that ``explain`` and ``probe`` are asked about: one set of options, read one way."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldapmilter.errors import ConfigError
+from ldapmilter.message import Envelope, Headers
+from ldapmilter.milter.message import read_message
+
+if TYPE_CHECKING:
+    import argparse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleMessage:
+    """An envelope and a header."""
+
+    envelope: Envelope
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes = b""
+
+    @property
+    def headers(self) -> Headers:
+        """The header as policy takes it."""
+        return Headers(
+            fields=tuple(
+                (name.decode("ascii", "replace").lower(), value.decode("utf-8", "surrogateescape"))
+                for name, value in self.fields
+            )
+        )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe a message."""
+    parser.add_argument("--auth", metavar="LOGIN", help="the SASL login, as the client types it")
+    parser.add_argument("--client", metavar="IP", type=_ip, help="the SMTP client's address (default: an outsider)")
+    parser.add_argument("--mail-from", metavar="ADDR", help="the envelope sender; <> for the null sender")
+    parser.add_argument(
+        "--rcpt", metavar="ADDR", nargs="+", action="extend", required=True, help="envelope recipients"
+    )
+    header = parser.add_mutually_exclusive_group()
+    header.add_argument("--from", dest="from_value", metavar="VALUE", help="the From header's value")
+    header.add_argument("--message", metavar="FILE", type=Path, help="a message (RFC 5322), of which the header is used")
+
+
+def _ip(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
+def read(options: argparse.Namespace) -> SampleMessage:
+    """Return the message that the options describe.
+
+    Raises:
+        ConfigError: the message file cannot be read, or an address holds a line break.
+    """
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    body = b""
+    if options.message is not None:
+        try:
+            read_fields, body = read_message(options.message.read_bytes())
+        except OSError as error:
+            message = f"--message {options.message}: cannot be read: {error.strerror}"
+            raise ConfigError(message) from error
+        fields = tuple(read_fields)
+    elif options.from_value is not None:
+        fields = ((b"From", options.from_value.encode("utf-8", "surrogateescape")),)
+    sender = options.mail_from
+    if sender is None:
+        sender = options.auth if options.auth and "@" in options.auth else ""
+    envelope = Envelope(
+        login=options.auth,
+        client=options.client,
+        sender=_bare(sender, "--mail-from"),
+        recipients=tuple(_bare(recipient, "--rcpt") for recipient in options.rcpt),
+    )
+    return SampleMessage(envelope=envelope, fields=fields, body=body)
+
+
+def _bare(path: str, option: str) -> str:
+    """Strip brackets; refuse what could not be said in one SMTP command."""
+    if any(character in path for character in "\r\n\0"):
+        message = f"{option} {path!r}: holds a control character"
+        raise ConfigError(message)
+    return path[1:-1] if path.startswith("<") and path.endswith(">") else path

@@ -1,0 +1,114 @@
+"""From a raw LDAP entry to an account or a group, with the addresses that are its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ldapmilter.address import Address, parse_address
+from ldapmilter.directory.filters import Equal, Filter, Or
+from ldapmilter.directory.model import Entry, RawEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ldapmilter.directory.model import Kind
+
+ENTRY_ATTRIBUTES = (
+    "objectClass",
+    "uid",
+    "cn",
+    "displayName",
+    "zimbraId",
+    "zimbraCOSId",
+    "zimbraIsExternalVirtualAccount",
+    "zimbraMailDeliveryAddress",
+    "zimbraMailAlias",
+    "zimbraOldMailAddress",
+    "zimbraMailCatchAllAddress",
+    "zimbraMailForwardingAddress",
+    "zimbraPrefMailForwardingAddress",
+    "zimbraMemberOf",
+    "zimbraGroupId",
+    "zimbraIsACLGroup",
+    "memberURL",
+)
+
+_OWN_ADDRESSES = ("zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress")
+_GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroupdynamicunit"})
+
+
+def read_entry(raw: RawEntry) -> Entry | None:
+    """Return the account or group that an LDAP entry is, or ``None`` when it is neither.
+
+    An account's addresses are its delivery addresses, aliases and old address; a group's are its
+    ``zimbraMailAlias`` values, the primary among them.
+    """
+    classes = {name.lower() for name in raw.all("objectclass")}
+    kind: Kind
+    if "zimbraaccount" in classes:
+        kind = "account"
+    elif classes & _GROUP_CLASSES:
+        kind = "group"
+    else:
+        return None
+    own = [address for name in _OWN_ADDRESSES for address in _addresses(raw.all(name))]
+    primary = _addresses(raw.all("zimbramaildeliveryaddress")) if kind == "account" else own
+    name = _choose_name(raw.dn, list(primary))
+    if name is None:
+        return None
+    return Entry(raw=raw, kind=kind, name=name, addresses=frozenset(address.key for address in (*own, name)))
+
+
+def _addresses(values: Iterable[str]) -> Iterator[Address]:
+    return (address for value in values if (address := parse_address(value)) is not None)
+
+
+def _choose_name(dn: str, candidates: list[Address]) -> Address | None:
+    """Prefer the address that the DN spells: LDAP values have no order, so "the first" may vary."""
+    derived = name_from_dn(dn)
+    if derived is not None and (not candidates or derived in candidates):
+        return next((address for address in candidates if address == derived), derived)
+    return candidates[0] if candidates else None
+
+
+def name_from_dn(dn: str) -> Address | None:
+    """Return ``local@domain`` from ``uid=local,ou=people,dc=...`` (or ``cn=`` for groups)."""
+    parts = [part.strip() for part in re.split(r"(?<!\\),", dn)]
+    attribute, _, local = parts[0].partition("=")
+    labels = [part[3:] for part in parts if part.lower().startswith("dc=")]
+    if attribute.lower() not in {"uid", "cn"} or not labels:
+        return None
+    return parse_address(f"{unescape_rdn(local)}@{'.'.join(labels)}")
+
+
+def unescape_rdn(value: str) -> str:
+    r"""Undo the escapes of a DN's value (RFC 4514 section 2.4): ``\2B`` and ``\+``."""
+    return re.sub(
+        r"\\([0-9A-Fa-f]{2}|.)",
+        lambda match: chr(int(match[1], 16)) if len(match[1]) > 1 else match[1],
+        value,
+    )
+
+
+def catch_all_keys(raw: RawEntry) -> list[str]:
+    """Return the ``@domain`` keys for which an entry takes whatever nobody else does."""
+    return [value.lower() for value in raw.all("zimbramailcatchalladdress")]
+
+
+def entries_filter(keys: Iterable[str]) -> Filter:
+    """Return the filter that finds the entries of addresses, and of ``@domain`` catch-all keys.
+
+    Only attributes that Zimbra's slapd indexes; no status filter, since a closed account is still
+    under its archive duty.
+    """
+    parts: list[Filter] = []
+    for key in keys:
+        if key.startswith("@"):
+            parts.append(Equal("zimbraMailCatchAllAddress", key))
+        else:
+            parts.extend(
+                Equal(attribute, key)
+                for attribute in ("zimbraMailDeliveryAddress", "zimbraMailAlias", "zimbraOldMailAddress")
+            )
+    return Or(tuple(parts))

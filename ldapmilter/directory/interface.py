@@ -1,0 +1,70 @@
+"""What policy may ask of the directory, and the three outcomes it gets.
+
+*Found* is a value, *absent* is an empty one, *unavailable* is raised
+(:class:`~ldapmilter.errors.DirectoryUnavailable`) unless the caller asked to be lenient. Everything
+is asked for in batches: the number of searches must not grow with the number of recipients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ldapmilter.address import Address
+    from ldapmilter.directory.model import Chain, Entry, Expansion, Resolution
+
+
+class Directory(Protocol):
+    """Zimbra's directory as one message sees it: one deadline, one count of searches.
+
+    A lenient directory (``[policy] directory_failure = accept``) answers what it knows, marks the
+    rest ``known=False`` and lists in :attr:`failures` what it could not ask; a strict one raises
+    :class:`~ldapmilter.errors.DirectoryUnavailable`.
+    """
+
+    @property
+    def searches(self) -> int:
+        """Searches sent to the directory so far on behalf of this message."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether an answer past its time to live was used because the directory failed."""
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What could not be asked; stays empty on a strict directory, which raises instead."""
+
+    def hosts(self, domain: str) -> bool:
+        """Whether a domain (lower-case ACE) is hosted here, alias domains included."""
+
+    def login(self, login: str) -> Resolution | None:
+        """Return the account behind ``{auth_authen}`` as typed, or ``None`` when there is none.
+
+        A miss is asked again past the negative cache. A catch-all is no login.
+
+        Raises:
+            AmbiguousEntry: two accounts answer.
+        """
+
+    def sender(self, address: Address) -> Resolution:
+        """Resolve an envelope sender: as :meth:`resolve`, but never through a catch-all."""
+
+    def resolve(self, addresses: Collection[Address]) -> Mapping[str, Resolution]:
+        """Return what each address means, keyed by :attr:`Address.key`, as delivery would see it."""
+
+    def chains(self, entries: Collection[Entry]) -> Mapping[str, Chain]:
+        """Return the levels that apply to each entry, keyed by DN, most specific first."""
+
+    def domain_chain(self, hosted_domain: str) -> Chain:
+        """Return the levels for an address without entry in a hosted domain: domain, global."""
+
+    def expand(self, entries: Collection[Entry]) -> Mapping[str, Expansion]:
+        """Return who is behind each group, or an account's forwards, keyed by DN.
+
+        Cycles end quietly; a group past ``[groups] max_members`` or ``max_depth`` is truncated.
+        """
+
+    def is_mailbox_host(self, client: str) -> bool:
+        """Whether a client address belongs to a server that runs the ``mailbox`` service."""

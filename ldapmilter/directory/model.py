@@ -1,0 +1,141 @@
+"""What the directory hands to policy: entries, levels, resolutions, expansions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ldapmilter.address import Address
+
+Kind = Literal["account", "group"]
+Level = Literal["account", "group", "policy-group", "cos", "domain", "global"]
+"""Where a value was found."""
+Match = Literal["address", "alias-domain", "catch-all", "delimiter"]
+"""How an address led to an entry. Only the first two make the address one of the entry's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """One LDAP entry as a back end returns it: decoded text, nothing interpreted."""
+
+    dn: str
+    attributes: Mapping[str, tuple[str, ...]]
+    """Attribute name in lower case to its values; attributes without values are left out."""
+
+    def first(self, name: str) -> str | None:
+        """Return the first value of an attribute (lower case), or ``None`` when it has none."""
+        values = self.attributes.get(name)
+        return values[0] if values else None
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of an attribute (lower case)."""
+        return self.attributes.get(name, ())
+
+    def is_true(self, name: str) -> bool:
+        """Whether a boolean attribute (LDAP syntax 7) is ``TRUE``."""
+        return (self.first(name) or "").upper() == "TRUE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What an address resolves to: an account (resources too) or a group (list or dynamic)."""
+
+    raw: RawEntry = field(repr=False)
+    kind: Kind
+    name: Address
+    """The primary address: Zimbra's account or list name."""
+    addresses: frozenset[str]
+    """Keys of every address that is this entry's own."""
+
+    @property
+    def dn(self) -> str:
+        """The distinguished name as the directory spells it."""
+        return self.raw.dn
+
+    @property
+    def display_name(self) -> str:
+        """``displayName``, else ``cn``, else nothing."""
+        return self.raw.first("displayname") or self.raw.first("cn") or ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self.raw.dn == other.raw.dn
+
+    def __hash__(self) -> int:
+        return hash(self.raw.dn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """One level that may hold values: an entry on somebody's chain of inheritance."""
+
+    level: Level
+    raw: RawEntry = field(repr=False)
+    group_path: tuple[str, ...] = ()
+    """For a policy group: the groups that lead from it to the member."""
+
+    @property
+    def dn(self) -> str:
+        """The entry that holds the values."""
+        return self.raw.dn
+
+    def values(self, attribute: str) -> tuple[str, ...]:
+        """Return the values of one attribute in a stable order (LDAP values have none)."""
+        return tuple(sorted(self.raw.all(attribute.lower())))
+
+
+Chain = tuple[Holder, ...]
+"""Levels from the most specific (account, group) to the global config."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What one address means here."""
+
+    address: Address
+    entries: tuple[Entry, ...] = ()
+    """Nothing, one entry, or (hand-made data) more than one."""
+    match: Match = "address"
+    hosted_domain: str | None = None
+    """The local domain whose policy covers the address (an alias domain's target), if hosted."""
+    known: bool = True
+    """``False`` when the directory could not be asked and the caller chose to go on."""
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry when there is exactly one."""
+        return self.entries[0] if len(self.entries) == 1 else None
+
+    @property
+    def identity_keys(self) -> frozenset[str]:
+        """Keys under which this address is "the same" as another one.
+
+        Equal after folding, or an alias of the same entry; never through a catch-all or a
+        recipient delimiter: two archive mailboxes behind one catch-all stay two.
+        """
+        keys = {self.address.key}
+        if self.match in {"address", "alias-domain"}:
+            keys.update(f"dn:{entry.dn}" for entry in self.entries)
+        return frozenset(keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """Somebody behind a group or a forward."""
+
+    resolution: Resolution
+    path: tuple[str, ...]
+    """Names of the groups (and forwarding accounts) from the expanded entry down."""
+    by_forward: bool = False
+    """Whether a user's own forward is on the path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """The recipients behind a group or an account's forwards; nested groups are members too."""
+
+    members: tuple[Member, ...] = ()
+    truncated: str | None = None
+    """Which group went past which bound, in words; ``None`` when everybody is here."""

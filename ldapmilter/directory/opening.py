@@ -1,0 +1,95 @@
+"""From the configuration to a directory that can be asked."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldapmilter.config import read_secret
+from ldapmilter.directory.cache import Cache
+from ldapmilter.directory.hosts import host_addresses
+from ldapmilter.directory.ldap import LdapSettings, LdapStore
+from ldapmilter.directory.ldif import LdifStore
+from ldapmilter.directory.reader import Reader
+from ldapmilter.directory.zimbra import ZimbraDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ldapmilter.config import Config, LdapConfig
+    from ldapmilter.directory.store import Store
+
+LDIF_PREFIX = "ldif:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDirectory:
+    """A directory together with what has to be let go of at the end."""
+
+    directory: ZimbraDirectory
+    cache: Cache
+    store: Store
+    executor: ThreadPoolExecutor | None
+
+    def close(self) -> None:
+        """End threads and connections; searches that are still waiting are given up."""
+        if self.executor is not None:
+            self.executor.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
+
+
+def open_directory(config: Config) -> OpenDirectory:
+    """Open the directory that ``[ldap] uri`` names; an LDAP server is not contacted yet.
+
+    Raises:
+        ConfigError: an LDIF file cannot be read, or a setting cannot be used.
+    """
+    uri = config.ldap.uris[0]
+    executor: ThreadPoolExecutor | None = None
+    store: Store
+    submit: Callable[[Callable[[], None]], None]
+    if uri.lower().startswith(LDIF_PREFIX):
+        file = Path(uri[len(LDIF_PREFIX) :].strip())
+        store = LdifStore.load(file if file.is_absolute() else config.file.parent / file)
+        submit = _at_once
+    else:
+        store = LdapStore(ldap_settings(config.ldap), time.monotonic)
+        executor = ThreadPoolExecutor(config.ldap.connections_per_worker, thread_name_prefix="directory")
+        pool = executor
+
+        def submit(work: Callable[[], None]) -> None:
+            pool.submit(work)
+
+    cache = Cache(config.cache, time.monotonic, submit)
+    reader = Reader(
+        store,
+        cache,
+        policy_attributes=config.policy.attributes(),
+        search_base=config.ldap.search_base,
+        host_addresses=host_addresses,
+    )
+    directory = ZimbraDirectory(
+        reader, config.groups, lookup_deadline=config.ldap.lookup_deadline, clock=time.monotonic
+    )
+    return OpenDirectory(directory=directory, cache=cache, store=store, executor=executor)
+
+
+def ldap_settings(ldap: LdapConfig) -> LdapSettings:
+    """Return the connection settings of a configuration."""
+    file = ldap.bind_password_file
+    return LdapSettings(
+        uris=ldap.uris,
+        bind_dn=ldap.bind_dn,
+        read_password=lambda: read_secret(file, "[ldap] bind_password_file") if file is not None else "",
+        starttls=ldap.starttls,
+        ca_file=ldap.ca_file,
+        connect_timeout=ldap.connect_timeout,
+    )
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    """Memory needs no thread to wait in."""
+    work()

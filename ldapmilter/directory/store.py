@@ -1,0 +1,59 @@
+"""The interface of a back end: one search operation, and one deadline for everything it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ldapmilter.directory.filters import Filter
+    from ldapmilter.directory.model import RawEntry
+
+Scope = Literal["base", "one", "sub"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point in time (monotonic seconds) by which an answer is worth having."""
+
+    at: float
+    clock: Callable[[], float]
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float]) -> Deadline:
+        """Return the deadline that is so many seconds away."""
+        return cls(clock() + seconds, clock)
+
+    def remaining(self) -> float:
+        """Return the seconds left; zero when it has passed."""
+        return max(0.0, self.at - self.clock())
+
+
+class Store(Protocol):
+    """A directory that can be searched: an LDAP server, or an LDIF file in memory."""
+
+    def search(
+        self,
+        base: str,
+        scope: Scope,
+        search_filter: Filter,
+        attributes: Sequence[str],
+        deadline: Deadline,
+    ) -> list[RawEntry]:
+        """Return the entries that match; none when the base does not exist.
+
+        An attribute that the directory does not know matches nothing and returns nothing.
+
+        Raises:
+            DirectoryUnavailable: no complete answer by the deadline, for whatever reason.
+        """
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+def fold_dn(dn: str) -> str:
+    """Return a DN in a form to compare by: without case, without blanks around commas."""
+    return ",".join(part.strip() for part in dn.split(",")).casefold()

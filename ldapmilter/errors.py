@@ -1,0 +1,35 @@
+"""Every error that ldapmilter raises on purpose, in one small tree.
+
+The distinction that everything rests on: *absent* is a value (``None``, an empty tuple), *could
+not ask* is :class:`DirectoryUnavailable`. No function returns ``None`` for the second.
+"""
+
+from __future__ import annotations
+
+
+class LdapmilterError(Exception):
+    """The root: anything that ldapmilter raises on purpose."""
+
+
+class ConfigError(LdapmilterError):
+    """The configuration cannot be used; the text names file, section, option, value and the way out."""
+
+
+class InvalidValue(LdapmilterError):  # noqa: N818 - named after design vocabulary: an invalid value
+    """A policy value in the directory breaks the grammar; the text says how."""
+
+
+class DirectoryUnavailable(LdapmilterError):  # noqa: N818 - one of the three outcomes, named as such
+    """The directory could not be asked (never: the directory said no)."""
+
+
+class DeadlineExceeded(DirectoryUnavailable):
+    """The directory did not answer within ``[ldap] lookup_deadline``."""
+
+
+class AmbiguousEntry(DirectoryUnavailable):
+    """Two entries answer to one login: which of them sends cannot be known."""
+
+
+class DaemonUnreachable(LdapmilterError):
+    """The running milter could not be reached, or did not speak the milter protocol."""

@@ -1,0 +1,55 @@
+"""What is known about a message: its envelope, its sender, and the header fields that were asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ldapmilter.address import Address
+
+IdentitySource = Literal["sasl", "mailbox-host", "none"]
+"""How we know who is sending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What the MTA said about a message before its header: everything policy starts from."""
+
+    login: str | None = None
+    """``{auth_authen}`` as the client typed it; ``None`` when nobody logged in."""
+    client: str | None = None
+    """Address of the SMTP client, textual; ``None`` for mail that did not come over the network."""
+    sender: str = ""
+    """MAIL FROM without brackets; empty for the null reverse path."""
+    recipients: tuple[str, ...] = ()
+    """RCPT TO without brackets, in order, as accepted by the MTA."""
+    submitted_locally: bool = False
+    """Whether sendmail(1)/pickup injected the message: nobody vouches for its sender."""
+    daemon_port: int | None = None
+    """``{daemon_port}``: the port of the MTA that the client connected to, when asked for and sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headers:
+    """The header fields that policy asked for (``Decision.headers_needed``).
+
+    Values are text with ``surrogateescape`` for bytes that are not UTF-8, folding kept.
+    """
+
+    fields: tuple[tuple[str, str], ...] = ()
+    """Name in lower case and value, in message order."""
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values of every field called ``name`` (lower case), in message order."""
+        return tuple(value for field_name, value in self.fields if field_name == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who is really sending, and how we know."""
+
+    source: IdentitySource
+    address: Address | None = None
+    """The account's primary address; without an entry, the address as given."""
+    dn: str | None = None

@@ -1,0 +1,298 @@
+"""One connection of the MTA: callbacks in, one decision per message, effects out.
+
+CONNECT, MAIL and RCPT are collected without an answer; the decision is taken at DATA, where the
+envelope is complete and nothing of the message has been sent yet. Where there is nothing to do the
+message is accepted there and then. Header fields are read only when the decision needs them.
+
+Nothing here can hang the client: callbacks without a reply cannot raise (the failure is kept until
+the next one that replies), those with a reply turn whatever goes wrong into 451.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol
+
+import milter
+
+from ldapmilter.address import strip_brackets
+from ldapmilter.message import Envelope, Headers
+from ldapmilter.milter import effects
+from ldapmilter.policy.model import TEMPFAIL_REPLY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ldapmilter.policy.model import Decision
+
+_log = logging.getLogger(__name__)
+
+ACTIONS = milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
+"""What a decision may need. ADDRCPT_PAR: without NOTIFY=NEVER a copy would bounce to the author."""
+_NOT_ASKED_FOR = milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOEOH | milter.P_NOBODY
+_UNANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT
+_FROM = "from"
+# More header fields of the few kinds that are kept than any mail program writes; past it the
+# message is held rather than decided on a part of its header.
+_MAX_FIELDS = 1000
+
+
+class Deciding(Protocol):
+    """What a session needs from the daemon."""
+
+    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
+        """Return the decision, or ``None`` when policy is switched off (mode ``pass``)."""
+
+    def done(self, queue_id: str, envelope: Envelope, decision: Decision) -> None:
+        """Take note of a decision that is about to be carried out."""
+
+    def transaction_began(self) -> None:
+        """A message is in flight."""
+
+    def transaction_ended(self) -> None:
+        """A message is no longer in flight."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One message: made at MAIL, dropped at the end of the message and at abort."""
+
+    sender: str
+    login: str | None
+    submitted_locally: bool
+    recipients: list[str] = field(default_factory=list)
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    from_count: int = 0
+    decision: Decision | None = None
+    wanted: frozenset[str] = frozenset()
+    """Names of the header fields to keep (lower case)."""
+    failure: BaseException | None = None
+    """What went wrong in a callback that could not answer."""
+
+
+class Session:
+    """The state of one connection; a connection carries many messages."""
+
+    def __init__(self, daemon: Deciding) -> None:
+        """Begin a connection."""
+        self.daemon = daemon
+        self.client: str | None = None
+        self.client_port: int | None = None
+        self.transaction: Transaction | None = None
+        self.may_skip = False
+        self.missing_actions = 0
+
+    # -- the envelope, without answers ------------------------------------------------------
+
+    def connect(self, _context: Any, _host: str, _family: int, peer: object) -> int:  # noqa: ANN401 - C type
+        """Keep the client's address and port; a unix socket or an unknown client has none."""
+        if isinstance(peer, tuple) and len(peer) > 1:
+            self.client, self.client_port = str(peer[0]), int(peer[1])
+        return milter.CONTINUE
+
+    def mail(self, context: Any, sender: bytes, *_parameters: bytes) -> int:  # noqa: ANN401 - C type
+        """Begin a message."""
+        self._drop()
+        text = _text(sender)
+        self.transaction = Transaction(
+            sender=strip_brackets(text),
+            login=_macro(context, "{auth_authen}"),
+            # sendmail(1) mail: simulated by cleanup, from port 0, addresses without brackets.
+            submitted_locally=self.client_port == 0 and not text.startswith("<"),
+        )
+        self.daemon.transaction_began()
+        return milter.CONTINUE
+
+    def rcpt(self, context: Any, recipient: bytes, *_parameters: bytes) -> int:  # noqa: ANN401 - C type
+        """Note a recipient; one without a domain as Postfix completes it."""
+        if self.transaction is not None:
+            text = strip_brackets(_text(recipient))
+            if "@" not in text:
+                text = _macro(context, "{rcpt_addr}") or text
+            self.transaction.recipients.append(text)
+        return milter.CONTINUE
+
+    # -- the decision -----------------------------------------------------------------------
+
+    def data(self, context: Any) -> int:  # noqa: ANN401 - C type
+        """Decide; accept at once when there is nothing to do."""
+        transaction = self._require()
+        decision = self.daemon.decide(self._envelope(transaction), None)
+        if decision is None:
+            return self._finish(milter.ACCEPT)
+        transaction.decision = decision
+        if decision.applied_verdict != "accept":
+            return self._refuse(context, decision)
+        if decision.headers_needed:
+            transaction.wanted = decision.headers_needed | {_FROM}
+        elif decision.applied_from is not None:
+            transaction.wanted = frozenset({_FROM})  # to know how many there are: one is left
+        elif not decision.applied_copies:
+            self._note(context, decision)
+            return self._finish(milter.ACCEPT)
+        if self.missing_actions:
+            message = f"the MTA does not offer the milter actions {self.missing_actions:#x}"
+            raise RuntimeError(message)
+        return milter.CONTINUE
+
+    def header(self, _context: Any, name: str, value: bytes) -> int:  # noqa: ANN401 - C type
+        """Keep the fields that were asked for; skip all when none was."""
+        transaction = self._require()
+        if not transaction.wanted:
+            return milter.SKIP if self.may_skip else milter.CONTINUE
+        folded = name.strip().lower()
+        if folded in transaction.wanted:
+            transaction.from_count += folded == _FROM
+            if len(transaction.fields) >= _MAX_FIELDS:
+                message = f"more than {_MAX_FIELDS} header fields of {sorted(transaction.wanted)}"
+                raise RuntimeError(message)
+            transaction.fields.append((folded, _text(value)))
+        return milter.CONTINUE
+
+    def eom(self, context: Any) -> int:  # noqa: ANN401 - C type
+        """Carry the decision out."""
+        transaction = self._require()
+        decision = transaction.decision
+        if decision is not None and decision.headers_needed:
+            decision = self.daemon.decide(self._envelope(transaction), Headers(fields=tuple(transaction.fields)))
+        if decision is None:
+            return self._finish(milter.CONTINUE)
+        if decision.applied_verdict != "accept":
+            return self._refuse(context, decision)
+        self._note(context, decision)
+        effects.apply(context, decision, transaction.from_count)
+        return self._finish(milter.CONTINUE)
+
+    def abort(self, _context: Any) -> int:  # noqa: ANN401 - C type
+        """Drop the message: RSET, a lost client, QUIT in mid-message."""
+        self._drop()
+        return milter.CONTINUE
+
+    def close(self, _context: Any) -> int:  # noqa: ANN401 - C type
+        """End the connection."""
+        self._drop()
+        return milter.CONTINUE
+
+    # -- helpers ----------------------------------------------------------------------------
+
+    def _require(self) -> Transaction:
+        transaction = self.transaction
+        if transaction is None:
+            message = "the MTA sent DATA, a header or the end of a message before MAIL"
+            raise RuntimeError(message)
+        if transaction.failure is not None:
+            raise transaction.failure
+        return transaction
+
+    def _envelope(self, transaction: Transaction) -> Envelope:
+        return Envelope(
+            login=transaction.login,
+            client=self.client,
+            sender=transaction.sender,
+            recipients=tuple(transaction.recipients),
+            submitted_locally=transaction.submitted_locally,
+        )
+
+    def _note(self, context: Any, decision: Decision) -> None:  # noqa: ANN401 - C type
+        transaction = self._require()
+        self.daemon.done(_macro(context, "i") or "", self._envelope(transaction), decision)
+
+    def _refuse(self, context: Any, decision: Decision) -> int:  # noqa: ANN401 - C type
+        self._note(context, decision)
+        reply(context, decision.smtp_reply or TEMPFAIL_REPLY)
+        return self._finish(milter.TEMPFAIL if decision.verdict == "tempfail" else milter.REJECT)
+
+    def _finish(self, verdict: int) -> int:
+        self._drop()
+        return verdict
+
+    def _drop(self) -> None:
+        if self.transaction is not None:
+            self.transaction = None
+            self.daemon.transaction_ended()
+
+
+def reply(context: Any, text: str) -> None:  # noqa: ANN401 - C type
+    """Set the SMTP reply: code, enhanced code (RFC 3463) and text."""
+    code, extended, message = text.split(" ", 2)
+    context.setreply(code, extended, message.replace("%", "%%"))
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def _macro(context: Any, name: str) -> str | None:  # noqa: ANN401 - C type
+    try:
+        value: str | None = context.getsymval(name)
+    except UnicodeDecodeError:
+        return "?"  # a login that is not UTF-8 is still a login, and nobody's
+    return value
+
+
+def register(daemon: Deciding) -> None:
+    """Hand the callbacks to libmilter."""
+
+    def negotiate(context: Any, options: list[int]) -> int:  # noqa: ANN401 - C type
+        session = Session(daemon)
+        context.setpriv(session)
+        offered_actions, offered_steps = options[0], options[1]
+        session.missing_actions = ACTIONS & ~offered_actions
+        if session.missing_actions:
+            _log.error("the MTA does not offer the milter actions %#x: mail that needs them waits", session.missing_actions)
+        session.may_skip = bool(offered_steps & milter.P_SKIP)
+        options[0] = ACTIONS & offered_actions
+        options[1] = (_NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP) & offered_steps
+        options[2] = options[3] = 0
+        return milter.CONTINUE
+
+    milter.set_connect_callback(_unanswered(Session.connect))
+    milter.set_envfrom_callback(_unanswered(Session.mail))
+    milter.set_envrcpt_callback(_unanswered(Session.rcpt))
+    milter.set_header_callback(_answered(Session.header))
+    milter.set_eom_callback(_answered(Session.eom))
+    milter.set_abort_callback(_unanswered(Session.abort))
+    milter.set_close_callback(_unanswered(Session.close))
+    milter.set_exception_policy(milter.TEMPFAIL)
+    milter.register("ldapmilter", data=_answered(Session.data), negotiate=negotiate)
+
+
+def _unanswered(method: Callable[..., int]) -> Callable[..., int]:
+    """Wrap a callback whose outcome the MTA does not wait for: a failure waits for the next reply."""
+
+    @wraps(method)
+    def callback(context: Any, *arguments: Any) -> int:  # noqa: ANN401 - C types
+        session: Session | None = context.getpriv()
+        if session is not None:
+            try:
+                method(session, context, *arguments)
+            except Exception as error:
+                _log.exception("unexpected error in %s", method.__name__)
+                if session.transaction is None:
+                    session.transaction = Transaction(sender="", login=None, submitted_locally=False)
+                    session.daemon.transaction_began()
+                session.transaction.failure = error
+        return milter.CONTINUE
+
+    return callback
+
+
+def _answered(method: Callable[..., int]) -> Callable[..., int]:
+    """Wrap a callback that answers: whatever goes wrong is 451, a traceback in the log."""
+
+    @wraps(method)
+    def callback(context: Any, *arguments: Any) -> int:  # noqa: ANN401 - C types
+        session: Session | None = context.getpriv()
+        if session is None:
+            return milter.TEMPFAIL
+        try:
+            return method(session, context, *arguments)
+        except Exception:
+            _log.exception("%s: unexpected error in %s", _macro(context, "i") or "NOQUEUE", method.__name__)
+            session.abort(context)
+            reply(context, TEMPFAIL_REPLY)
+            return milter.TEMPFAIL
+
+    return callback

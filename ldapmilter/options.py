@@ -1,0 +1,138 @@
+"""How one option of ``config.ini`` is read: from text to a value, or to an error that helps.
+
+Every reader raises ``ValueError`` with a phrase that completes "allowed is ...".
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ldapmilter.milter.socket_address import SocketAddress, parse_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
+_URI = re.compile(r"(?:ldaps?://[^\s/?#]+/?|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its default as text, and how text becomes a value."""
+
+    default: str | None
+    """``None``: the option has to be given."""
+    read: Callable[[str], Any]
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def read(value: str) -> str:
+        if value.lower() not in allowed:
+            raise ValueError(" or ".join(allowed))
+        return value.lower()
+
+    return read
+
+
+def boolean(value: str) -> bool:
+    """``yes`` or ``no`` (``true``, ``on``, ``1`` and their opposites too)."""
+    lowered = value.lower()
+    if lowered in {"yes", "true", "on", "1"}:
+        return True
+    if lowered in {"no", "false", "off", "0"}:
+        return False
+    msg = "yes or no"
+    raise ValueError(msg)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number within bounds."""
+
+    def read(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
+            msg = f"a whole number from {least} to {most}"
+            raise ValueError(msg)
+        return int(value)
+
+    return read
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """A duration in seconds, fractions allowed."""
+
+    def read(value: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", value) or not least <= float(value) <= most:
+            msg = f"a number of seconds from {least:g} to {most:g}"
+            raise ValueError(msg)
+        return float(value)
+
+    return read
+
+
+def octal_mode(value: str) -> int:
+    """File permissions in octal, such as ``0660``."""
+    if not re.fullmatch(r"0?[0-7]{3}", value):
+        msg = "file permissions in octal, such as 0660"
+        raise ValueError(msg)
+    return int(value, 8)
+
+
+def path(value: str) -> Path | None:
+    """A file, or nothing."""
+    return Path(value) if value else None
+
+
+def attributes(value: str) -> tuple[str, ...]:
+    """LDAP attribute names separated by blanks; none switches the purpose off."""
+    names = value.replace(",", " ").split()
+    for name in names:
+        if not _ATTRIBUTE.match(name):
+            msg = f"LDAP attribute names separated by blanks ({name!r} is none)"
+            raise ValueError(msg)
+    return tuple(dict.fromkeys(names))
+
+
+def uris(value: str) -> tuple[str, ...]:
+    """LDAP URIs in the order in which they are tried, or one ``ldif:FILE``."""
+    found = [value] if value.lower().startswith("ldif:") else value.split()
+    if not found or not all(_URI.match(uri) for uri in found):
+        msg = "ldap://host:port, ldaps://host:port or ldapi://%2Fpath URIs separated by blanks, or one ldif:FILE"
+        raise ValueError(msg)
+    return tuple(found)
+
+
+def networks(value: str) -> tuple[str, ...] | str:
+    """``auto``, or CIDR blocks separated by blanks (none: no client is a mailbox server)."""
+    if value.lower() == "auto":
+        return "auto"
+    found = value.replace(",", " ").split()
+    for network in found:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            msg = f"auto, or addresses and CIDR blocks separated by blanks ({network!r} is neither)"
+            raise ValueError(msg) from None
+    return tuple(found)
+
+
+def milter_socket(value: str) -> SocketAddress:
+    """Where the milter listens."""
+    return parse_socket(value)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the name that was most likely meant."""
+    candidates = sorted(names)
+    return difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0)[0]

@@ -1,0 +1,196 @@
+"""Which From a message leaves with, by the sender's rules or the recipient's wish.
+
+Goals, in this order: exactly one From that an administrator wrote down; the sender's rules before
+the recipient's; the most specific rule; a stable outcome when the directory hands values out in
+any order; and a warning whenever somebody's rule lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ldapmilter.errors import InvalidValue
+from ldapmilter.policy.copies import is_none
+from ldapmilter.policy.levels import Effective, Found, effective
+from ldapmilter.mailbox.reading import read_from
+from ldapmilter.mailbox.writing import header_value
+from ldapmilter.policy.model import FromChange, Notice, Reason
+from ldapmilter.policy.rules import MailboxTemplate, SenderRule, parse_mailbox, parse_sender_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ldapmilter.address import Address
+    from ldapmilter.directory.model import Chain, Holder
+    from ldapmilter.policy.matching import Party, Seen
+    from ldapmilter.message import Headers
+    from ldapmilter.policy.model import FromCause, FromPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """The sender as templates see it."""
+
+    address: Address
+    """Primary address."""
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rule that matched one recipient, sortable: the smallest wins."""
+
+    specificity: tuple[int, int]
+    recipient_index: int
+    text: str
+    template: MailboxTemplate
+    reason: Reason
+
+    @property
+    def order(self) -> tuple[tuple[int, int], int, str, str]:
+        """Most specific first, then the earlier recipient, then the smaller value."""
+        return (self.specificity, self.recipient_index, self.text, self.reason.dn)
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The rule that decides the From, before the header is known."""
+
+    template: MailboxTemplate
+    cause: FromCause
+    reasons: tuple[Reason, ...]
+
+
+def choose_sender_rule(
+    chain: Chain, recipients: Sequence[Party], groups: Mapping[str, frozenset[str]], policy: FromPolicy
+) -> tuple[Winner | None, list[Notice]]:
+    """Return the sender's rule that fires: any recipient, the most specific WHEN."""
+    values = effective(
+        chain, policy.sender_attributes, "override", lambda _holder, text: parse_sender_rule(text), ends=is_none
+    )
+    notices = _problems(values)
+    candidates = [
+        candidate
+        for found in values.found
+        for index, party in enumerate(recipients)
+        if (candidate := _candidate(found, index, party, groups)) is not None
+    ]
+    return _best(candidates, "rewrite", notices)
+
+
+def _candidate(
+    found: Found[SenderRule], index: int, party: Party, groups: Mapping[str, frozenset[str]]
+) -> Candidate | None:
+    seen = party.match(found.value.when, groups)
+    if seen is None:
+        return None
+    return Candidate(
+        found.value.when.specificity, index, found.text, found.value.mailbox, _reason(found, seen.address, seen.path)
+    )
+
+
+def choose_recipient_from(
+    recipients: Sequence[tuple[Seen, Chain]], policy: FromPolicy
+) -> tuple[Winner | None, list[Notice]]:
+    """Return the From that a recipient of the envelope asks our users to write with.
+
+    Args:
+        recipients: each envelope recipient that has a chain, as written, in order.
+        policy: the ``[from]`` section.
+    """
+    candidates: list[Candidate] = []
+    notices: list[Notice] = []
+    for index, (seen, chain) in enumerate(recipients):
+        values = effective(
+            chain, policy.recipient_attributes, "override", lambda _holder, text: parse_mailbox(text), ends=is_none
+        )
+        notices.extend(_problems(values))
+        candidates.extend(
+            Candidate((0, 0), index, found.text, found.value, _reason(found, seen.address, seen.path))
+            for found in values.found
+        )
+    return _best(candidates, "recipient", notices)
+
+
+def _reason(found: Found[SenderRule] | Found[MailboxTemplate], recipient: str, path: tuple[str, ...]) -> Reason:
+    return Reason(
+        level=found.holder.level,
+        dn=found.holder.dn,
+        attribute=found.attribute,
+        value=found.text,
+        recipient=recipient,
+        group_path=path,
+    )
+
+
+def _best(
+    candidates: list[Candidate], cause: FromCause, notices: list[Notice]
+) -> tuple[Winner | None, list[Notice]]:
+    """Pick the winner and warn about every recipient whose own best rule wanted another From."""
+    if not candidates:
+        return None, notices
+    candidates.sort(key=lambda candidate: candidate.order)
+    winner = candidates[0]
+    first_of_recipient: dict[int, tuple[int, int]] = {}
+    for candidate in candidates:
+        best = first_of_recipient.setdefault(candidate.recipient_index, candidate.specificity)
+        if candidate.specificity == best and candidate.template != winner.template:
+            text = (
+                f"conflicting From rules: {candidate.text!r} at {candidate.reason.dn}"
+                f" (for {candidate.reason.recipient}) lost to {winner.text!r} at {winner.reason.dn}"
+            )
+            notices.append(Notice(text=text))
+    reasons = tuple(
+        candidate.reason
+        for candidate in candidates
+        if candidate.template == winner.template and candidate.specificity == winner.specificity
+    )
+    return Winner(winner.template, cause, reasons), notices
+
+
+def _problems(values: Effective[SenderRule] | Effective[MailboxTemplate]) -> list[Notice]:
+    notices = [
+        Notice(
+            text=f"invalid value of {bad.attribute} at {bad.holder.dn}: {bad.problem}",
+            invalid_value_of="from",
+        )
+        for bad in values.unusable
+    ]
+    notices.extend(
+        Notice(text=f"none beside From rules at {holder.dn}: the rules count") for holder in values.none_beside_values
+    )
+    return notices
+
+
+def render(
+    winner: Winner,
+    author: Author,
+    headers: Headers | None,
+    policy: FromPolicy,
+    hosts: Callable[[str], bool],
+) -> tuple[FromChange | None, list[Notice]]:
+    """Return the From change that a winning rule makes for this author and message.
+
+    Args:
+        winner: the rule.
+        author: the sender.
+        headers: the message's header fields, or ``None`` when they are not known yet.
+        policy: the ``[from]`` section.
+        hosts: whether a domain is hosted by this directory.
+    """
+    from_name = read_from(headers.values("from")).display_name if headers is not None else ""
+    try:
+        name, address = winner.template.render(
+            sender=author.address, display_name=author.display_name, from_name=from_name
+        )
+        value = header_value(name, address)
+    except InvalidValue as error:
+        reason = winner.reasons[0]
+        text = f"invalid value of {reason.attribute} at {reason.dn}: {error}"
+        return None, [Notice(text=text, invalid_value_of="from")]
+    notices = []
+    if not hosts(address.domain):
+        text = f"the From domain {address.domain} is not hosted by this directory: DMARC and replies may fail"
+        notices.append(Notice(text=text))
+    return FromChange(value=value, cause=winner.cause, reasons=winner.reasons, mode=policy.mode), notices

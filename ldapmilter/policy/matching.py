@@ -1,0 +1,85 @@
+"""Does a party match a WHEN? Parties are indexed once, so that a rule costs a look-up, not a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ldapmilter.directory.model import Resolution
+    from ldapmilter.policy.rules import When
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Who matched: the address as written, and the groups on the way to it."""
+
+    address: str
+    path: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Party:
+    """Everything that one recipient (with its members), or the sender, can match by."""
+
+    by_key: dict[str, Seen] = field(default_factory=dict)
+    """Address keys, and ``dn:`` keys of entries."""
+    by_domain: dict[str, Seen] = field(default_factory=dict)
+    internal: Seen | None = None
+    external: Seen | None = None
+
+    def add(self, resolution: Resolution, path: tuple[str, ...] = ()) -> None:
+        """Add an address: as it is written, and as the entries it resolves to."""
+        seen = Seen(resolution.address.text, path)
+        self.by_key.setdefault(resolution.address.key, seen)
+        self.by_domain.setdefault(resolution.address.domain, seen)
+        for entry in resolution.entries:
+            self.by_key.setdefault(f"dn:{entry.dn}", seen)
+            for key in entry.addresses:
+                self.by_key.setdefault(key, seen)
+            self.by_domain.setdefault(entry.name.domain, seen)
+        if resolution.hosted_domain is not None:
+            self.internal = self.internal or seen
+        else:
+            self.add_outsider(seen)
+
+    def add_outsider(self, seen: Seen) -> None:
+        """Add somebody outside every hosted domain: also what is no address, and the null sender."""
+        self.external = self.external or seen
+
+    def match(self, when: When, groups: Mapping[str, frozenset[str]]) -> Seen | None:
+        """Return who matches, or ``None``.
+
+        Args:
+            when: the condition.
+            groups: for each ``group:`` operand the keys of the group itself and of its members.
+        """
+        if when.kind == "any":
+            return self.internal or self.external
+        if when.kind in {"internal", "external"}:
+            return self.internal if when.kind == "internal" else self.external
+        if when.kind == "address":
+            return self.by_key.get(when.operand)
+        if when.kind == "domain":
+            return self.by_domain.get(when.operand)
+        if when.kind == "subdomains":
+            suffix = f".{when.operand}"
+            return next((seen for domain, seen in self.by_domain.items() if domain.endswith(suffix)), None)
+        return self._match_group(groups.get(when.operand, frozenset()))
+
+    def _match_group(self, group: frozenset[str]) -> Seen | None:
+        if len(group) < len(self.by_key):
+            found = [key for key in group if key in self.by_key]
+            order = {key: position for position, key in enumerate(self.by_key)} if len(found) > 1 else {}
+            return self.by_key[min(found, key=lambda key: order.get(key, 0))] if found else None
+        return next((seen for key, seen in self.by_key.items() if key in group), None)
+
+
+def group_keys(own: Resolution, members: Iterable[Resolution]) -> frozenset[str]:
+    """Return the keys by which a party is "in the group, or the group itself"."""
+    keys = set(own.identity_keys)
+    for member in members:
+        keys |= member.identity_keys
+    return frozenset(keys)

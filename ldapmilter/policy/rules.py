@@ -1,0 +1,294 @@
+"""The grammar of policy values: what an administrator may write into an attribute.
+
+Every parser returns a frozen value or raises :class:`~ldapmilter.errors.InvalidValue` with a text
+that says what is wrong and what would be right. Nothing here asks the directory.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Literal
+
+from ldapmilter.address import Address, fold_domain, make_address, parse_address
+from ldapmilter.errors import InvalidValue
+
+WhenKind = Literal["address", "group", "domain", "subdomains", "internal", "external", "any"]
+
+_RANK: dict[WhenKind, int] = {
+    "address": 0,
+    "group": 1,
+    "domain": 2,
+    "subdomains": 3,
+    "internal": 4,
+    "external": 4,
+    "any": 5,
+}
+_PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ADDRESS_PLACEHOLDERS = frozenset({"address", "localpart", "domain"})
+_NAME_PLACEHOLDERS = _ADDRESS_PLACEHOLDERS | {"displayName", "fromName"}
+_COPY_PLACEHOLDERS = frozenset({"localpart", "domain"})
+_COPY_ADDRESS = re.compile(r'("(?:[^"\\]|\\.)*"@\S+|\S+)(?:\s+(.*))?\Z', re.DOTALL)
+_WHEN_FORMS = "*, internal, external, example.net, .example.net, user@example.net or group:list@example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Which other party a rule or a copy is for."""
+
+    kind: WhenKind
+    operand: str = ""
+    """Address key, folded domain (without the leading dot), or nothing."""
+
+    @property
+    def specificity(self) -> tuple[int, int]:
+        """Sort key: the smaller, the more specific (a longer subdomain is more specific)."""
+        return (_RANK[self.kind], -len(self.operand) if self.kind == "subdomains" else 0)
+
+
+@lru_cache(maxsize=4096)
+def parse_when(text: str) -> When:
+    """Parse a ``WHEN``.
+
+    Raises:
+        InvalidValue: the text is none of the forms.
+    """
+    lowered = text.lower()
+    if text == "*":
+        return When("any")
+    if lowered == "internal":
+        return When("internal")
+    if lowered == "external":
+        return When("external")
+    if lowered.startswith("group:"):
+        return When("group", _address(text[len("group:") :], "group: wants the address of a list").key)
+    if "@" in text:
+        return When("address", _address(text, "WHEN looks like an address but is none").key)
+    kind: WhenKind = "subdomains" if text.startswith(".") else "domain"
+    domain = fold_domain(text.removeprefix("."))
+    # A single label is far more often a slip ("interal") than a domain: refuse it aloud.
+    if domain is None or (kind == "domain" and "." not in domain):
+        msg = f"{text!r} is no WHEN; allowed are {_WHEN_FORMS}"
+        raise InvalidValue(msg)
+    return When(kind, domain)
+
+
+def _address(text: str, complaint: str) -> Address:
+    address = parse_address(text) if "<" not in text else None
+    if address is None or not address.is_ascii:
+        msg = f"{complaint}: {text!r}"
+        raise InvalidValue(msg)
+    return address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoCopy:
+    """The value ``none``: inheritance ends here for the purposes of its attribute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyRule:
+    """``ADDRESS [with=WHEN] [until=YYYY-MM-DD] [ref=TOKEN]``."""
+
+    template: str
+    """The address, possibly with ``{localpart}`` and ``{domain}`` of the copied account."""
+    when: When | None = None
+    until: date | None = None
+    """Last day (UTC, inclusive) on which the value counts."""
+    ref: str | None = None
+
+    @property
+    def personal(self) -> bool:
+        """Whether the address depends on the copied account (so it applies to accounts only)."""
+        return _PLACEHOLDER.search(self.template) is not None
+
+    def expired(self, today: date) -> bool:
+        """Whether the value is as if absent on this day (UTC)."""
+        return self.until is not None and today > self.until
+
+    def address_for(self, account: Address | None) -> Address:
+        """Return the copy address for an account's primary address.
+
+        Raises:
+            InvalidValue: the outcome is no ASCII address (Postfix would complete a malformed one
+                with its own domain and deliver it there).
+        """
+        text = self.template
+        if account is not None:
+            local, _, domain = text.rpartition("@")
+            filled = [_fill_copy(part, account) for part in (local, domain)]
+            quoted = make_address(filled[0], "x").text if "{" in local else f"{filled[0]}@x"
+            text = f"{quoted.removesuffix('@x')}@{filled[1]}"
+        return _address(text, "the copy address is no valid ASCII address")
+
+
+def _fill_copy(text: str, account: Address) -> str:
+    return text.replace("{localpart}", account.local).replace("{domain}", account.domain)
+
+
+@lru_cache(maxsize=16384)
+def parse_copy(text: str) -> CopyRule | NoCopy:
+    """Parse the value of a copy attribute.
+
+    Raises:
+        InvalidValue: bad grammar, not an address, a non-ASCII address.
+    """
+    if _CONTROL.search(text):
+        msg = f"{text!r} holds control characters"
+        raise InvalidValue(msg)
+    match = _COPY_ADDRESS.match(text.strip())
+    if match is None:
+        msg = f"{text!r} is empty; write ADDRESS [with=WHEN] [until=YYYY-MM-DD] [ref=TOKEN], or none"
+        raise InvalidValue(msg)
+    template, rest = match.group(1), (match.group(2) or "").split()
+    if template.lower() == "none":
+        if rest:
+            msg = f"{text!r}: none stands alone, nothing may follow it"
+            raise InvalidValue(msg)
+        return NoCopy()
+    _check_placeholders(template, _COPY_PLACEHOLDERS, text)
+    options = _copy_options(rest, text)
+    rule = CopyRule(
+        template=template,
+        when=parse_when(options["with"]) if "with" in options else None,
+        until=_parse_day(options["until"], text) if "until" in options else None,
+        ref=options.get("ref"),
+    )
+    rule.address_for(make_address("user", "example.net") if rule.personal else None)
+    return rule
+
+
+def _copy_options(words: list[str], text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.lower()
+        if not equals or name not in {"with", "until", "ref"}:
+            msg = f"{text!r}: {word!r} is not understood; after the address come with=, until= and ref= only"
+            raise InvalidValue(msg)
+        if name in options or not value:
+            msg = f"{text!r}: {name}= is {'given twice' if name in options else 'empty'}"
+            raise InvalidValue(msg)
+        options[name] = value
+    return options
+
+
+def _parse_day(day: str, text: str) -> date:
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
+            raise ValueError
+        return date(*(int(part) for part in day.split("-")))
+    except ValueError:
+        msg = f"{text!r}: until={day} is no day; write until=YYYY-MM-DD"
+        raise InvalidValue(msg) from None
+
+
+def _check_placeholders(template: str, allowed: frozenset[str], text: str) -> None:
+    for name in _PLACEHOLDER.findall(template):
+        if name not in allowed:
+            choices = ", ".join(f"{{{choice}}}" for choice in sorted(allowed))
+            msg = f"{text!r}: {{{name}}} is not a placeholder here; allowed are {choices}"
+            raise InvalidValue(msg)
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", template)):
+        msg = f"{text!r}: a brace that belongs to no placeholder"
+        raise InvalidValue(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxTemplate:
+    """``MAILBOX``: an RFC 5322 mailbox (section 3.4) with placeholders."""
+
+    display_name: str
+    address: str
+
+    @property
+    def needs_from_name(self) -> bool:
+        """Whether the display name in the message's own From is part of the outcome."""
+        return "{fromName}" in self.display_name
+
+    def render(self, *, sender: Address, display_name: str, from_name: str) -> tuple[str, Address]:
+        """Return display name and address for one message; inserted text is data, never syntax.
+
+        Raises:
+            InvalidValue: the address comes out as none.
+        """
+        values = {
+            "address": sender.text,
+            "localpart": sender.local,
+            "domain": sender.domain,
+            "displayName": display_name,
+            "fromName": from_name,
+        }
+        name = _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.display_name)
+        if self.address == "{address}":
+            return name, sender
+        local, _, domain = (
+            _PLACEHOLDER.sub(lambda match: values[match.group(1)], part) for part in self.address.rpartition("@")
+        )
+        if "{" in self.address.rpartition("@")[0]:
+            local = make_address(local, "x").text.removesuffix("@x")
+        return name, _address(f"{local}@{domain}", "the From address is no valid ASCII address")
+
+
+@lru_cache(maxsize=16384)
+def parse_mailbox(text: str) -> MailboxTemplate:
+    """Parse a ``MAILBOX``: ``Name <address>``, ``"Name" <address>`` or ``address``.
+
+    Raises:
+        InvalidValue: bad grammar, a non-ASCII address, an unknown placeholder.
+    """
+    if _CONTROL.search(text):
+        msg = f"{text!r} holds control characters"
+        raise InvalidValue(msg)
+    stripped = text.strip()
+    name, address = "", stripped
+    if stripped.endswith(">"):
+        name, _, address = stripped[:-1].rpartition("<")
+        name, address = _display_name(name.strip(), text), address.strip()
+    _check_placeholders(name, _NAME_PLACEHOLDERS, text)
+    _check_placeholders(address, _ADDRESS_PLACEHOLDERS, text)
+    template = MailboxTemplate(display_name=name, address=address)
+    sample = make_address("user", "example.net")
+    template.render(sender=sample, display_name="", from_name="")
+    return template
+
+
+def _display_name(name: str, text: str) -> str:
+    if "=?" in name:
+        msg = f"{text!r}: write the name itself (UTF-8); it is encoded when it is sent"
+        raise InvalidValue(msg)
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        inner = name[1:-1]
+        if not re.fullmatch(r'(?:[^"\\]|\\.)*', inner):
+            msg = f"{text!r}: a quote inside the quoted name; write it as \\\""
+            raise InvalidValue(msg)
+        return re.sub(r"\\(.)", r"\1", inner)
+    if re.search(r'[<>"\\]', name):
+        msg = f'{text!r}: put a name with one of <>"\\ in quotes, as in "A <b>" <a@example.com>'
+        raise InvalidValue(msg)
+    return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderRule:
+    """``WHEN => MAILBOX``."""
+
+    when: When
+    mailbox: MailboxTemplate
+
+
+@lru_cache(maxsize=16384)
+def parse_sender_rule(text: str) -> SenderRule:
+    """Parse the value of a sender's From rule.
+
+    Raises:
+        InvalidValue: bad grammar on either side of ``=>``.
+    """
+    when, arrow, mailbox = text.partition("=>")
+    if not arrow:
+        msg = f"{text!r} has no =>; write WHEN => MAILBOX, as in example.net => Sales <sales@example.com>"
+        raise InvalidValue(msg)
+    return SenderRule(when=parse_when(when.strip()), mailbox=parse_mailbox(mailbox))

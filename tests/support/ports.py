@@ -1,0 +1,64 @@
+"""Free ports and bounded waiting.
+
+Ports are drawn below the kernel's ephemeral range: a server that is stopped and started
+again must find its port free, and an outgoing connection of some other process may hold
+any port of that range.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOPBACK: Final = "127.0.0.1"
+_RANGE: Final = range(20000, 32000)
+_handed_out: set[int] = set()
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that nobody listens on and that this process never gave away.
+
+    Raises:
+        OSError: no free port turned up.
+    """
+    for _ in range(200):
+        port = random.choice(_RANGE)
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
+    message = "no free port"
+    raise OSError(message)
+
+
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout: float = 10.0, pause: float = 0.01
+) -> None:
+    """Return as soon as `condition` holds; it is asked at least once.
+
+    Raises:
+        TimeoutError: it did not hold within `timeout` seconds; the message names `what`.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            message = f"{what}: not within {timeout:g} s"
+            raise TimeoutError(message)
+        time.sleep(pause)
+
+
+def listens(port: int, host: str = LOOPBACK) -> bool:
+    """Tell whether something accepts connections on `port`."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0

@@ -1,0 +1,228 @@
+"""The cn=config of the test slapd: engine, overlays and access rules in Zimbra's shape.
+
+The access rules are the point.  Zimbra hides most of its directory from most identities,
+and what may not be read looks like what is not set; a test against an open directory
+proves little.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tests.support.zimbra_schema import amavis_ldif, zimbra_ldif
+
+ROOT_DN: Final = "cn=config"
+ROOT_PASSWORD: Final = "root-secret"
+MODULE_PATH: Final = Path("/usr/lib/ldap")
+STOCK_SCHEMA: Final = Path("/etc/ldap/schema")
+OWN_SCHEMA: Final = Path(__file__).resolve().parents[2] / "schema" / "ldapmilter.ldif"
+
+_ADMINS: Final = 'by dn.children="cn=admins,cn=zimbra" write'
+_MILTER: Final = 'by dn.exact="uid=ldapmilter,cn=appaccts,cn=zimbra" read'
+_POSTFIX: Final = 'by dn.base="uid=zmpostfix,cn=appaccts,cn=zimbra" read'
+_AMAVIS: Final = 'by dn.base="uid=zmamavis,cn=appaccts,cn=zimbra" read'
+
+POLICY_ATTRIBUTES: Final = (
+    "ldapMilterArchiveBcc",
+    "ldapMilterArchiveSentBcc",
+    "ldapMilterArchiveReceivedBcc",
+    "ldapMilterLegalBcc",
+    "ldapMilterLegalSentBcc",
+    "ldapMilterLegalReceivedBcc",
+    "ldapMilterSenderFromRewrite",
+    "ldapMilterRecipientFromRewrite",
+    "ldapMilterFromEnforce",
+    "ldapMilterAppliesToMembers",
+)
+# What the milter's identity may read of Zimbra: nothing here is a secret of a user.
+_MILTER_READS: Final = """
+    entry objectClass cn uid mail displayName member memberURL
+    zimbraId zimbraAccountStatus zimbraMailStatus zimbraMailDeliveryAddress zimbraMailAlias
+    zimbraOldMailAddress zimbraAliasTargetId zimbraIsExternalVirtualAccount
+    zimbraCOSId zimbraDomainDefaultCOSId zimbraDomainDefaultExternalUserCOSId
+    zimbraDomainName zimbraDomainType zimbraDomainStatus zimbraDomainAliasTargetId
+    zimbraDefaultDomainName zimbraMtaRecipientDelimiter
+    zimbraMailForwardingAddress zimbraPrefMailForwardingAddress
+    zimbraPrefMailLocalDeliveryDisabled zimbraMailCatchAllAddress
+    zimbraMailCatchAllForwardingAddress zimbraMailCanonicalAddress
+    zimbraMailCatchAllCanonicalAddress
+    zimbraMemberOf zimbraIsACLGroup zimbraGroupId
+    zimbraACE zimbraAllowFromAddress zimbraAllowAnyFromAddress
+    zimbraPrefAllowAddressForDelegatedSender
+    zimbraServiceHostname zimbraServiceEnabled zimbraSmtpHostname zimbraSmtpPort
+    zimbraSmtpSendAddAuthenticatedUser zimbraSmtpRestrictEnvelopeFrom
+    zimbraMtaMyNetworks zimbraMtaSmtpdMilters zimbraMtaNonSmtpdMilters
+    zimbraMilterServerEnabled zimbraMtaMilterDefaultAction
+    amavisArchiveQuarantineTo zimbraArchiveAccount zimbraInterceptAddress
+"""
+MILTER_READS: Final = tuple(_MILTER_READS.split())
+
+_INDEXES: Final = """\
+olcDbIndex: objectClass eq
+olcDbIndex: entryUUID eq
+olcDbIndex: entryCSN eq
+olcDbIndex: cn pres,eq,sub
+olcDbIndex: uid pres,eq
+olcDbIndex: zimbraForeignPrincipal eq
+olcDbIndex: zimbraId eq
+olcDbIndex: zimbraVirtualHostname eq
+olcDbIndex: zimbraMailDeliveryAddress eq,sub
+olcDbIndex: zimbraAuthKerberos5Realm eq
+olcDbIndex: zimbraMailForwardingAddress eq
+olcDbIndex: zimbraMailCatchAllAddress eq,sub
+olcDbIndex: zimbraMailHost eq
+olcDbIndex: zimbraMemberOf eq
+olcDbIndex: zimbraMailTransport eq
+olcDbIndex: zimbraMailAlias eq,sub
+olcDbIndex: zimbraOldMailAddress eq,sub
+olcDbIndex: zimbraACE sub
+olcDbIndex: zimbraDomainName eq,sub
+olcDbIndex: mail pres,eq,sub
+olcDbIndex: givenName pres,eq,sub
+olcDbIndex: displayName pres,eq,sub
+olcDbIndex: sn pres,eq,sub
+olcDbIndex: zimbraDomainAliasTargetId eq
+"""
+
+
+def access_rules(*, with_schema: bool, milter_acl: bool) -> list[str]:
+    """Return the olcAccess values of the mail database, in order.
+
+    The milter's own rule stands first and lets everybody else fall through; the two that
+    hide policy come next, since Zimbra lets any user read objectClass; the rest is Zimbra's.
+    """
+    own: list[str] = []
+    if milter_acl:
+        readable = MILTER_READS + (POLICY_ATTRIBUTES if with_schema else ())
+        own.append(f"to attrs={','.join(readable)} {_MILTER} by * +0 break")
+    if with_schema:
+        own.append(f'to attrs=objectClass val="ldapMilterPolicy" {_ADMINS} by * none')
+        own.append(f"to attrs={','.join(POLICY_ATTRIBUTES)} {_ADMINS} by * none")
+    return [*own, *_zimbra_rules()]
+
+
+def _zimbra_rules() -> list[str]:
+    gal = (
+        "cn,co,company,description,displayName,facsimileTelephoneNumber,givenName,homePhone,"
+        "initials,l,mail,mobile,o,ou,pager,physicalDeliveryOfficeName,postalCode,sn,st,street,"
+        "telephoneNumber,title,uid"
+    )
+    routing = (
+        "zimbraId,zimbraMailAddress,zimbraMailAlias,zimbraMailCanonicalAddress,"
+        "zimbraOldMailAddress,zimbraMailCatchAllAddress,zimbraMailCatchAllCanonicalAddress,"
+        "zimbraMailCatchAllForwardingAddress,zimbraMailDeliveryAddress,"
+        "zimbraMailForwardingAddress,zimbraPrefMailForwardingAddress,zimbraMailHost,"
+        "zimbraMailStatus,zimbraMailTransport,zimbraDomainName,zimbraDomainType,"
+        "zimbraPrefMailLocalDeliveryDisabled,member,memberURL,zimbraMemberOf"
+    )
+    return [
+        f"to attrs=userPassword by anonymous auth {_ADMINS}",
+        f'to dn.subtree="cn=zimbra" {_ADMINS}',
+        f"to attrs=zimbraIsAdminAccount {_ADMINS} by * none",
+        f"to attrs=objectClass {_ADMINS} {_POSTFIX} {_AMAVIS} by users read by * none",
+        f"to attrs=@amavisAccount {_ADMINS} {_AMAVIS} by * +0 break",
+        f"to attrs=mail {_ADMINS} {_AMAVIS} by * +0 break",
+        f"to attrs=zimbraAllowFromAddress {_ADMINS} {_POSTFIX} by * none",
+        (
+            f'to filter="(!(zimbraHideInGal=TRUE))" attrs={gal}'
+            f" {_ADMINS} {_POSTFIX} by users read by * none"
+        ),
+        f"to attrs={routing} {_ADMINS} {_POSTFIX} {_AMAVIS} by * none",
+        (
+            'to dn.subtree="cn=groups,cn=zimbra" attrs=zimbraMailAlias,member,zimbraMailStatus'
+            f" {_ADMINS} {_POSTFIX} by * none"
+        ),
+        f"to attrs=entry {_ADMINS} by * read",
+    ]
+
+
+def config_ldif(directory: Path, *, with_schema: bool, milter_acl: bool, tls: bool) -> str:
+    """Return the whole configuration for slapadd; `directory` holds the database and the keys.
+
+    As on a Zimbra server the database of mail has the empty suffix, stands third (after
+    config and monitor), and shares its root identity with cn=config.
+    """
+    security = "".join(
+        f"{attribute}: {directory / name}\n"
+        for attribute, name in (
+            ("olcTLSCACertificateFile", "ca.pem"),
+            ("olcTLSCertificateFile", "server.pem"),
+            ("olcTLSCertificateKeyFile", "server.key"),
+        )
+    )
+    schemas = [
+        (STOCK_SCHEMA / f"{name}.ldif").read_text(encoding="ascii")
+        for name in ("core", "cosine", "inetorgperson", "dyngroup")
+    ]
+    schemas += [zimbra_ldif(), amavis_ldif()]
+    if with_schema:
+        schemas.append(OWN_SCHEMA.read_text(encoding="ascii"))
+    rules = access_rules(with_schema=with_schema, milter_acl=milter_acl)
+    access = "".join(f"olcAccess: {{{n}}}{rule}\n" for n, rule in enumerate(rules))
+    return f"""\
+dn: cn=config
+objectClass: olcGlobal
+cn: config
+olcPidFile: {directory / "slapd.pid"}
+olcArgsFile: {directory / "slapd.args"}
+{security if tls else ""}
+dn: cn=module{{0}},cn=config
+objectClass: olcModuleList
+cn: module{{0}}
+olcModulePath: {MODULE_PATH}
+olcModuleLoad: back_mdb
+olcModuleLoad: dynlist
+olcModuleLoad: unique
+
+dn: cn=schema,cn=config
+objectClass: olcSchemaConfig
+cn: schema
+
+{"".join(f"{schema.strip()}{chr(10) * 2}" for schema in schemas)}
+dn: olcDatabase={{-1}}frontend,cn=config
+objectClass: olcDatabaseConfig
+objectClass: olcFrontendConfig
+olcDatabase: {{-1}}frontend
+olcAccess: {{0}}to * {_ADMINS} by * +0 break
+olcAccess: {{1}}to dn.base="" by * read
+olcAccess: {{2}}to dn.base="cn=subschema" by * read
+
+dn: olcDatabase={{0}}config,cn=config
+objectClass: olcDatabaseConfig
+olcDatabase: {{0}}config
+olcRootDN: {ROOT_DN}
+olcRootPW: {ROOT_PASSWORD}
+olcAccess: {{0}}to * by * none
+
+dn: olcDatabase={{1}}monitor,cn=config
+objectClass: olcDatabaseConfig
+olcDatabase: {{1}}monitor
+olcRootDN: {ROOT_DN}
+olcAccess: {{0}}to * {_ADMINS} by * none
+
+dn: olcDatabase={{2}}mdb,cn=config
+objectClass: olcDatabaseConfig
+objectClass: olcMdbConfig
+olcDatabase: {{2}}mdb
+olcSuffix:
+olcRootDN: {ROOT_DN}
+olcDbDirectory: {directory / "data"}
+olcDbMaxSize: 1073741824
+olcDbNoSync: TRUE
+olcSizeLimit: unlimited
+olcTimeLimit: unlimited
+{_INDEXES}{access}
+dn: olcOverlay={{0}}dynlist,olcDatabase={{2}}mdb,cn=config
+objectClass: olcOverlayConfig
+objectClass: olcDynListConfig
+olcOverlay: {{0}}dynlist
+olcDynListAttrSet: {{0}}groupOfURLs memberURL member
+
+dn: olcOverlay={{1}}unique,olcDatabase={{2}}mdb,cn=config
+objectClass: olcOverlayConfig
+objectClass: olcUniqueConfig
+olcOverlay: {{1}}unique
+olcUniqueURI: ldap:///?mail?sub
+olcUniqueURI: ldap:///?zimbraId?sub
+"""
