@@ -15,11 +15,11 @@ class ConfigError(LdapmilterError):
     """The configuration cannot be used; the text names file, section, option, value and the way out."""
 
 
-class InvalidValue(LdapmilterError):  # noqa: N818 - named after design vocabulary: an invalid value
+class InvalidValue(LdapmilterError):
     """A policy value in the directory breaks the grammar; the text says how."""
 
 
-class DirectoryUnavailable(LdapmilterError):  # noqa: N818 - one of the three outcomes, named as such
+class DirectoryUnavailable(LdapmilterError):
     """The directory could not be asked (never: the directory said no)."""
 
 

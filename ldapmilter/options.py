@@ -31,12 +31,12 @@ class Option:
 
 
 def text(value: str) -> str:
-    """Any text."""
+    """Return any text."""
     return value
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """One of a few words."""
+    """Return the reader of one of a few words."""
 
     def read(value: str) -> str:
         if value.lower() not in allowed:
@@ -58,7 +58,7 @@ def boolean(value: str) -> bool:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """A whole number within bounds."""
+    """Return the reader of a whole number within bounds."""
 
     def read(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
@@ -70,7 +70,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def seconds(least: float, most: float) -> Callable[[str], float]:
-    """A duration in seconds, fractions allowed."""
+    """Return the reader of a duration in seconds, fractions allowed."""
 
     def read(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", value) or not least <= float(value) <= most:
@@ -90,7 +90,7 @@ def octal_mode(value: str) -> int:
 
 
 def path(value: str) -> Path | None:
-    """A file, or nothing."""
+    """Return a file, or nothing."""
     return Path(value) if value else None
 
 

@@ -23,7 +23,7 @@ P_NR_MAIL: int
 P_NR_RCPT: int
 P_SKIP: int
 
-class error(Exception): ...  # noqa: N801, N818
+class error(Exception): ...  # noqa: N801
 
 class milterContext:  # noqa: N801
     def getsymval(self, name: str, /) -> str | None: ...

@@ -78,30 +78,29 @@ def _lines(decision: Decision) -> Iterator[str]:
         known = identity.dn or "no such account"
         yield f"identity  {identity.address or '(no address)'} ({identity.source}, {known})"
     yield f"verdict   {decision.verdict}" + (f": {decision.smtp_reply}" if decision.smtp_reply else "")
-    change = decision.from_change
-    if change is None:
-        yield "From      stays"
-    else:
-        yield f"From      {_readable(change.value)} ({change.cause}){_mode(change.mode)}"
-        if _readable(change.value) != change.value:
-            yield f"            sent as {change.value}"
-        for reason in change.reasons:
-            yield f"            {_because(reason)}"
+    yield from _from_lines(decision.from_change)
     if not decision.copies:
         yield "copies    none"
     for copy in decision.copies:
         yield f"copy      {copy.address} ({', '.join(copy.classes)}){_mode(copy.mode)}"
-        for reason in copy.reasons:
-            yield f"            {reason.direction}: {_because(reason)}"
-    for notice in decision.warnings:
-        yield f"warning   {notice}"
-    for text in decision.incomplete:
-        yield f"INCOMPLETE: {text}"
+        yield from (f"            {reason.direction}: {_because(reason)}" for reason in copy.reasons)
+    yield from (f"warning   {notice}" for notice in decision.warnings)
+    yield from (f"INCOMPLETE: {text}" for text in decision.incomplete)
     if decision.stale:
         yield "STALE: the directory failed; an entry from before was used"
     if decision.mode != "apply":
         yield f"mode      {decision.mode}: this is what apply would do"
     yield f"searches  {decision.searches}"
+
+
+def _from_lines(change: FromChange | None) -> Iterator[str]:
+    if change is None:
+        yield "From      stays"
+        return
+    yield f"From      {_readable(change.value)} ({change.cause}){_mode(change.mode)}"
+    if _readable(change.value) != change.value:
+        yield f"            sent as {change.value}"
+    yield from (f"            {_because(reason)}" for reason in change.reasons)
 
 
 def _mode(mode: str) -> str:

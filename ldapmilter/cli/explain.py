@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 def add_to(verbs: Verbs) -> None:
     """Add the verb to the command line."""
-    parser = verbs.add_parser(
-        "explain", help="the decision for a message, and its reasons", allow_abbrev=False
-    )
+    parser = verbs.add_parser("explain", help="the decision for a message, and its reasons", allow_abbrev=False)
     sample_message.add_options(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(verb=_explain)

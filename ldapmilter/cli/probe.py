@@ -64,7 +64,9 @@ def _report(before: tuple[tuple[bytes, bytes], ...], outcome: Outcome) -> dict[s
         "smtp_reply": outcome.reply,
         "from_before": _from_values(before),
         "from_after": _from_values(outcome.headers_after),
-        "copies": [{"address": added.address, "parameters": list(added.parameters)} for added in outcome.added_recipients],
+        "copies": [
+            {"address": added.address, "parameters": list(added.parameters)} for added in outcome.added_recipients
+        ],
         "seconds": round(outcome.seconds, 6),
     }
 

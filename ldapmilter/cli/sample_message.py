@@ -39,12 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auth", metavar="LOGIN", help="the SASL login, as the client types it")
     parser.add_argument("--client", metavar="IP", type=_ip, help="the SMTP client's address (default: an outsider)")
     parser.add_argument("--mail-from", metavar="ADDR", help="the envelope sender; <> for the null sender")
-    parser.add_argument(
-        "--rcpt", metavar="ADDR", nargs="+", action="extend", required=True, help="envelope recipients"
-    )
+    parser.add_argument("--rcpt", metavar="ADDR", nargs="+", action="extend", required=True, help="envelope recipients")
     header = parser.add_mutually_exclusive_group()
     header.add_argument("--from", dest="from_value", metavar="VALUE", help="the From header's value")
-    header.add_argument("--message", metavar="FILE", type=Path, help="a message (RFC 5322), of which the header is used")
+    header.add_argument(
+        "--message", metavar="FILE", type=Path, help="a message (RFC 5322), of which the header is used"
+    )
 
 
 def _ip(text: str) -> str:

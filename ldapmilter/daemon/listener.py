@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ldapmilter.config import MilterSettings
 
 
-class CannotListen(LdapmilterError):  # noqa: N818 - says what happened
+class CannotListen(LdapmilterError):
     """The socket cannot be bound; the text names it and says why."""
 
 
@@ -41,7 +41,7 @@ class Listener:
         """Put a socket that nobody can reach in the place of the listening one; open sessions go on."""
         family = socket.AF_UNIX if self.settings.socket.kind == "unix" else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as dead:
-            dead.setblocking(False)
+            dead.setblocking(False)  # noqa: FBT003 - the standard library's signature
             os.dup2(dead.fileno(), self.descriptor)
         self.remove()
 

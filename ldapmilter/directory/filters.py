@@ -63,7 +63,7 @@ class Not:
     part: Filter
 
 
-Filter = Union[Equal, Present, Substring, And, Or, Not]
+Filter = Union[Equal, Present, Substring, And, Or, Not]  # noqa: UP007 - evaluated at run time, on forward names
 
 
 def any_of(attribute: str, values: Iterable[str]) -> Or:

@@ -90,7 +90,7 @@ def _children(entry: Entry) -> _Children | None:
 
 
 def _forwards(raw: RawEntry) -> Iterable[Address]:
-    """The forwards of an account: the user's own (one comma list, names allowed), the administrator's."""
+    """Return the forwards of an account: the user's own (one comma list, names allowed), the administrator's."""
     lists = (*raw.all("zimbraprefmailforwardingaddress"), *raw.all("zimbramailforwardingaddress"))
     if not lists:
         return ()
@@ -148,9 +148,7 @@ def _walk(root: Entry, graph: Mapping[str, tuple[Resolution, ...]], limits: Grou
                 continue
             return Expansion(members=tuple(members.values()), truncated=_too_deep(step, limits))
         for child in children:
-            members.setdefault(
-                child.address.key, Member(resolution=child, path=step.path, by_forward=step.by_forward)
-            )
+            members.setdefault(child.address.key, Member(resolution=child, path=step.path, by_forward=step.by_forward))
             if len(members) > limits.max_members:
                 text = f"{root.name} has more than [groups] max_members = {limits.max_members} members"
                 return Expansion(members=tuple(members.values())[: limits.max_members], truncated=text)

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from ldapmilter.directory.filters import Filter
     from ldapmilter.directory.store import Deadline, Scope
 
-_SCOPES: dict[Scope, Literal["BASE", "LEVEL", "SUBTREE"]] = {"base": ldap3.BASE, "one": ldap3.LEVEL, "sub": ldap3.SUBTREE}
+_SCOPES: dict[Scope, Literal["BASE", "LEVEL", "SUBTREE"]] = {
+    "base": ldap3.BASE,
+    "one": ldap3.LEVEL,
+    "sub": ldap3.SUBTREE,
+}
 _SUCCESS = 0
 _NO_SUCH_OBJECT = 32
 # How long a failed server is passed over while another one answers. When none answers, all are
@@ -63,7 +67,7 @@ class _Server:
     down_until: float = -math.inf
 
 
-class _ServerFailed(Exception):  # noqa: N818 - says what happened
+class _ServerFailed(Exception):
     """One server could not answer; the next one may."""
 
 

@@ -249,9 +249,7 @@ class Reader:
                 if (entry := read_entry(raw)) is not None:
                     found[fold_dn(raw.dn)] = entry
         return {
-            key: GroupMembers(
-                _sorted({dn: found[dn] for dn in map(fold_dn, members[key.name]) if dn in found})
-            )
+            key: GroupMembers(_sorted({dn: found[dn] for dn in map(fold_dn, members[key.name]) if dn in found}))
             for key in keys
         }
 

@@ -49,10 +49,10 @@ class Deciding(Protocol):
         """Take note of a decision that is about to be carried out."""
 
     def transaction_began(self) -> None:
-        """A message is in flight."""
+        """Count a message in flight."""
 
     def transaction_ended(self) -> None:
-        """A message is no longer in flight."""
+        """Count a message that is through."""
 
 
 @dataclass(slots=True)
@@ -241,7 +241,9 @@ def register(daemon: Deciding) -> None:
         offered_actions, offered_steps = options[0], options[1]
         session.missing_actions = ACTIONS & ~offered_actions
         if session.missing_actions:
-            _log.error("the MTA does not offer the milter actions %#x: mail that needs them waits", session.missing_actions)
+            _log.error(
+                "the MTA does not offer the milter actions %#x: mail that needs them waits", session.missing_actions
+            )
         session.may_skip = bool(offered_steps & milter.P_SKIP)
         options[0] = ACTIONS & offered_actions
         options[1] = (_NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP) & offered_steps
@@ -268,7 +270,7 @@ def _unanswered(method: Callable[..., int]) -> Callable[..., int]:
         if session is not None:
             try:
                 method(session, context, *arguments)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - nothing may reach libmilter from here
                 _log.exception("unexpected error in %s", method.__name__)
                 if session.transaction is None:
                     session.transaction = Transaction(sender="", login=None, submitted_locally=False)
@@ -289,7 +291,7 @@ def _answered(method: Callable[..., int]) -> Callable[..., int]:
             return milter.TEMPFAIL
         try:
             return method(session, context, *arguments)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets 451
             _log.exception("%s: unexpected error in %s", _macro(context, "i") or "NOQUEUE", method.__name__)
             session.abort(context)
             reply(context, TEMPFAIL_REPLY)

@@ -122,9 +122,7 @@ def _effective_copies(
             raise InvalidValue(message)
         return rule, address
 
-    return effective(
-        subject.chain, _attributes(copy_class, subject.direction), copy_class.inherit, read, ends=is_none
-    )
+    return effective(subject.chain, _attributes(copy_class, subject.direction), copy_class.inherit, read, ends=is_none)
 
 
 def is_none(text: str) -> bool:

@@ -164,9 +164,7 @@ class _Deciding:
         if not known:
             return {}
         resolved = self.directory.resolve(known)
-        groups = {
-            entry for resolution in resolved.values() for entry in resolution.entries if entry.kind == "group"
-        }
+        groups = {entry for resolution in resolved.values() for entry in resolution.entries if entry.kind == "group"}
         expansions = self.directory.expand(groups)
         self.truncations.extend(
             dict.fromkeys(expansion.truncated for expansion in expansions.values() if expansion.truncated)
@@ -221,7 +219,12 @@ class _Deciding:
                 if entry.dn not in seen:
                     seen.add(entry.dn)
                     yield resolution, self.chains[entry.dn], entry, path
-            if not resolution.entries and resolution.known and resolution.hosted_domain and resolution.address.key not in seen:
+            if (
+                not resolution.entries
+                and resolution.known
+                and resolution.hosted_domain
+                and resolution.address.key not in seen
+            ):
                 seen.add(resolution.address.key)
                 yield resolution, self.directory.domain_chain(resolution.hosted_domain), None, path
 
@@ -244,7 +247,10 @@ class _Deciding:
         copies = self._copies()
         change, headers_needed = self._from_change()
         waits = self._must_wait()
-        incomplete = [*self.directory.failures, *(self.truncations if self.policy.directory_failure == "accept" else ())]
+        incomplete = [
+            *self.directory.failures,
+            *(self.truncations if self.policy.directory_failure == "accept" else ()),
+        ]
         return Decision(
             identity=self.author.identity,
             verdict="tempfail" if waits else "accept",

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ldapmilter.errors import InvalidValue
-from ldapmilter.policy.copies import is_none
-from ldapmilter.policy.levels import Effective, Found, effective
 from ldapmilter.mailbox.reading import read_from
 from ldapmilter.mailbox.writing import header_value
+from ldapmilter.policy.copies import is_none
+from ldapmilter.policy.levels import Effective, Found, effective
 from ldapmilter.policy.model import FromChange, Notice, Reason
 from ldapmilter.policy.rules import MailboxTemplate, SenderRule, parse_mailbox, parse_sender_rule
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ldapmilter.address import Address
-    from ldapmilter.directory.model import Chain, Holder
-    from ldapmilter.policy.matching import Party, Seen
+    from ldapmilter.directory.model import Chain
     from ldapmilter.message import Headers
+    from ldapmilter.policy.matching import Party, Seen
     from ldapmilter.policy.model import FromCause, FromPolicy
 
 
@@ -124,9 +124,7 @@ def _reason(found: Found[SenderRule] | Found[MailboxTemplate], recipient: str, p
     )
 
 
-def _best(
-    candidates: list[Candidate], cause: FromCause, notices: list[Notice]
-) -> tuple[Winner | None, list[Notice]]:
+def _best(candidates: list[Candidate], cause: FromCause, notices: list[Notice]) -> tuple[Winner | None, list[Notice]]:
     """Pick the winner and warn about every recipient whose own best rule wanted another From."""
     if not candidates:
         return None, notices

@@ -176,7 +176,7 @@ class Policy:
         return frozenset(names)
 
     def _modes(self) -> dict[str, Mode]:
-        """The effective mode of each part, by its section of the configuration."""
+        """Return the effective mode of each part, by its section of the configuration."""
         parts: dict[str, Mode] = {f"copy {c.name}": c.mode for c in self.copy_classes}
         return {**parts, "from": self.from_policy.mode}
 
@@ -207,4 +207,3 @@ def reply_text(code: str) -> str:
 
 
 TEMPFAIL_REPLY = reply_text("451 4.3.0")
-
