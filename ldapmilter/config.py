@@ -72,7 +72,10 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     },
     "identity": {
         "mailbox_hosts": Option("auto", options.networks),
+        "trust_x_authenticated_user": Option("no", options.boolean),
         "unknown_login": Option("tempfail", _FAILURE),
+        "reinjection_ports": Option("10025 10028 10029 10030", options.ports),
+        "own_relays": Option("", options.cidr_blocks),
     },
     "groups": {
         "max_members": Option("50000", options.whole(1, 10_000_000)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry, Resolution
-    from ldapmilter.message import Envelope, IdentitySource
+    from ldapmilter.message import Envelope, Headers, IdentitySource
 
 # Postfix replaces bytes it does not like in a SASL name by "?": such a name is nobody's.
 _NOBODY = re.compile(r"[?\x00-\x1f\x7f]")
+
+AUTHENTICATED_USER = "x-authenticated-user"
 
 NOBODY = Identity(source="none")
 
@@ -37,6 +39,12 @@ class IdentityPolicy:
     mailbox_hosts: tuple[str, ...] | Literal["auto"] = "auto"
     """CIDR blocks, or ``auto``: the zimbraServer entries that run ``mailbox``."""
     unknown_login: OnFailure = "tempfail"
+    trust_x_authenticated_user: bool = False
+    """Whether mailbox servers may name the person behind a mailbox."""
+    reinjection_ports: frozenset[int] = frozenset()
+    """Ports on which Zimbra takes mail back that has been through here."""
+    own_relays: tuple[str, ...] = ()
+    """CIDR blocks of relays behind which the mail has been through here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,12 @@ class Author:
     """The account, or (without entry) the hosted address; ``None`` when policy cannot apply."""
     unknown_login: bool = False
     """Whether a login resolved to no entry."""
+    asks_for_person: bool = False
+    """Whether ``X-Authenticated-User`` may name who wrote from this mailbox."""
+    person: Resolution | None = None
+    """Who wrote, where that is somebody else than the mailbox: their copies are due as well."""
+    unknown_person: str | None = None
+    """An ``X-Authenticated-User`` that resolves to no entry."""
 
     @property
     def entry(self) -> Entry | None:
@@ -55,12 +69,29 @@ class Author:
         return self.resolution.entry if self.resolution is not None else None
 
 
-def identify(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -> Author:
+def decided_before(envelope: Envelope, policy: IdentityPolicy) -> str | None:
+    """Return why a message has been decided on an earlier hop, or ``None``: it has not.
+
+    Zimbra sends mail through several ports of one Postfix (``{daemon_port}``), some of which run
+    the milters again.
+    """
+    if envelope.daemon_port is not None and envelope.daemon_port in policy.reinjection_ports:
+        return f"re-injected on port {envelope.daemon_port}"
+    if envelope.client is not None and policy.own_relays and in_networks(envelope.client, policy.own_relays):
+        return f"from the relay {envelope.client}"
+    return None
+
+
+def identify(
+    envelope: Envelope, directory: Directory, policy: IdentityPolicy, headers: Headers | None = None
+) -> Author:
     """Return who sends a message.
 
     1. ``{auth_authen}``, resolved as Zimbra resolves logins.
     2. Else, when the client is one of our mailbox servers, the envelope sender: trustworthy as a
        mailbox (``zimbraSmtpRestrictEnvelopeFrom``), not as a person.
+       Its last ``X-Authenticated-User``, where that is trusted and Zimbra writes it
+       (``zimbraSmtpSendAddAuthenticatedUser``), names the person.
     3. Else nobody. The null sender without a login, and sendmail(1) mail, are nobody.
 
     Raises:
@@ -81,7 +112,27 @@ def identify(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -
         names = " and ".join(sorted(entry.dn for entry in resolution.entries))
         message = f"two entries answer to the sender {sender}: {names}"
         raise AmbiguousEntry(message)
-    return Author(identity=_named("mailbox-host", resolution, sender), resolution=resolution)
+    author = Author(
+        identity=_named("mailbox-host", resolution, sender),
+        resolution=resolution,
+        asks_for_person=policy.trust_x_authenticated_user and directory.names_authenticated_user(),
+    )
+    if not author.asks_for_person or headers is None:
+        return author
+    return _with_person(author, directory, headers)
+
+
+def _with_person(author: Author, directory: Directory, headers: Headers) -> Author:
+    """Add who the last ``X-Authenticated-User`` names: Zimbra appends, so an earlier one is forged."""
+    names = headers.values(AUTHENTICATED_USER)
+    if not names:
+        return author
+    name = names[-1].strip()
+    person = None if _NOBODY.search(name) else directory.login(name)
+    if person is None or person.entry is None:
+        return replace(author, unknown_person=name)
+    same = author.entry is not None and author.entry.dn == person.entry.dn
+    return author if same else replace(author, person=person)
 
 
 def _by_login(login: str, directory: Directory) -> Author:

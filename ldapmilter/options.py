@@ -17,6 +17,7 @@ from ldapmilter.milter.socket_address import SocketAddress, parse_socket
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+_MAX_PORT = 65535
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
 _URI = re.compile(r"(?:ldaps?://[^\s/?#]+/?|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
 
@@ -125,6 +126,24 @@ def networks(value: str) -> tuple[str, ...] | str:
             msg = f"auto, or addresses and CIDR blocks separated by blanks ({network!r} is neither)"
             raise ValueError(msg) from None
     return tuple(found)
+
+
+def cidr_blocks(value: str) -> tuple[str, ...]:
+    """Return addresses and CIDR blocks separated by blanks; none is fine."""
+    found = networks(value)
+    if isinstance(found, str):
+        msg = "addresses and CIDR blocks separated by blanks"
+        raise ValueError(msg)  # noqa: TRY004 - the value is wrong, not its type
+    return found
+
+
+def ports(value: str) -> frozenset[int]:
+    """Return port numbers separated by blanks; none is fine."""
+    names = value.replace(",", " ").split()
+    if not all(re.fullmatch(r"[0-9]{1,5}", name) and 0 < int(name) <= _MAX_PORT for name in names):
+        msg = f"port numbers from 1 to {_MAX_PORT} separated by blanks"
+        raise ValueError(msg)
+    return frozenset(map(int, names))
 
 
 def milter_socket(value: str) -> SocketAddress:

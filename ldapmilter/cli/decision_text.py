@@ -26,6 +26,7 @@ def as_json(decision: Decision) -> dict[str, Any]:
         "from": _from_json(decision.from_change) if decision.from_change is not None else None,
         "copies": [_copy_json(copy) for copy in decision.copies],
         "mode": decision.mode,
+        "decided_before": decision.decided_before,
         "warnings": [notice.text for notice in decision.warnings],
         "incomplete": list(decision.incomplete),
         "stale": decision.stale,
@@ -71,6 +72,9 @@ def as_text(decision: Decision) -> str:
 
 
 def _lines(decision: Decision) -> Iterator[str]:
+    if decision.decided_before is not None:
+        yield f"untouched {decision.decided_before}: this mail has been decided on an earlier hop"
+        return
     identity = decision.identity
     if identity.source == "none":
         yield "identity  none: nobody logged in, and the client is no mailbox server"

@@ -13,6 +13,7 @@ from ldapmilter.config import load
 from ldapmilter.mailbox import encoded_word
 from ldapmilter.milter.client import MilterClient
 from ldapmilter.milter.transaction import Client, Transaction, Verdict
+from ldapmilter.milter.wire import Stage
 
 if TYPE_CHECKING:
     import argparse
@@ -48,6 +49,9 @@ def _probe(options: argparse.Namespace) -> int:
         body=message.body or b"probe\r\n",
         login=message.envelope.login,
         queue_id="PROBE",
+        macros={Stage.CONNECT: {"{daemon_port}": str(message.envelope.daemon_port)}}
+        if message.envelope.daemon_port is not None
+        else {},
         client=Client(name="probe.invalid", address=message.envelope.client or _OUTSIDER, port=25),
     )
     with MilterClient.connect(config.milter.socket, timeout=options.timeout) as client:

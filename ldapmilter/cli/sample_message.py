@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a message."""
     parser.add_argument("--auth", metavar="LOGIN", help="the SASL login, as the client types it")
     parser.add_argument("--client", metavar="IP", type=_ip, help="the SMTP client's address (default: an outsider)")
+    parser.add_argument("--daemon-port", metavar="PORT", type=int, help="the MTA's port that the client came to")
     parser.add_argument("--mail-from", metavar="ADDR", help="the envelope sender; <> for the null sender")
     parser.add_argument("--rcpt", metavar="ADDR", nargs="+", action="extend", required=True, help="envelope recipients")
     header = parser.add_mutually_exclusive_group()
@@ -74,6 +75,7 @@ def read(options: argparse.Namespace) -> SampleMessage:
     envelope = Envelope(
         login=options.auth,
         client=options.client,
+        daemon_port=options.daemon_port,
         sender=_bare(sender, "--mail-from"),
         recipients=tuple(_bare(recipient, "--rcpt") for recipient in options.rcpt),
     )

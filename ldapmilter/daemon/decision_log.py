@@ -22,6 +22,8 @@ def line(queue_id: str, envelope: Envelope, decision: Decision, policy: Policy) 
         ("mail_from", f"<{envelope.sender}>"),
         ("nrcpt", str(len(envelope.recipients))),
     ]
+    if decision.decided_before is not None:
+        fields.append(("decided_before", decision.decided_before))
     if decision.mode != "apply":
         fields.append(("mode", decision.mode))
     if (change := decision.from_change) is not None:

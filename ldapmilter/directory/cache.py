@@ -13,6 +13,9 @@ never is, since the account may have been made a minute ago.
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
 import random
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
@@ -48,8 +51,12 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class Slot:
+    """One answer and how long it counts."""
+
     value: Any
+    generation: int
+    """Changes when the answer does: a fetch that finds the same keeps it."""
     loaded_at: float
     fresh_until: float
     drop_at: float
@@ -60,7 +67,7 @@ class _Flight:
     """One search on its way, for some keys, and everybody who waits for it."""
 
     epoch: int
-    future: Future[Mapping[Hashable, Any]] = field(default_factory=Future)
+    future: Future[Mapping[Hashable, Slot]] = field(default_factory=Future)
 
 
 @dataclass(slots=True)
@@ -78,9 +85,14 @@ class Statistics:
 class Answers:
     """What :meth:`Cache.get_many` found out."""
 
-    values: dict[Hashable, Any] = field(default_factory=dict)
+    slots: dict[Hashable, Slot] = field(default_factory=dict)
     stale: bool = False
     failures: dict[Hashable, DirectoryUnavailable] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[Hashable, Any]:
+        """The value of every key that has one, fresh or stale."""
+        return {key: slot.value for key, slot in self.slots.items()}
 
 
 class Cache:
@@ -92,6 +104,7 @@ class Cache:
         clock: Callable[[], float],
         submit: Callable[[Callable[[], None]], None],
         jitter: Callable[[], float] = random.random,
+        same: Callable[[Any, Any], bool] = operator.eq,
     ) -> None:
         """Make an empty cache.
 
@@ -100,17 +113,21 @@ class Cache:
             clock: monotonic seconds.
             submit: runs a function on a thread that may wait for the network.
             jitter: numbers in [0, 1), to spread expiry.
+            same: whether a fetched value says the same as the one before.
         """
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._submit = submit
         self._jitter = jitter
+        self._same = same
         self._lock = threading.Lock()
-        self._slots: TLRUCache[Hashable, _Slot] = TLRUCache(
+        self._slots: TLRUCache[Hashable, Slot] = TLRUCache(
             maxsize=limits.max_entries, ttu=lambda _key, slot, _now: slot.drop_at, timer=clock
         )
         self._flights: dict[Hashable, _Flight] = {}
         self._epoch = 0
+        self._generations = itertools.count(1)
+        self._changes = 0
         self.statistics = Statistics()
 
     def get_many(
@@ -125,7 +142,7 @@ class Cache:
             past_negative: whether to ask again for keys that are known to be absent.
         """
         answers = Answers()
-        stale: dict[Hashable, _Slot] = {}
+        stale: dict[Hashable, Slot] = {}
         waiting: dict[Hashable, _Flight] = {}
         mine: list[Hashable] = []
         aging: list[Hashable] = []
@@ -134,7 +151,7 @@ class Cache:
             for key in keys:
                 slot = self._slots.get(key)
                 if slot is not None and now < slot.fresh_until and (slot.value or not past_negative):
-                    answers.values[key] = slot.value
+                    answers.slots[key] = slot
                     if self._is_aging(slot, now) and key not in self._flights:
                         aging.append(key)
                     continue
@@ -145,7 +162,7 @@ class Cache:
                     mine.append(key)
                 else:
                     waiting[key] = flight
-            self.statistics.hits += len(answers.values)
+            self.statistics.hits += len(answers.slots)
             self.statistics.misses += len(mine) + len(waiting)
             own_flight = self._take_off(mine)
             refresh = self._take_off(aging)
@@ -158,7 +175,7 @@ class Cache:
         self._collect(waiting, stale, deadline, answers)
         return answers
 
-    def _is_aging(self, slot: _Slot, now: float) -> bool:
+    def _is_aging(self, slot: Slot, now: float) -> bool:
         return bool(slot.value) and now - slot.loaded_at > _REFRESH_AFTER * (slot.fresh_until - slot.loaded_at)
 
     def _take_off(self, keys: Collection[Hashable]) -> _Flight:
@@ -191,45 +208,59 @@ class Cache:
         loaded: Mapping[Hashable, Any] | None,
         error: BaseException | None,
     ) -> None:
+        slots: dict[Hashable, Slot] = {}
         with self._lock:
             for key in keys:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
             if loaded is None:
                 self.statistics.failures += 1
-            elif flight.epoch == self._epoch:
-                now = self._clock()
-                for key in keys:
-                    self._slots[key] = self._slot(loaded.get(key), now)
+            else:
+                slots = self._fill(keys, loaded, keep=flight.epoch == self._epoch)
         try:
             if loaded is not None:
-                flight.future.set_result(loaded)
+                flight.future.set_result(slots)
             else:
                 flight.future.set_exception(error or DirectoryUnavailable("no answer"))
         except InvalidStateError:  # pragma: no cover - a flight lands once
             return
 
-    def _slot(self, value: object, now: float) -> _Slot:
+    def _fill(self, keys: list[Hashable], loaded: Mapping[Hashable, Any], *, keep: bool) -> dict[Hashable, Slot]:
+        """Make slots of what was loaded, and keep them unless a flush came in between."""
+        now = self._clock()
+        slots: dict[Hashable, Slot] = {}
+        for key in keys:
+            before = self._slots.get(key)
+            slot = self._slot(loaded.get(key), now, before)
+            slots[key] = slot
+            if keep:
+                self._slots[key] = slot
+                self._changes += before is not None and before.generation != slot.generation
+        return slots
+
+    def _slot(self, value: object, now: float, before: Slot | None) -> Slot:
         spread = 1 + _JITTER * (2 * self._jitter() - 1)
-        ttl = spread * (self._limits.ttl if value else min(self._limits.negative_ttl, self._limits.ttl))
+        ttl = spread * (self.limits.ttl if value else min(self.limits.negative_ttl, self.limits.ttl))
         fresh_until = now + ttl
-        drop_at = max(fresh_until, now + self._limits.stale_ttl) if value else fresh_until
-        return _Slot(value, now, fresh_until, drop_at)
+        drop_at = max(fresh_until, now + self.limits.stale_ttl) if value else fresh_until
+        if before is not None and self._same(before.value, value):
+            return Slot(before.value, before.generation, now, fresh_until, drop_at)
+        return Slot(value, next(self._generations), now, fresh_until, drop_at)
 
     def _collect(
         self,
         waiting: Mapping[Hashable, _Flight],
-        stale: Mapping[Hashable, _Slot],
+        stale: Mapping[Hashable, Slot],
         deadline: Deadline,
         answers: Answers,
     ) -> None:
         for key, flight in waiting.items():
             try:
-                answers.values[key] = flight.future.result(timeout=deadline.remaining()).get(key)
+                answers.slots[key] = flight.future.result(timeout=deadline.remaining())[key]
             except (DirectoryUnavailable, FutureTimeoutError) as error:
                 slot = stale.get(key)
                 if slot is not None and self._clock() <= slot.drop_at:
-                    answers.values[key] = slot.value
+                    answers.slots[key] = slot
                     answers.stale = True
                     self.statistics.stale += 1
                 elif isinstance(error, DirectoryUnavailable):
@@ -237,20 +268,41 @@ class Cache:
                 else:
                     answers.failures[key] = DeadlineExceeded("no answer within lookup_deadline")
 
-    def flush(self, keys: Collection[Hashable] | None = None) -> int:
-        """Forget some keys, or everything, and return how many entries that were.
+    @property
+    def changes(self) -> int:
+        """How often anything that was held has changed or been forgotten on purpose."""
+        return self._changes
+
+    def current(self, reads: Mapping[Hashable, int]) -> float | None:
+        """Return until when all of these keys are fresh, or ``None`` if any is not what was read.
+
+        Args:
+            reads: keys and the generations that they had.
+        """
+        now = self._clock()
+        until = math.inf
+        with self._lock:
+            for key, generation in reads.items():
+                slot = self._slots.get(key)
+                if slot is None or slot.generation != generation or slot.fresh_until <= now:
+                    return None
+                until = min(until, slot.fresh_until)
+        return until
+
+    def flush(self, forget: Callable[[Hashable, Any], bool] | None = None) -> int:
+        """Forget what a predicate on key and value says, or everything; return how many entries.
 
         Searches that are under way will not fill the cache, and nobody who asks from now on will
         share them.
         """
         with self._lock:
             self._epoch += 1
+            self._changes += 1
             self._flights.clear()
-            if keys is None:
-                count = len(self._slots)
-                self._slots.clear()
-                return count
-            return sum(self._slots.pop(key, None) is not None for key in keys)
+            doomed = [key for key, slot in self._slots.items() if forget is None or forget(key, slot.value)]
+            for key in doomed:
+                del self._slots[key]
+        return len(doomed)
 
     def __len__(self) -> int:
         """Return the number of entries held."""

@@ -35,7 +35,7 @@ ENTRY_ATTRIBUTES = (
 )
 
 _OWN_ADDRESSES = ("zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress")
-_GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroupdynamicunit"})
+GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroupdynamicunit"})
 
 
 def read_entry(raw: RawEntry) -> Entry | None:
@@ -48,7 +48,7 @@ def read_entry(raw: RawEntry) -> Entry | None:
     kind: Kind
     if "zimbraaccount" in classes:
         kind = "account"
-    elif classes & _GROUP_CLASSES:
+    elif classes & GROUP_CLASSES:
         kind = "group"
     else:
         return None

@@ -53,6 +53,11 @@ class _Children:
     internal_only: bool = False
 
 
+def has_members(entry: Entry) -> bool:
+    """Whether anybody can be behind an entry: any group, an account that forwards."""
+    return entry.kind == "group" or _children(entry) is not None
+
+
 def expand(roots: Collection[Entry], lookups: Lookups, limits: GroupLimits) -> dict[str, Expansion]:
     """Return who is behind each entry, keyed by DN; nobody behind an account without forwards."""
     graph: dict[str, tuple[Resolution, ...]] = {}

@@ -7,13 +7,16 @@ is asked for in batches: the number of searches must not grow with the number of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Hashable, Mapping
 
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Chain, Entry, Expansion, Resolution
+
+KeyT = TypeVar("KeyT", bound="Hashable")
+ValueT = TypeVar("ValueT")
 
 
 class Directory(Protocol):
@@ -35,6 +38,20 @@ class Directory(Protocol):
     @property
     def failures(self) -> tuple[str, ...]:
         """What could not be asked; stays empty on a strict directory, which raises instead."""
+
+    def derived(
+        self, keys: Collection[KeyT], work_out: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]]
+    ) -> Mapping[KeyT, ValueT]:
+        """Return values that are worked out from this directory, remembered while what they read stands.
+
+        Args:
+            keys: what is asked for; they name the computation and everything it depends on besides
+                the directory.
+            work_out: makes the values of the keys that are not remembered, all in one call.
+        """
+
+    def prefetch(self, login: str | None, addresses: Collection[Address]) -> None:
+        """Look a login and addresses up together, so that what follows finds them in memory."""
 
     def hosts(self, domain: str) -> bool:
         """Whether a domain (lower-case ACE) is hosted here, alias domains included."""
@@ -65,6 +82,9 @@ class Directory(Protocol):
 
         Cycles end quietly; a group past ``[groups] max_members`` or ``max_depth`` is truncated.
         """
+
+    def names_authenticated_user(self) -> bool:
+        """Whether mailbox servers write ``X-Authenticated-User`` (zimbraSmtpSendAddAuthenticatedUser)."""
 
     def is_mailbox_host(self, client: str) -> bool:
         """Whether a client address belongs to a server that runs the ``mailbox`` service."""

@@ -94,10 +94,12 @@ class LdapStore:
         search_filter: Filter,
         attributes: Sequence[str],
         deadline: Deadline,
+        *,
+        next_server_first: bool = False,
     ) -> list[RawEntry]:
         """Return the entries that match; see :class:`~ldapmilter.directory.store.Store`."""
         failures: list[str] = []
-        servers = self._in_order()
+        servers = self._in_order(next_server_first=next_server_first)
         for position, server in enumerate(servers):
             if deadline.remaining() <= 0:
                 failures.append("lookup_deadline has passed")
@@ -122,11 +124,11 @@ class LdapStore:
             _drop(connection)
         self._watchdog.stop()
 
-    def _in_order(self) -> list[_Server]:
+    def _in_order(self, *, next_server_first: bool) -> list[_Server]:
         now = self._clock()
         with self._lock:
-            up = [server for server in self._servers if server.down_until <= now]
-            return up or list(self._servers)
+            up = [server for server in self._servers if server.down_until <= now] or list(self._servers)
+        return [*up[1:], up[0]] if next_server_first else up
 
     def _ask(
         self, server: _Server, base: str, scope: Scope, text: str, attributes: Sequence[str], allowed: float

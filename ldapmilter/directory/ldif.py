@@ -79,6 +79,8 @@ class LdifStore:
         search_filter: Filter,
         attributes: Sequence[str],
         deadline: Deadline,  # noqa: ARG002 - memory answers at once
+        *,
+        next_server_first: bool = False,  # noqa: ARG002 - there is one
     ) -> list[RawEntry]:
         """Return the entries that match; see :class:`~ldapmilter.directory.store.Store`."""
         wanted = {attribute.lower() for attribute in attributes}

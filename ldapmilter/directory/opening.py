@@ -13,7 +13,7 @@ from ldapmilter.directory.cache import Cache
 from ldapmilter.directory.hosts import host_addresses
 from ldapmilter.directory.ldap import LdapSettings, LdapStore
 from ldapmilter.directory.ldif import LdifStore
-from ldapmilter.directory.reader import Reader
+from ldapmilter.directory.reader import Reader, same_answer
 from ldapmilter.directory.zimbra import ZimbraDirectory
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def open_directory(config: Config) -> OpenDirectory:
         def submit(work: Callable[[], None]) -> None:
             pool.submit(work)
 
-    cache = Cache(config.cache, time.monotonic, submit)
+    cache = Cache(config.cache, time.monotonic, submit, same=same_answer)
     reader = Reader(
         store,
         cache,

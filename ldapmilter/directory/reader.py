@@ -18,6 +18,7 @@ from ldapmilter.directory.entries import (
     unescape_rdn,
 )
 from ldapmilter.directory.filters import And, Equal, Filter, Or, any_of
+from ldapmilter.directory.model import Entry
 from ldapmilter.directory.site import GLOBAL_CONFIG_DN, SITE_ATTRIBUTES, SITE_FILTER, Site, read_site
 from ldapmilter.directory.store import fold_dn
 from ldapmilter.errors import DirectoryUnavailable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from ldapmilter.directory.cache import Cache, Load
-    from ldapmilter.directory.model import Entry, RawEntry
+    from ldapmilter.directory.model import RawEntry
     from ldapmilter.directory.store import Deadline, Scope, Store
 
 COS_BASE = "cn=cos,cn=zimbra"
@@ -63,6 +64,8 @@ class Trace:
     searches: int = 0
     stale: bool = False
     failures: list[str] = field(default_factory=list)
+    recorders: list[dict[Hashable, int]] = field(default_factory=list)
+    """Of the values being worked out: what they read, with generations (innermost last)."""
 
 
 class Reader:
@@ -87,12 +90,12 @@ class Reader:
             host_addresses: turns server names into the client addresses they connect from.
         """
         self._store = store
-        self._cache = cache
+        self.cache = cache
         self._base = search_base
         self._host_addresses = host_addresses
         policy = tuple(sorted(set(policy_attributes)))
         self._entry_attributes = (*ENTRY_ATTRIBUTES, *policy)
-        self._site_attributes = (*SITE_ATTRIBUTES, *policy)
+        self._site_attributes = tuple(dict.fromkeys((*SITE_ATTRIBUTES, *ENTRY_ATTRIBUTES, *policy)))
         self._cos_attributes = (*_COS_ATTRIBUTES, *policy)
 
     # -- what can be asked ------------------------------------------------------------------
@@ -111,15 +114,14 @@ class Reader:
         site: Site = found[SITE]
         return site
 
-    def entries(
-        self, keys: Collection[str], trace: Trace, *, past_negative: bool = False
-    ) -> dict[str, tuple[Entry, ...]]:
+    def entries(self, keys: Collection[str], trace: Trace, *, again: bool = False) -> dict[str, tuple[Entry, ...]]:
         """Return the entries of each address key, and of each ``@domain`` catch-all key.
 
-        A key that could not be asked (lenient traces only) is left out.
+        ``again`` asks about absent keys once more, the next server first: an account made a minute
+        ago may be there already. A key that could not be asked (lenient traces only) is left out.
         """
         wanted = [Key("address", key) for key in keys]
-        found = self._fetch(wanted, self._load_entries, trace, past_negative=past_negative)
+        found = self._fetch(wanted, self._load_entries, trace, again=again)
         return {key.name: value or () for key, value in found.items()}
 
     def cos(self, keys: Collection[Key], trace: Trace) -> dict[Key, RawEntry | None]:
@@ -153,13 +155,13 @@ class Reader:
         load: Callable[[Collection[Key], _Searching], Mapping[Key, Any]],
         trace: Trace,
         *,
-        past_negative: bool = False,
+        again: bool = False,
     ) -> dict[Key, Any]:
         def loader(wanted: Collection[Hashable], deadline: Deadline) -> Mapping[Hashable, Any]:
-            searching = _Searching(self._store, deadline, trace)
+            searching = _Searching(self._store, deadline, trace, next_server_first=again)
             return dict(load([key for key in wanted if isinstance(key, Key)], searching))
 
-        return self._answers(keys, loader, trace, past_negative=past_negative)
+        return self._answers(keys, loader, trace, past_negative=again)
 
     def _answers(
         self,
@@ -169,14 +171,16 @@ class Reader:
         *,
         past_negative: bool = False,
     ) -> dict[Key, Any]:
-        answers = self._cache.get_many(keys, loader, trace.deadline, past_negative=past_negative)
+        answers = self.cache.get_many(keys, loader, trace.deadline, past_negative=past_negative)
         trace.stale = trace.stale or answers.stale
+        for recorder in trace.recorders:
+            recorder.update((key, slot.generation) for key, slot in answers.slots.items())
         if answers.failures:
             error = next(iter(answers.failures.values()))
             if not trace.lenient:
                 raise error
             trace.failures.append(str(error))
-        return {key: value for key, value in answers.values.items() if isinstance(key, Key)}
+        return {key: slot.value for key, slot in answers.slots.items() if isinstance(key, Key)}
 
     # -- the searches -----------------------------------------------------------------------
 
@@ -201,7 +205,7 @@ class Reader:
                 for name in (*entry.addresses, *catch_all_keys(raw)):
                     if name in found:
                         found[name][entry.dn] = entry
-        return {key: tuple(found[key.name].values()) for key in keys}
+        return {key: _sorted(found[key.name]) for key in keys}
 
     def _load_cos(self, keys: Collection[Key], searching: _Searching) -> dict[Key, RawEntry]:
         by_attribute = {"cos": "zimbraId", "cos-name": "cn"}
@@ -257,14 +261,29 @@ class Reader:
 class _Searching:
     """The searches of one load, counted on the message that caused it."""
 
-    def __init__(self, store: Store, deadline: Deadline, trace: Trace) -> None:
+    def __init__(self, store: Store, deadline: Deadline, trace: Trace, *, next_server_first: bool) -> None:
         self._store = store
         self._deadline = deadline
         self._trace = trace
+        self._next_server_first = next_server_first
 
     def search(self, base: str, scope: Scope, search_filter: Filter, attributes: Sequence[str]) -> list[RawEntry]:
         self._trace.searches += 1
-        return self._store.search(base, scope, search_filter, attributes, self._deadline)
+        return self._store.search(
+            base, scope, search_filter, attributes, self._deadline, next_server_first=self._next_server_first
+        )
+
+
+def same_answer(before: object, after: object) -> bool:
+    """Whether two answers say the same: entries are compared by all that was read of them."""
+    if isinstance(before, tuple) and isinstance(after, tuple):
+        return len(before) == len(after) and all(
+            one.raw == other.raw if isinstance(one, Entry) and isinstance(other, Entry) else one == other
+            for one, other in zip(before, after, strict=True)
+        )
+    if isinstance(before, GroupMembers) and isinstance(after, GroupMembers):
+        return before.addresses == after.addresses and same_answer(before.entries, after.entries)
+    return before == after
 
 
 def _rdn(dn: str) -> Filter | None:

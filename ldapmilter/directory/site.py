@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, fold_domain, make_address
-from ldapmilter.directory.filters import any_of
+from ldapmilter.directory.entries import GROUP_CLASSES
+from ldapmilter.directory.filters import And, Equal, Or, any_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from ldapmilter.directory.model import RawEntry
 
 GLOBAL_CONFIG_DN = "cn=config,cn=zimbra"
-SITE_FILTER = any_of("objectClass", ("zimbraDomain", "zimbraGlobalConfig", "zimbraServer"))
+POLICY_CLASS = "ldapMilterPolicy"
+APPLIES_TO_MEMBERS = "ldapMilterAppliesToMembers"
+_POLICY_GROUPS = And((Equal("objectClass", POLICY_CLASS), Equal(APPLIES_TO_MEMBERS, "TRUE")))
+SITE_FILTER = Or((*any_of("objectClass", ("zimbraDomain", "zimbraGlobalConfig", "zimbraServer")).parts, _POLICY_GROUPS))
 SITE_ATTRIBUTES = (
     "objectClass",
     "cn",
@@ -34,6 +38,7 @@ SITE_ATTRIBUTES = (
     "zimbraMtaRecipientDelimiter",
     "zimbraServiceHostname",
     "zimbraServiceEnabled",
+    "zimbraSmtpSendAddAuthenticatedUser",
 )
 
 
@@ -55,6 +60,8 @@ class Site:
     config: RawEntry | None
     mailbox_host_names: tuple[str, ...]
     """``zimbraServiceHostname`` of the servers whose ``zimbraServiceEnabled`` has ``mailbox``."""
+    policy_groups: tuple[RawEntry, ...] = ()
+    """Groups with ``ldapMilterAppliesToMembers`` TRUE: their values are a level of their members."""
 
     @property
     def default_domain(self) -> str | None:
@@ -95,12 +102,15 @@ class Site:
 def read_site(entries: Iterable[RawEntry]) -> Site:
     """Make a snapshot from the entries of one search."""
     config: RawEntry | None = None
+    policy_groups: list[RawEntry] = []
     raw_domains: dict[str, RawEntry] = {}
     hosts: list[str] = []
     for entry in entries:
         classes = {name.lower() for name in entry.all("objectclass")}
         if "zimbraglobalconfig" in classes:
             config = entry
+        if classes & GROUP_CLASSES:
+            policy_groups.append(entry)
         if "zimbradomain" in classes and (name := fold_domain(entry.first("zimbradomainname") or "")):
             raw_domains[name] = entry
         if "zimbraserver" in classes and "mailbox" in entry.all("zimbraserviceenabled"):
@@ -110,7 +120,12 @@ def read_site(entries: Iterable[RawEntry]) -> Site:
         name: Domain(name=name, raw=raw, target=_target(name, raw, names_by_id, raw_domains))
         for name, raw in raw_domains.items()
     }
-    return Site(domains=domains, config=config, mailbox_host_names=tuple(sorted(filter(None, hosts))))
+    return Site(
+        domains=domains,
+        config=config,
+        mailbox_host_names=tuple(sorted(filter(None, hosts))),
+        policy_groups=tuple(sorted(policy_groups, key=lambda raw: raw.dn)),
+    )
 
 
 def _target(name: str, raw: RawEntry, names_by_id: dict[str, str], domains: dict[str, RawEntry]) -> str | None:

@@ -41,10 +41,13 @@ class Store(Protocol):
         search_filter: Filter,
         attributes: Sequence[str],
         deadline: Deadline,
+        *,
+        next_server_first: bool = False,
     ) -> list[RawEntry]:
         """Return the entries that match; none when the base does not exist.
 
-        An attribute that the directory does not know matches nothing and returns nothing.
+        ``next_server_first`` asks another server than usual where there are several: a replica may
+        lag behind. An attribute that the directory does not know matches nothing and returns nothing.
 
         Raises:
             DirectoryUnavailable: no complete answer by the deadline, for whatever reason.

@@ -6,26 +6,39 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, parse_address
 from ldapmilter.directory import groups
+from ldapmilter.directory.derived import Derived
+from ldapmilter.directory.entries import read_entry
 from ldapmilter.directory.model import Chain, Entry, Expansion, Holder, Match, Resolution
 from ldapmilter.directory.reader import Key, Reader, Trace
 from ldapmilter.directory.store import Deadline
-from ldapmilter.errors import AmbiguousEntry
+from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Hashable, Mapping
 
     from ldapmilter.directory.groups import GroupLimits
+    from ldapmilter.directory.interface import KeyT, ValueT
+    from ldapmilter.directory.model import RawEntry
     from ldapmilter.directory.site import Site
+
+_NOBODY_BEHIND = Expansion()
+_PolicyGroups = dict[str, tuple[Holder, ...]]
 
 
 class ZimbraDirectory:
     """The directory behind all messages; :meth:`for_message` gives each message its own view."""
 
     def __init__(
-        self, reader: Reader, limits: GroupLimits, *, lookup_deadline: float, clock: Callable[[], float]
+        self,
+        reader: Reader,
+        limits: GroupLimits,
+        *,
+        lookup_deadline: float,
+        clock: Callable[[], float],
     ) -> None:
         """Make a directory whose every message waits at most ``lookup_deadline`` seconds."""
         self._reader = reader
+        self._derived = Derived(reader.cache, clock)
         self._limits = limits
         self._lookup_deadline = lookup_deadline
         self._clock = clock
@@ -33,15 +46,16 @@ class ZimbraDirectory:
     def for_message(self, *, lenient: bool = False) -> MessageDirectory:
         """Return the view of one message, whose deadline starts now."""
         trace = Trace(Deadline.after(self._lookup_deadline, self._clock), lenient=lenient)
-        return MessageDirectory(self._reader, self._limits, trace)
+        return MessageDirectory(self._reader, self._derived, self._limits, trace)
 
 
 class MessageDirectory:
     """One message's view: implements :class:`~ldapmilter.directory.interface.Directory`."""
 
-    def __init__(self, reader: Reader, limits: GroupLimits, trace: Trace) -> None:
+    def __init__(self, reader: Reader, derived: Derived, limits: GroupLimits, trace: Trace) -> None:
         """Bind a reader to one message's deadline and counts."""
         self._reader = reader
+        self._derived = derived
         self._limits = limits
         self._trace = trace
         self._site_seen: Site | None = None
@@ -72,20 +86,74 @@ class MessageDirectory:
         """See the interface."""
         return domain in self._site.domains
 
+    def derived(
+        self, keys: Collection[KeyT], work_out: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]]
+    ) -> dict[KeyT, ValueT]:
+        """See the interface."""
+        values: dict[KeyT, ValueT] = {}
+        missing: list[KeyT] = []
+        for key in dict.fromkeys(keys):
+            found = self._derived.recall(key)
+            if found is None:
+                missing.append(key)
+                continue
+            values[key] = found.value
+            for recorder in self._trace.recorders:
+                recorder.update(found.reads)
+        if missing:
+            values.update(self._work_out(missing, work_out))
+        return values
+
+    def _work_out(
+        self, keys: Collection[KeyT], work_out: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]]
+    ) -> Mapping[KeyT, ValueT]:
+        reads: dict[Hashable, int] = {}
+        changes, failures, stale = self._derived.changes, len(self._trace.failures), self._trace.stale
+        self._trace.recorders.append(reads)
+        # What was read before, the snapshot of the site above all, counts as read here too.
+        self._site_seen = None
+        try:
+            made = work_out(keys)
+        finally:
+            self._trace.recorders.pop()
+        if len(self._trace.failures) == failures and self._trace.stale == stale:
+            for key, value in made.items():
+                self._derived.remember(key, value, reads, changes)
+        return made
+
     # -- addresses --------------------------------------------------------------------------
 
-    def login(self, login: str) -> Resolution | None:
+    def prefetch(self, login: str | None, addresses: Collection[Address]) -> None:
         """See the interface."""
+        keys = [spelling.key for spelling in self._login_spellings(login)] if login else []
+        keys.extend(
+            key
+            for address in addresses
+            if address.is_ascii and self.hosts(address.domain)
+            for key, _match in self._candidates(address, own_only=False)
+        )
+        if keys:
+            self._reader.entries(dict.fromkeys(keys), self._trace)
+
+    def _login_spellings(self, login: str) -> tuple[Address, ...]:
+        """Return what a login may be called in the directory, as Zimbra completes it; nothing: nobody's."""
         address = parse_address(login)
         if address is None and "@" not in login and (default := self._site.default_domain):
             address = parse_address(f"{login}@{default}")
-        if address is None or not self.hosts(address.domain):
+        if address is None or not address.is_ascii or not self.hosts(address.domain):
+            return ()
+        return self._site.spellings(address)
+
+    def login(self, login: str) -> Resolution | None:
+        """See the interface."""
+        spellings = self._login_spellings(login)
+        if not spellings:
             return None
-        keys = [spelling.key for spelling in self._site.spellings(address)]
+        address, keys = spellings[0], [spelling.key for spelling in spellings]
         found = self._reader.entries(keys, self._trace)
         accounts = _first_accounts(keys, found)
         if not accounts and found:
-            found = self._reader.entries(keys, self._trace, past_negative=True)
+            found = self._reader.entries(keys, self._trace, again=True)
             accounts = _first_accounts(keys, found)
         if len(accounts) > 1:
             names = " and ".join(sorted(entry.dn for entry in accounts))
@@ -157,13 +225,45 @@ class MessageDirectory:
         choices = {entry.dn: self._cos_choices(entry) for entry in entries if entry.kind == "account"}
         keys = dict.fromkeys(key for tries in choices.values() for key in tries)
         found = self._reader.cos(keys, self._trace) if keys else {}
+        holders = {key: Holder(level="cos", raw=raw) for key, raw in found.items() if raw is not None}
+        policy_groups = self._policy_groups() if choices and self._site.policy_groups else {}
+        tails: dict[str, Chain] = {}
         chains: dict[str, Chain] = {}
         for entry in entries:
-            own = Holder(level="account" if entry.kind == "account" else "group", raw=entry.raw)
-            cos = next((found[key] for key in choices.get(entry.dn, ()) if found.get(key) is not None), None)
-            levels = [own] if cos is None else [own, Holder(level="cos", raw=cos)]
-            chains[entry.dn] = (*levels, *self.domain_chain(entry.name.domain))
+            domain = entry.name.domain
+            if domain not in tails:
+                tails[domain] = self.domain_chain(domain)
+            if entry.kind == "group":
+                chains[entry.dn] = (Holder(level="group", raw=entry.raw), *tails[domain])
+                continue
+            cos = next((holders[key] for key in choices[entry.dn] if key in holders), None)
+            chains[entry.dn] = (
+                Holder(level="account", raw=entry.raw),
+                *policy_groups.get(entry.dn, ()),
+                *((cos,) if cos is not None else ()),
+                *tails[domain],
+            )
         return chains
+
+    def _policy_groups(self) -> _PolicyGroups:
+        """Return, by the DN of every account in one, the groups whose values apply to their members."""
+        key = ("policy groups",)
+        return self.derived([key], lambda _keys: {key: self._read_policy_groups(self._site.policy_groups)})[key]
+
+    def _read_policy_groups(self, raws: Collection[RawEntry]) -> _PolicyGroups:
+        entries = [entry for raw in raws if (entry := read_entry(raw)) is not None]
+        found: dict[str, list[Holder]] = {}
+        for entry, expansion in zip(entries, self.expand(entries).values(), strict=True):
+            if expansion.truncated:
+                if not self._trace.lenient:
+                    raise DirectoryUnavailable(expansion.truncated)
+                self._trace.failures.append(expansion.truncated)
+            for member in expansion.members:
+                for account in member.resolution.entries:
+                    if account.kind == "account" and not member.by_forward:
+                        holder = Holder(level="policy-group", raw=entry.raw, group_path=member.path)
+                        found.setdefault(account.dn, []).append(holder)
+        return {dn: tuple({holder.dn: holder for holder in holders}.values()) for dn, holders in found.items()}
 
     def _cos_choices(self, account: Entry) -> list[Key]:
         """Return the COSes of an account in the order in which Zimbra tries them (Provisioning.getCOS).
@@ -193,15 +293,26 @@ class MessageDirectory:
 
     def expand(self, entries: Collection[Entry]) -> dict[str, Expansion]:
         """See the interface."""
+        by_key = {("expansion", entry.dn): entry for entry in entries if groups.has_members(entry)}
+        found = self.derived(by_key, lambda keys: self._expand([by_key[key] for key in keys])) if by_key else {}
+        return {entry.dn: found.get(("expansion", entry.dn), _NOBODY_BEHIND) for entry in entries}
+
+    def _expand(self, entries: Collection[Entry]) -> dict[tuple[str, str], Expansion]:
         lookups = groups.Lookups(
             resolve=self.resolve,
             own=lambda entry: self._resolution(entry.name, (entry,), "address"),
             managed=lambda ids: self._reader.managed_members(ids, self._trace),
             custom=lambda ids: self._reader.custom_members(ids, self._trace),
         )
-        return groups.expand(entries, lookups, self._limits)
+        expanded = groups.expand(entries, lookups, self._limits)
+        return {("expansion", dn): expansion for dn, expansion in expanded.items()}
 
     # -- mailbox servers --------------------------------------------------------------------
+
+    def names_authenticated_user(self) -> bool:
+        """See the interface."""
+        config = self._site.config
+        return config is not None and config.is_true("zimbrasmtpsendaddauthenticateduser")
 
     def is_mailbox_host(self, client: str) -> bool:
         """See the interface."""

@@ -33,6 +33,8 @@ ACTIONS = milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
 """What a decision may need. ADDRCPT_PAR: without NOTIFY=NEVER a copy would bounce to the author."""
 _NOT_ASKED_FOR = milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOEOH | milter.P_NOBODY
 _UNANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT
+_CONNECT_MACROS = "j {daemon_name} {daemon_addr} {daemon_port} v _"
+"""Postfix's default milter_connect_macros and the port, which it sends only when asked."""
 _FROM = "from"
 # More header fields of the few kinds that are kept than any mail program writes; past it the
 # message is held rather than decided on a part of its header.
@@ -80,14 +82,17 @@ class Session:
         self.daemon = daemon
         self.client: str | None = None
         self.client_port: int | None = None
+        self.daemon_port: int | None = None
         self.transaction: Transaction | None = None
         self.may_skip = False
         self.missing_actions = 0
 
     # -- the envelope, without answers ------------------------------------------------------
 
-    def connect(self, _context: Any, _host: str, _family: int, peer: object) -> int:  # noqa: ANN401 - C type
-        """Keep the client's address and port; a unix socket or an unknown client has none."""
+    def connect(self, context: Any, _host: str, _family: int, peer: object) -> int:  # noqa: ANN401 - C type
+        """Keep the client's address and port (an unknown client has none), and the port it came to."""
+        port = _macro(context, "{daemon_port}") or ""
+        self.daemon_port = int(port) if port.isascii() and port.isdecimal() else None
         if isinstance(peer, tuple) and len(peer) > 1:
             self.client, self.client_port = str(peer[0]), int(peer[1])
         return milter.CONTINUE
@@ -193,6 +198,7 @@ class Session:
             sender=transaction.sender,
             recipients=tuple(transaction.recipients),
             submitted_locally=transaction.submitted_locally,
+            daemon_port=self.daemon_port,
         )
 
     def _note(self, context: Any, decision: Decision) -> None:  # noqa: ANN401 - C type
@@ -244,6 +250,8 @@ def register(daemon: Deciding) -> None:
             _log.error(
                 "the MTA does not offer the milter actions %#x: mail that needs them waits", session.missing_actions
             )
+        if offered_actions & milter.SETSYMLIST:
+            context.setsymlist(milter.M_CONNECT, _CONNECT_MACROS)
         session.may_skip = bool(offered_steps & milter.P_SKIP)
         options[0] = ACTIONS & offered_actions
         options[1] = (_NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP) & offered_steps

@@ -1,4 +1,10 @@
-"""Who gets a copy, and why: archive, legal and any other class the configuration names."""
+"""Who gets a copy, and why: archive, legal and any other class the configuration names.
+
+Two steps. First every chain is asked for its values (:func:`ask`): what it says depends on the
+directory and the day only, so it can be remembered, for a list of ten thousand members as well as
+for one account. Then the message decides which of them count (:func:`copies_for`): the other party
+of a ``with=``, the author, and who is a recipient already.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +17,11 @@ from ldapmilter.policy.model import Copy, Notice, Reason
 from ldapmilter.policy.rules import CopyRule, parse_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
     from ldapmilter.address import Address
-    from ldapmilter.directory.interface import Directory
+    from ldapmilter.directory.interface import Directory, KeyT
     from ldapmilter.directory.model import Chain, Holder, Resolution
     from ldapmilter.policy.model import CopyClass, Direction
     from ldapmilter.policy.rules import When
@@ -34,72 +40,117 @@ class Subject:
     path: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One copy that one value asks for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One address that chains ask a copy for, under one condition."""
 
+    copy_class: str
+    direction: Direction
     address: Address
-    reason: Reason
-    copy_class: CopyClass
+    keys: frozenset[str]
+    """Under which the address is the same as another (:attr:`Resolution.identity_keys`)."""
+    when: When | None
+    reasons: tuple[Reason, ...]
 
 
-@dataclass(slots=True)
-class Gathered:
-    """What all chains ask for, before de-duplication."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A value that cannot be used."""
 
-    wanted: list[Wanted]
-    notices: list[Notice]
-    missing: dict[str, Address]
-    """Copy targets that have not been looked up yet."""
+    copy_class: str
+    direction: Direction
+    when: When | None
+    """Its condition, when that could be read."""
+    text: str
 
 
-def gather(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Everything that some subjects' chains say about copies."""
+
+    asks: tuple[Ask, ...] = ()
+    broken: tuple[Broken, ...] = ()
+    remarks: tuple[Notice, ...] = ()
+
+    def conditions(self) -> set[When]:
+        """Return every condition that a message has to be held against."""
+        conditions = {one.when for one in self.asks} | {bad.when for bad in self.broken}
+        return {when for when in conditions if when is not None}
+
+
+def ask(
+    subjects: Mapping[KeyT, Sequence[Subject]], classes: Sequence[CopyClass], today: date, directory: Directory
+) -> dict[KeyT, Asked]:
+    """Return what the subjects of each key ask for.
+
+    Copy addresses are looked up, all together: one in a hosted domain that does not exist is
+    invalid, so the next level may show and name further ones.
+
+    Args:
+        subjects: the author and the recipients, in order, under keys of the caller's.
+        classes: the copy classes of the configuration.
+        today: the day in UTC, for ``until``.
+        directory: where copy addresses are looked up.
+
+    Raises:
+        DirectoryUnavailable: a copy address could not be looked up.
+    """
+    targets: dict[str, Resolution] = {}
+    while True:  # ends: every round looks up what was missing, and a chain names a bounded number
+        missing: dict[str, Address] = {}
+        asked = {key: _ask(group, classes, today, targets, missing) for key, group in subjects.items()}
+        if not missing:
+            return asked
+        targets.update(directory.resolve(list(missing.values())))
+
+
+def _ask(
     subjects: Sequence[Subject],
     classes: Sequence[CopyClass],
     today: date,
     targets: Mapping[str, Resolution],
-    matches: Callable[[When, Direction], bool],
-) -> Gathered:
-    """Return every copy that the subjects' chains ask for.
-
-    Args:
-        subjects: the author and the recipients, in order.
-        classes: the copy classes of the configuration.
-        today: the day in UTC, for ``until``.
-        targets: what is known about copy addresses, by key; one that is not in here is taken for
-            valid and listed as missing.
-        matches: whether the other party of a direction matches a ``with=``.
-    """
-    gathered = Gathered([], [], {})
+    missing: dict[str, Address],
+) -> Asked:
+    found: dict[tuple[str, Direction, str, When | None], tuple[Address, list[Reason]]] = {}
+    broken: list[Broken] = []
+    remarks: dict[str, Notice] = {}
     for copy_class in classes:
         for subject in subjects:
-            values = _effective_copies(subject, copy_class, today, targets, gathered.missing)
-            _note_problems(values, subject, copy_class, gathered.notices, matches)
-            gathered.wanted.extend(
-                Wanted(
-                    address,
+            values = _effective_copies(subject, copy_class, today, targets, missing)
+            for one in values.found:
+                rule, address = one.value
+                key = (copy_class.name, subject.direction, address.key, rule.when)
+                found.setdefault(key, (address, []))[1].append(
                     Reason(
-                        level=found.holder.level,
-                        dn=found.holder.dn,
-                        attribute=found.attribute,
-                        value=found.text,
+                        level=one.holder.level,
+                        dn=one.holder.dn,
+                        attribute=one.attribute,
+                        value=one.text,
                         recipient=subject.recipient,
-                        group_path=subject.path,
+                        group_path=subject.path or one.holder.group_path,
                         copy_class=copy_class.name,
                         direction=subject.direction,
                         ref=rule.ref,
-                    ),
-                    copy_class,
+                    )
                 )
-                for found in values.found
-                for rule, address in (found.value,)
-                if rule.when is None or matches(rule.when, subject.direction)
-            )
-    return gathered
-
-
-def _attributes(copy_class: CopyClass, direction: Direction) -> tuple[str, ...]:
-    return copy_class.sent_attributes if direction == "sent" else copy_class.received_attributes
+            broken.extend(_broken(values, subject, copy_class))
+            for holder in values.none_beside_values:
+                purpose = f"{copy_class.name} ({subject.direction})"
+                text = f"none beside addresses for {purpose} at {holder.dn}: the addresses count"
+                remarks[text] = Notice(text=text, confidential=copy_class.confidential)
+    asks = [
+        Ask(
+            copy_class=class_name,
+            direction=direction,
+            address=address,
+            keys=targets[address.key].identity_keys,
+            when=when,
+            reasons=tuple(reasons),
+        )
+        for (class_name, direction, _, when), (address, reasons) in found.items()
+        if address.key in targets
+    ]
+    return Asked(asks=tuple(asks), broken=tuple(dict.fromkeys(broken)), remarks=tuple(remarks.values()))
 
 
 def _effective_copies(
@@ -122,7 +173,8 @@ def _effective_copies(
             raise InvalidValue(message)
         return rule, address
 
-    return effective(subject.chain, _attributes(copy_class, subject.direction), copy_class.inherit, read, ends=is_none)
+    attributes = copy_class.sent_attributes if subject.direction == "sent" else copy_class.received_attributes
+    return effective(subject.chain, attributes, copy_class.inherit, read, ends=is_none)
 
 
 def is_none(text: str) -> bool:
@@ -130,97 +182,84 @@ def is_none(text: str) -> bool:
     return text.strip().lower() == "none"
 
 
-def _note_problems(
-    values: Effective[tuple[CopyRule, Address]],
-    subject: Subject,
-    copy_class: CopyClass,
-    notices: list[Notice],
-    matches: Callable[[When, Direction], bool],
-) -> None:
+def _broken(values: Effective[tuple[CopyRule, Address]], subject: Subject, copy_class: CopyClass) -> list[Broken]:
+    found = []
     for bad in values.unusable:
         try:
             rule = parse_copy(bad.text)
         except InvalidValue:
             rule = None
-        if isinstance(rule, CopyRule) and rule.when is not None and not matches(rule.when, subject.direction):
-            continue  # its target does not exist, but this message would not have gone there
-        text = f"invalid value of {bad.attribute} at {bad.holder.dn}: {bad.problem}"
-        notices.append(Notice(text=text, confidential=copy_class.confidential, invalid_value_of=copy_class.name))
-    for holder in values.none_beside_values:
-        text = f"none beside addresses for {copy_class.name} ({subject.direction}) at {holder.dn}: the addresses count"
-        notices.append(Notice(text=text, confidential=copy_class.confidential))
+        found.append(
+            Broken(
+                copy_class=copy_class.name,
+                direction=subject.direction,
+                when=rule.when if isinstance(rule, CopyRule) else None,
+                text=f"invalid value of {bad.attribute} at {bad.holder.dn}: {bad.problem}",
+            )
+        )
+    return found
 
 
 def copies_for(
-    subjects: Sequence[Subject],
+    asked: Sequence[Asked],
     classes: Sequence[CopyClass],
-    today: date,
-    directory: Directory,
     matches: Callable[[When, Direction], bool],
     author: Resolution | None,
     envelope: Sequence[Resolution],
 ) -> tuple[tuple[Copy, ...], list[Notice]]:
-    """Return the copies that policy adds to a message, in a stable order.
+    """Return the copies that a message gets, in a stable order, and what is wrong with the values.
 
     De-duplicated across classes, directions and recipients, and against the envelope: an address
     that is already a recipient gets no second copy, since Postfix would deliver twice when a
     milter adds a recipient that the envelope has.
 
     Args:
-        subjects: the author and the recipients, in order.
+        asked: what the chains of the author and the recipients ask for.
         classes: the copy classes of the configuration.
-        today: the day in UTC.
-        directory: where copy addresses are looked up.
         matches: whether the other party of a direction matches a ``with=``.
         author: the sender's account; a value on its own chain naming itself is skipped.
         envelope: the envelope recipients.
-
-    Raises:
-        DirectoryUnavailable: a copy address could not be looked up.
     """
-    targets: dict[str, Resolution] = {}
-    while True:  # ends: every round either finds nothing missing or looks up what was missing
-        gathered = gather(subjects, classes, today, targets, matches)
-        if not gathered.missing:
-            break
-        targets.update(directory.resolve(list(gathered.missing.values())))
+    notices: dict[str, Notice] = {}
     present = {key for recipient in envelope for key in recipient.identity_keys}
     own = author.identity_keys if author is not None else frozenset()
-    merged: dict[str, list[Wanted]] = {}
+    merged: dict[str, list[Ask]] = {}
     leader: dict[str, str] = {}
-    for wanted in gathered.wanted:
-        keys = targets[wanted.address.key].identity_keys
-        if wanted.reason.direction == "sent" and not own.isdisjoint(keys):
-            gathered.notices.append(_own_address(wanted))
-            continue
-        name = next((leader[key] for key in sorted(keys) if key in leader), wanted.address.key)
-        leader.update(dict.fromkeys(keys, name))
-        merged.setdefault(name, []).append(wanted)
+    for copy_class in classes:
+        name, secret = copy_class.name, copy_class.confidential
+        for item in asked:
+            for bad in item.broken:
+                if bad.copy_class == name and (bad.when is None or matches(bad.when, bad.direction)):
+                    notices[bad.text] = Notice(text=bad.text, confidential=secret, invalid_value_of=name)
+            for one in item.asks:
+                if one.copy_class != name or (one.when is not None and not matches(one.when, one.direction)):
+                    continue
+                if one.direction == "sent" and not own.isdisjoint(one.keys):
+                    notice = _own_address(one, secret=secret)
+                    notices[notice.text] = notice
+                    continue
+                chief = next((leader[key] for key in sorted(one.keys) if key in leader), one.address.key)
+                leader.update(dict.fromkeys(one.keys, chief))
+                merged.setdefault(chief, []).append(one)
+    for item in asked:
+        notices.update((remark.text, remark) for remark in item.remarks)
+    modes = {copy_class.name: copy_class.mode for copy_class in classes}
     copies = tuple(
-        _copy(group)
+        Copy(
+            address=group[0].address,
+            reasons=tuple(reason for one in group for reason in one.reasons),
+            mode=min((modes[one.copy_class] for one in group), key=("apply", "observe", "pass").index),
+        )
         for group in merged.values()
-        if present.isdisjoint(key for wanted in group for key in targets[wanted.address.key].identity_keys)
+        if all(present.isdisjoint(one.keys) for one in group)
     )
-    return copies, list(_unique(gathered.notices))
+    return copies, list(notices.values())
 
 
-def _copy(group: list[Wanted]) -> Copy:
-    modes = {wanted.copy_class.mode for wanted in group}
-    mode = next(mode for mode in ("apply", "observe", "pass") if mode in modes)
-    return Copy(address=group[0].address, reasons=tuple(wanted.reason for wanted in group), mode=mode)
-
-
-def _own_address(wanted: Wanted) -> Notice:
+def _own_address(one: Ask, *, secret: bool) -> Notice:
+    reason = one.reasons[0]
     text = (
-        f"{wanted.reason.attribute} at {wanted.reason.dn} names the author's own address"
-        f" {wanted.address}: no copy of their own mail is sent to them"
+        f"{reason.attribute} at {reason.dn} names the author's own address {one.address}:"
+        " no copy of their own mail is sent to them"
     )
-    return Notice(text=text, confidential=wanted.copy_class.confidential)
-
-
-def _unique(notices: Sequence[Notice]) -> Iterator[Notice]:
-    seen: set[str] = set()
-    for notice in notices:
-        if notice.text not in seen:
-            seen.add(notice.text)
-            yield notice
+    return Notice(text=text, confidential=secret)

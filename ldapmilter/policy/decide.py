@@ -12,22 +12,21 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.address import parse_address
 from ldapmilter.errors import DirectoryUnavailable
-from ldapmilter.identity import NOBODY, Author, identify
+from ldapmilter.identity import AUTHENTICATED_USER, NOBODY, Author, decided_before, identify
 from ldapmilter.policy import from_rewrite
-from ldapmilter.policy.copies import Subject, copies_for
-from ldapmilter.policy.levels import effective
-from ldapmilter.policy.matching import Party, Seen, group_keys
+from ldapmilter.policy.copies import Subject, ask, copies_for
+from ldapmilter.policy.matching import Parties, Party, Seen, group_keys
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, Notice
-from ldapmilter.policy.rules import CopyRule, parse_copy, parse_sender_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
     from datetime import date
 
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Chain, Entry, Expansion, Resolution
     from ldapmilter.message import Envelope, Headers
-    from ldapmilter.policy.model import Mode, Policy
+    from ldapmilter.policy.copies import Asked
+    from ldapmilter.policy.model import Direction, Mode, Policy
     from ldapmilter.policy.rules import When
 
 # An automatic reply, or a redirect by a mail filter, that a mailbox server made is not a person
@@ -52,8 +51,12 @@ def decide(
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
     author = Author(identity=NOBODY)
+    if (why := decided_before(envelope, policy.identity)) is not None:
+        return Decision(identity=NOBODY, mode=policy.mode, decided_before=why)
     try:
-        author = identify(envelope, directory, policy.identity)
+        addresses = [parse_address(text) for text in (envelope.sender, *envelope.recipients)]
+        directory.prefetch(envelope.login, [address for address in addresses if address is not None])
+        author = identify(envelope, directory, policy.identity, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
             text = f"the login {envelope.login!r} resolves to no account: [identity] unknown_login = tempfail"
             return _held(author, policy, directory, [Notice(text=text)])
@@ -84,12 +87,26 @@ def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequen
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One envelope recipient with everything that is behind it."""
+    """One envelope recipient and what it resolves to."""
 
     text: str
     resolution: Resolution | None
     """``None`` for what is no address: outside, and in nobody's directory."""
-    expansions: tuple[Expansion, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The account or group, if any (or, in hand-made data, more than one)."""
+        return self.resolution.entries if self.resolution is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Some parties of a message, whose chains are asked for copies together."""
+
+    direction: Direction
+    parties: tuple[tuple[Resolution, tuple[str, ...]], ...]
+    behind: str | None = None
+    """The DN of the group or forwarding account that the parties are behind."""
 
 
 class _Deciding:
@@ -111,124 +128,149 @@ class _Deciding:
         self.author = author
         self.envelope = envelope
         self.notices: list[Notice] = []
-        self.truncations: list[str] = []
+        self.truncations: dict[str, None] = {}
         self.recipients = self._look_up_recipients()
-        self.chains = self._look_up_chains()
-        self.author_chain = self._author_chain()
-        self.receiving = list(self._receiving())
+        if author.unknown_person is not None:
+            text = f"X-Authenticated-User {author.unknown_person!r} names no account: ignored"
+            self.notices.append(Notice(text=text))
+        self.expansions = self._expand({entry for recipient in self.recipients for entry in recipient.entries})
+        self.asked = self._ask()
+        self.author_chain = self._chain(author.resolution) if author.resolution is not None else ()
         self.groups = self._look_up_groups()
-        self.full_parties = [_party(recipient, members=True) for recipient in self.recipients]
-        self.sender_party = self._look_up_sender_party()
+        self.parties = [self._parties(recipient) for recipient in self.recipients]
+        self.sender_party = self._sender_party()
 
     # -- looking up -------------------------------------------------------------------------
 
     def _look_up_recipients(self) -> list[Recipient]:
         addresses = [parse_address(text) for text in self.envelope.recipients]
         resolved = self.directory.resolve([address for address in addresses if address is not None])
-        roots = {entry for resolution in resolved.values() for entry in resolution.entries}
-        expansions = self.directory.expand(roots) if roots else {}
-        recipients = []
-        for text, address in zip(self.envelope.recipients, addresses, strict=True):
-            resolution = resolved[address.key] if address is not None else None
-            entries = resolution.entries if resolution is not None else ()
-            recipients.append(Recipient(text, resolution, tuple(expansions[entry.dn] for entry in entries)))
-            if len(entries) > 1:
-                names = " and ".join(sorted(entry.dn for entry in entries))
-                self.notices.append(Notice(text=f"two entries answer to the recipient {text}: {names}"))
-        self.truncations.extend(
-            dict.fromkeys(expansion.truncated for expansion in expansions.values() if expansion.truncated)
-        )
+        recipients = [
+            Recipient(text, resolved[address.key] if address is not None else None)
+            for text, address in zip(self.envelope.recipients, addresses, strict=True)
+        ]
+        for recipient in recipients:
+            if len(recipient.entries) > 1:
+                names = " and ".join(sorted(entry.dn for entry in recipient.entries))
+                text = f"two entries answer to the recipient {recipient.text}: {names}"
+                self.notices.append(Notice(text=text, error=True))
         return recipients
 
-    def _look_up_chains(self) -> dict[str, Chain]:
-        entries = {entry for resolution, _ in self._everybody() for entry in resolution.entries}
-        if self.author.entry is not None:
-            entries.add(self.author.entry)
-        return dict(self.directory.chains(entries)) if entries else {}
+    def _expand(self, entries: Collection[Entry]) -> Mapping[str, Expansion]:
+        expansions = self.directory.expand(entries) if entries else {}
+        self.truncations.update((expansion.truncated, None) for expansion in expansions.values() if expansion.truncated)
+        return expansions
 
-    def _everybody(self) -> Iterable[tuple[Resolution, tuple[str, ...]]]:
-        """Every party that receives the mail here: envelope recipients, then who is behind them."""
+    def _ask(self) -> list[Asked]:
+        """Ask the chains of the author, of every recipient, and of everybody behind one."""
+        questions: dict[Hashable, _Question] = {}
+        for author in (self.author.resolution, self.author.person):
+            if author is not None:
+                questions[("sent", _names(author), self.today)] = _Question("sent", ((author, ()),))
         for recipient in self.recipients:
-            if recipient.resolution is not None:
-                yield recipient.resolution, ()
-        for recipient in self.recipients:
-            for expansion in recipient.expansions:
-                for member in expansion.members:
-                    yield member.resolution, member.path
+            resolution = recipient.resolution
+            if resolution is None or resolution.hosted_domain is None or not resolution.known:
+                continue
+            key = ("received", _names(resolution), resolution.address.text, self.today)
+            questions[key] = _Question("received", ((resolution, ()),))
+        for dn, expansion in self.expansions.items():
+            if expansion.members:
+                members = tuple((member.resolution, member.path) for member in expansion.members)
+                questions[("behind", dn, self.today)] = _Question("received", members, dn)
+        answers = self.directory.derived(questions, lambda keys: self._answer({key: questions[key] for key in keys}))
+        return [answers[key] for key in questions]
 
-    def _look_up_groups(self) -> dict[str, frozenset[str]]:
-        """Return, for each ``group:`` operand in any rule that may count, who is in the group."""
-        operands = {when.operand for when in self._conditions() if when.kind == "group"}
-        addresses = {operand: parse_address(operand) for operand in operands}
-        known = [address for address in addresses.values() if address is not None]
-        if not known:
-            return {}
-        resolved = self.directory.resolve(known)
-        groups = {entry for resolution in resolved.values() for entry in resolution.entries if entry.kind == "group"}
-        expansions = self.directory.expand(groups)
-        self.truncations.extend(
-            dict.fromkeys(expansion.truncated for expansion in expansions.values() if expansion.truncated)
-        )
-        return {
-            key: group_keys(
-                resolution,
-                [
-                    member.resolution
-                    for entry in resolution.entries
-                    if entry in groups
-                    for member in expansions[entry.dn].members
-                    if not member.by_forward
-                ],
-            )
-            for key, resolution in resolved.items()
+    def _answer(self, questions: Mapping[Hashable, _Question]) -> dict[Hashable, Asked]:
+        entries = {
+            entry
+            for question in questions.values()
+            for resolution, _path in question.parties
+            for entry in resolution.entries
         }
+        self._read_again(questions.values())
+        chains = self.directory.chains(entries) if entries else {}
+        subjects = {key: list(self._subjects(question, chains)) for key, question in questions.items()}
+        return ask(subjects, self.policy.copy_classes, self.today, self.directory)
 
-    def _conditions(self) -> Iterable[When]:
-        """Every WHEN on every chain that this message may use; unreadable values have none."""
-        collected: list[When] = []
+    def _read_again(self, questions: Collection[_Question]) -> None:
+        """Read what the parties came from: an answer stands while their addresses mean what they do now."""
+        for question in questions:
+            if question.direction == "sent":
+                self.directory.sender(question.parties[0][0].address)
+        behind = {question.behind for question in questions}
+        roots = {entry for recipient in self.recipients for entry in recipient.entries if entry.dn in behind}
+        self.directory.expand(roots)
+        direct = [q.parties[0][0].address for q in questions if q.direction == "received" and q.behind is None]
+        self.directory.resolve(direct)
 
-        def collect_copy(text: str) -> None:
-            rule = parse_copy(text)
-            if isinstance(rule, CopyRule) and rule.when is not None:
-                collected.append(rule.when)
-
-        def collect_rule(text: str) -> None:
-            collected.append(parse_sender_rule(text).when)
-
-        received = {id(chain): chain for _, chain, _, _ in self.receiving}
-        for copy_class in self.policy.copy_classes:
-            _collect(self.author_chain, copy_class.sent_attributes, collect_copy)
-            for chain in received.values():
-                _collect(chain, copy_class.received_attributes, collect_copy)
-        _collect(self.author_chain, self.policy.from_policy.sender_attributes, collect_rule)
-        return collected
-
-    def _author_chain(self) -> Chain:
-        resolution = self.author.resolution
-        if resolution is None:
-            return ()
-        if (entry := resolution.entry) is not None:
-            return self.chains[entry.dn]
-        return self.directory.domain_chain(resolution.hosted_domain) if resolution.hosted_domain else ()
-
-    def _receiving(self) -> Iterable[tuple[Resolution, Chain, Entry | None, tuple[str, ...]]]:
-        """Each party once, with the chain that its received copies come from."""
+    def _subjects(self, question: _Question, chains: Mapping[str, Chain]) -> Iterator[Subject]:
+        """Yield each party once, with the chain that its copies come from."""
         seen: set[str] = set()
-        for resolution, path in self._everybody():
+        for resolution, path in question.parties:
+            recipient = resolution.address.text if question.direction == "received" else None
             for entry in resolution.entries:
                 if entry.dn not in seen:
                     seen.add(entry.dn)
-                    yield resolution, self.chains[entry.dn], entry, path
-            if (
-                not resolution.entries
-                and resolution.known
-                and resolution.hosted_domain
-                and resolution.address.key not in seen
-            ):
-                seen.add(resolution.address.key)
-                yield resolution, self.directory.domain_chain(resolution.hosted_domain), None, path
+                    account = entry.name if entry.kind == "account" else None
+                    yield Subject(
+                        direction=question.direction,
+                        chain=chains[entry.dn],
+                        account=account,
+                        recipient=recipient,
+                        path=path,
+                    )
+            if not resolution.entries and resolution.known and resolution.hosted_domain:
+                chain = self.directory.domain_chain(resolution.hosted_domain)
+                yield Subject(direction=question.direction, chain=chain, account=None, recipient=recipient, path=path)
 
-    def _look_up_sender_party(self) -> Party:
+    def _chain(self, resolution: Resolution) -> Chain:
+        if (entry := resolution.entry) is not None:
+            return self.directory.chains([entry])[entry.dn]
+        return self.directory.domain_chain(resolution.hosted_domain) if resolution.hosted_domain else ()
+
+    def _look_up_groups(self) -> dict[str, frozenset[str]]:
+        """Return, for each ``group:`` operand in any rule that may count, who is in the group."""
+        conditions = {when for asked in self.asked for when in asked.conditions()}
+        conditions |= from_rewrite.conditions(self.author_chain, self.policy.from_policy)
+        keys = {("group", when.operand) for when in conditions if when.kind == "group"}
+        found = self.directory.derived(keys, lambda missing: {key: self._read_group(key[1]) for key in missing})
+        for _keys, truncated in found.values():
+            self.truncations.update(dict.fromkeys(truncated))
+        return {operand: members for (_, operand), (members, _) in found.items()}
+
+    def _read_group(self, operand: str) -> tuple[frozenset[str], tuple[str, ...]]:
+        address = parse_address(operand)
+        if address is None:
+            return frozenset(), ()
+        own = self.directory.resolve([address])[address.key]
+        expansions = self.directory.expand([entry for entry in own.entries if entry.kind == "group"])
+        members = [
+            member.resolution
+            for expansion in expansions.values()
+            for member in expansion.members
+            if not member.by_forward
+        ]
+        return group_keys(own, members), tuple(e.truncated for e in expansions.values() if e.truncated)
+
+    def _parties(self, recipient: Recipient) -> Parties:
+        """Index what a recipient can match by: itself, then (for a group) its members."""
+        direct = Party()
+        if recipient.resolution is None:
+            direct.add_outsider(Seen(recipient.text))
+        else:
+            direct.add(recipient.resolution)
+        groups = {("party", entry.dn): entry for entry in recipient.entries if entry.kind == "group"}
+        members = self.directory.derived(groups, lambda keys: {key: self._members(groups[key]) for key in keys})
+        return Parties(direct, tuple(members.values()))
+
+    def _members(self, group: Entry) -> Party:
+        party = Party()
+        for member in self.directory.expand([group])[group.dn].members:
+            if not member.by_forward:
+                party.add(member.resolution, member.path)
+        return party
+
+    def _sender_party(self) -> Party:
         """Index the author's addresses, else the envelope sender: what ``with`` of a received copy sees."""
         party = Party()
         resolution = self.author.resolution
@@ -244,13 +286,11 @@ class _Deciding:
     # -- deciding ---------------------------------------------------------------------------
 
     def decision(self) -> Decision:
+        """Put the parts together."""
         copies = self._copies()
         change, headers_needed = self._from_change()
         waits = self._must_wait()
-        incomplete = [
-            *self.directory.failures,
-            *(self.truncations if self.policy.directory_failure == "accept" else ()),
-        ]
+        accepted = self.truncations if self.policy.directory_failure == "accept" else ()
         return Decision(
             identity=self.author.identity,
             verdict="tempfail" if waits else "accept",
@@ -260,7 +300,7 @@ class _Deciding:
             copies=copies,
             mode=self.policy.mode,
             warnings=tuple(self.notices),
-            incomplete=tuple(incomplete),
+            incomplete=(*self.directory.failures, *accepted),
             headers_needed=headers_needed,
             searches=self.directory.searches,
             stale=self.directory.stale,
@@ -270,7 +310,7 @@ class _Deciding:
         """Return the mode of each cause for which the message has to wait; empty: it goes on."""
         modes: list[Mode] = []
         if self.truncations:
-            self.notices.extend(Notice(text=text) for text in dict.fromkeys(self.truncations))
+            self.notices.extend(Notice(text=text, error=True) for text in self.truncations)
             if self.policy.directory_failure == "tempfail":
                 modes.append("apply" if self.policy.applies() else self.policy.mode)
         broken = {notice.invalid_value_of for notice in self.notices}
@@ -284,62 +324,40 @@ class _Deciding:
         return modes
 
     def _copies(self) -> tuple[Copy, ...]:
-        author_entry = self.author.entry
-        subjects: list[Subject] = []
-        if self.author_chain:
-            name = author_entry.name if author_entry is not None else None
-            subjects.append(Subject(direction="sent", chain=self.author_chain, account=name))
-        for resolution, chain, entry, path in self.receiving:
-            account = entry.name if entry is not None and entry.kind == "account" else None
-            subjects.append(
-                Subject(
-                    direction="received",
-                    chain=chain,
-                    account=account,
-                    recipient=resolution.address.text,
-                    path=path,
-                )
-            )
         copies, notices = copies_for(
-            subjects,
+            self.asked,
             self.policy.copy_classes,
-            self.today,
-            self.directory,
             self._matches,
-            self.author.resolution if author_entry is not None else None,
+            self.author.resolution if self.author.entry is not None else None,
             [recipient.resolution for recipient in self.recipients if recipient.resolution is not None],
         )
         self.notices.extend(notices)
         if len(copies) > self.policy.max_copies:
-            self.truncations.append(
-                f"{len(copies)} copies are asked for, more than [policy] max_copies = {self.policy.max_copies}"
-            )
+            text = f"{len(copies)} copies are asked for, more than [policy] max_copies = {self.policy.max_copies}"
+            self.truncations[text] = None
             copies = copies[: self.policy.max_copies]
         return copies
 
-    def _matches(self, when: When, direction: str) -> bool:
+    def _matches(self, when: When, direction: Direction) -> bool:
         if direction == "received":
             return self.sender_party.match(when, self.groups) is not None
-        return any(party.match(when, self.groups) is not None for party in self.full_parties)
+        return any(parties.match(when, self.groups) is not None for parties in self.parties)
 
     def _from_change(self) -> tuple[FromChange | None, frozenset[str]]:
         """Return the From change and the header fields that have to be read before it is final."""
         policy = self.policy.from_policy
+        needed = self._headers_for_identity()
         if self.author.resolution is None or self.author.identity.address is None:
-            return None, frozenset()
-        parties = (
-            self.full_parties
-            if policy.match_members
-            else [_party(recipient, members=False) for recipient in self.recipients]
-        )
+            return None, needed
+        parties = self.parties if policy.match_members else [Parties(parties.direct) for parties in self.parties]
         winner, notices = from_rewrite.choose_sender_rule(self.author_chain, parties, self.groups, policy)
         if winner is None:
             winner, more = from_rewrite.choose_recipient_from(self._recipient_chains(), policy)
             notices = [*notices, *more]
         self.notices.extend(notices)
         if winner is None:
-            return None, frozenset()
-        needed = self._headers_for(winner)
+            return None, needed
+        needed |= self._headers_for_rule(winner)
         if self.headers is not None and self._exempt(self.headers):
             return None, needed
         entry = self.author.entry
@@ -350,7 +368,11 @@ class _Deciding:
         self.notices.extend(notices)
         return change, needed
 
-    def _headers_for(self, winner: from_rewrite.Winner) -> frozenset[str]:
+    def _headers_for_identity(self) -> frozenset[str]:
+        wanted = self.headers is None and self.author.asks_for_person
+        return frozenset({AUTHENTICATED_USER}) if wanted else frozenset()
+
+    def _headers_for_rule(self, winner: from_rewrite.Winner) -> frozenset[str]:
         if self.headers is not None:
             return frozenset()
         needed = _EXEMPTING_FIELDS if self.author.identity.source == "mailbox-host" else frozenset()
@@ -365,31 +387,18 @@ class _Deciding:
         return automatic or bool(headers.values("x-zimbra-forwarded"))
 
     def _recipient_chains(self) -> list[tuple[Seen, Chain]]:
-        chains: list[tuple[Seen, Chain]] = []
+        chains = self.directory.chains({entry for recipient in self.recipients for entry in recipient.entries})
+        found: list[tuple[Seen, Chain]] = []
         for recipient in self.recipients:
             resolution = recipient.resolution
-            if resolution is None:
-                continue
-            if resolution.entries:
-                chains.extend((Seen(recipient.text), self.chains[entry.dn]) for entry in resolution.entries)
-            elif resolution.known and resolution.hosted_domain:
-                chains.append((Seen(recipient.text), self.directory.domain_chain(resolution.hosted_domain)))
-        return chains
+            found.extend((Seen(recipient.text), chains[entry.dn]) for entry in recipient.entries)
+            if resolution is not None and not resolution.entries and resolution.known and resolution.hosted_domain:
+                found.append((Seen(recipient.text), self.directory.domain_chain(resolution.hosted_domain)))
+        return found
 
 
-def _party(recipient: Recipient, *, members: bool) -> Party:
-    party = Party()
-    if recipient.resolution is None:
-        party.add_outsider(Seen(recipient.text))
-        return party
-    party.add(recipient.resolution)
-    if members:
-        for expansion in recipient.expansions:
-            for member in expansion.members:
-                if not member.by_forward:
-                    party.add(member.resolution, member.path)
-    return party
-
-
-def _collect(chain: Chain, attributes: Sequence[str], collect: Callable[[str], None]) -> None:
-    effective(chain, attributes, "union", lambda _holder, text: collect(text))
+def _names(resolution: Resolution) -> tuple[str, ...]:
+    """Return what a resolution's chain depends on: its entries, or its address and domain."""
+    if resolution.entries:
+        return tuple(entry.dn for entry in resolution.entries)
+    return (resolution.address.key, resolution.hosted_domain or "")

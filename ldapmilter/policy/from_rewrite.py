@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Chain
     from ldapmilter.message import Headers
-    from ldapmilter.policy.matching import Party, Seen
+    from ldapmilter.policy.matching import Parties, Seen
     from ldapmilter.policy.model import FromCause, FromPolicy
+    from ldapmilter.policy.rules import When
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +63,22 @@ class Winner:
     reasons: tuple[Reason, ...]
 
 
-def choose_sender_rule(
-    chain: Chain, recipients: Sequence[Party], groups: Mapping[str, frozenset[str]], policy: FromPolicy
-) -> tuple[Winner | None, list[Notice]]:
-    """Return the sender's rule that fires: any recipient, the most specific WHEN."""
-    values = effective(
+def conditions(chain: Chain, policy: FromPolicy) -> set[When]:
+    """Return every condition in the sender's rules on a chain."""
+    return {found.value.when for found in _sender_rules(chain, policy).found}
+
+
+def _sender_rules(chain: Chain, policy: FromPolicy) -> Effective[SenderRule]:
+    return effective(
         chain, policy.sender_attributes, "override", lambda _holder, text: parse_sender_rule(text), ends=is_none
     )
+
+
+def choose_sender_rule(
+    chain: Chain, recipients: Sequence[Parties], groups: Mapping[str, frozenset[str]], policy: FromPolicy
+) -> tuple[Winner | None, list[Notice]]:
+    """Return the sender's rule that fires: any recipient, the most specific WHEN."""
+    values = _sender_rules(chain, policy)
     notices = _problems(values)
     candidates = [
         candidate
@@ -80,7 +90,7 @@ def choose_sender_rule(
 
 
 def _candidate(
-    found: Found[SenderRule], index: int, party: Party, groups: Mapping[str, frozenset[str]]
+    found: Found[SenderRule], index: int, party: Parties, groups: Mapping[str, frozenset[str]]
 ) -> Candidate | None:
     seen = party.match(found.value.when, groups)
     if seen is None:
@@ -120,7 +130,7 @@ def _reason(found: Found[SenderRule] | Found[MailboxTemplate], recipient: str, p
         attribute=found.attribute,
         value=found.text,
         recipient=recipient,
-        group_path=path,
+        group_path=path or found.holder.group_path,
     )
 
 

@@ -77,6 +77,18 @@ class Party:
         return next((seen for key, seen in self.by_key.items() if key in group), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """One recipient as rules see it: itself, and (for a group) its members."""
+
+    direct: Party
+    members: tuple[Party, ...] = ()
+
+    def match(self, when: When, groups: Mapping[str, frozenset[str]]) -> Seen | None:
+        """Return who matches, the recipient itself first, or ``None``."""
+        return next((seen for party in (self.direct, *self.members) if (seen := party.match(when, groups))), None)
+
+
 def group_keys(own: Resolution, members: Iterable[Resolution]) -> frozenset[str]:
     """Return the keys by which a party is "in the group, or the group itself"."""
     keys = set(own.identity_keys)

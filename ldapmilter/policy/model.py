@@ -78,6 +78,8 @@ class Notice:
     confidential: bool = False
     invalid_value_of: str | None = None
     """The copy class, or ``from``, whose value cannot be used; ``None`` for any other notice."""
+    error: bool = False
+    """Whether somebody has to mend something, as opposed to knowing about it."""
 
     def __str__(self) -> str:
         return self.text
@@ -106,6 +108,8 @@ class Decision:
     """Header fields (lower case) to read before this decision is final; empty when it is."""
     searches: int = 0
     """Searches that were sent to the directory for this decision."""
+    decided_before: str | None = None
+    """Why the message is left alone: it has been decided on an earlier hop; ``None`` as a rule."""
     stale: bool = False
     """Whether an entry past its time to live was used because the directory failed."""
 
