@@ -59,6 +59,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "bind_password_file": Option("", options.path),
         "starttls": Option("yes", options.boolean),
         "ca_file": Option("", options.path),
+        "zimbra_localconfig": Option("", options.path),
         "search_base": Option("", options.text),
         "connect_timeout": Option("3", options.seconds(0.1, 60)),
         "lookup_deadline": Option("10", options.seconds(0.1, 300)),
@@ -130,6 +131,7 @@ class LdapConfig:
     bind_password_file: Path | None
     starttls: bool
     ca_file: Path | None
+    zimbra_localconfig: Path | None
     search_base: str
     connect_timeout: float
     lookup_deadline: float
@@ -219,6 +221,9 @@ def _section(file: Path, section: str, texts: Mapping[str, str], table: Mapping[
     values: dict[str, Any] = {}
     for name, option in table.items():
         text = texts.get(name, option.default)
+        if not text and option.default is None and texts.get("zimbra_localconfig"):
+            values[name] = ()  # Zimbra's own configuration names the servers
+            continue
         if text is None or (option.default is None and not text):
             msg = f"{file}: [{section}] {name} is missing; it has no default"
             raise ConfigError(msg)
@@ -232,7 +237,7 @@ def _section(file: Path, section: str, texts: Mapping[str, str], table: Mapping[
 
 def _ldap(file: Path, values: dict[str, Any]) -> LdapConfig:
     ldap = LdapConfig(uris=values.pop("uri"), **values)
-    if ldap.uris[0].lower().startswith("ldif:"):
+    if ldap.uris and ldap.uris[0].lower().startswith("ldif:"):
         return ldap
     if ldap.bind_dn and ldap.bind_password_file is None:
         msg = f"{file}: [ldap] bind_dn = {ldap.bind_dn}: needs bind_password_file, a file that holds its password"

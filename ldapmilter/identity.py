@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from ldapmilter.address import parse_address
+from ldapmilter.directory.model import Resolution
 from ldapmilter.errors import AmbiguousEntry
 from ldapmilter.message import Identity
 
 if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory
-    from ldapmilter.directory.model import Entry, Resolution
+    from ldapmilter.directory.model import Entry
     from ldapmilter.message import Envelope, Headers, IdentitySource
 
 # Postfix replaces bytes it does not like in a SASL name by "?": such a name is nobody's.
@@ -60,6 +61,8 @@ class Author:
     """Whether ``X-Authenticated-User`` may name who wrote from this mailbox."""
     person: Resolution | None = None
     """Who wrote, where that is somebody else than the mailbox: their copies are due as well."""
+    unclear: str | None = None
+    """Why it cannot be known who sends; policy of the sender's cannot apply."""
     unknown_person: str | None = None
     """An ``X-Authenticated-User`` that resolves to no entry."""
 
@@ -104,10 +107,15 @@ def identify(
         return Author(identity=NOBODY)
     if not _is_mailbox_host(envelope.client, directory, policy):
         return Author(identity=NOBODY)
-    sender = parse_address(envelope.sender)
-    if sender is None:
+    return _by_mailbox(envelope.sender, directory, policy, headers)
+
+
+def _by_mailbox(sender_text: str, directory: Directory, policy: IdentityPolicy, headers: Headers | None) -> Author:
+    """Return the mailbox that a mailbox server sends for; a redirect that kept its sender is nobody's."""
+    sender = parse_address(sender_text)
+    resolution = directory.sender(sender) if sender is not None else None
+    if sender is None or resolution is None or resolution.hosted_domain is None:
         return Author(identity=NOBODY)
-    resolution = directory.sender(sender)
     if len(resolution.entries) > 1:
         names = " and ".join(sorted(entry.dn for entry in resolution.entries))
         message = f"two entries answer to the sender {sender}: {names}"
@@ -138,7 +146,12 @@ def _with_person(author: Author, directory: Directory, headers: Headers) -> Auth
 def _by_login(login: str, directory: Directory) -> Author:
     resolution = None if _NOBODY.search(login) else directory.login(login)
     if resolution is None:
-        return Author(identity=Identity(source="sasl", address=parse_address(login)), unknown_login=True)
+        address = parse_address(login)
+        return Author(
+            identity=Identity(source="sasl", address=address),
+            resolution=Resolution(address=address) if address is not None else None,
+            unknown_login=True,
+        )
     return Author(
         identity=_named("sasl", resolution, resolution.address),
         resolution=resolution,

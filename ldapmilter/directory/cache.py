@@ -86,7 +86,8 @@ class Answers:
     """What :meth:`Cache.get_many` found out."""
 
     slots: dict[Hashable, Slot] = field(default_factory=dict)
-    stale: bool = False
+    stale: set[Hashable] = field(default_factory=set)
+    """Keys whose answer is past its time to live: the directory failed."""
     failures: dict[Hashable, DirectoryUnavailable] = field(default_factory=dict)
 
     @property
@@ -261,7 +262,7 @@ class Cache:
                 slot = stale.get(key)
                 if slot is not None and self._clock() <= slot.drop_at:
                     answers.slots[key] = slot
-                    answers.stale = True
+                    answers.stale.add(key)
                     self.statistics.stale += 1
                 elif isinstance(error, DirectoryUnavailable):
                     answers.failures[key] = error

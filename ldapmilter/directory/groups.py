@@ -61,21 +61,38 @@ def has_members(entry: Entry) -> bool:
 def expand(roots: Collection[Entry], lookups: Lookups, limits: GroupLimits) -> dict[str, Expansion]:
     """Return who is behind each entry, keyed by DN; nobody behind an account without forwards."""
     graph: dict[str, tuple[Resolution, ...]] = {}
-    frontier = list(roots)
-    total = 0
+    frontiers = {root.dn: [root] for root in roots}
+    people: dict[str, set[str]] = {root.dn: set() for root in roots}
     for _level in range(limits.max_depth + 1):
         wanted = {
             entry.dn: children
+            for frontier in frontiers.values()
             for entry in frontier
             if entry.dn not in graph and (children := _children(entry)) is not None
         }
-        if not wanted or total > limits.max_members:
+        graph.update(_load(wanted, lookups) if wanted else {})
+        frontiers = {
+            root: following
+            for root, frontier in frontiers.items()
+            if (following := _next_frontier(frontier, graph, people[root], limits))
+        }
+        if not frontiers:
             break
-        loaded = _load(wanted, lookups)
-        graph.update(loaded)
-        total += sum(len(resolutions) for resolutions in loaded.values())
-        frontier = [entry for resolutions in loaded.values() for found in resolutions for entry in found.entries]
     return {root.dn: _walk(root, graph, limits) for root in roots}
+
+
+def _next_frontier(
+    frontier: list[Entry], graph: Mapping[str, tuple[Resolution, ...]], people: set[str], limits: GroupLimits
+) -> list[Entry]:
+    """Return who is directly behind a frontier and not met before; nobody once there are too many."""
+    following: dict[str, Entry] = {}
+    for entry in frontier:
+        for resolution in graph.get(entry.dn, ()):
+            if resolution.address.key in people:
+                continue
+            people.add(resolution.address.key)
+            following.update((child.dn, child) for child in resolution.entries)
+    return list(following.values()) if len(people) <= 2 * limits.max_members else []
 
 
 def _children(entry: Entry) -> _Children | None:
@@ -99,7 +116,7 @@ def _forwards(raw: RawEntry) -> Iterable[Address]:
     lists = (*raw.all("zimbraprefmailforwardingaddress"), *raw.all("zimbramailforwardingaddress"))
     if not lists:
         return ()
-    return dict.fromkeys(mailbox.address for mailbox in read_from(lists).mailboxes)
+    return sorted({mailbox.address for mailbox in read_from(lists).mailboxes}, key=lambda address: address.key)
 
 
 def _sorted_addresses(values: Iterable[str]) -> list[Address]:
@@ -141,6 +158,7 @@ def _walk(root: Entry, graph: Mapping[str, tuple[Resolution, ...]], limits: Grou
     list: From rules look at list members, never at forwards.
     """
     members: dict[str, Member] = {}
+    counts = {True: 0, False: 0}  # nested groups, and everybody else
     visited = {root.dn}
     steps: deque[_Step] = deque()
     forwards: deque[_Step] = deque()
@@ -153,10 +171,13 @@ def _walk(root: Entry, graph: Mapping[str, tuple[Resolution, ...]], limits: Grou
                 continue
             return Expansion(members=tuple(members.values()), truncated=_too_deep(step, limits))
         for child in children:
-            members.setdefault(child.address.key, Member(resolution=child, path=step.path, by_forward=step.by_forward))
-            if len(members) > limits.max_members:
-                text = f"{root.name} has more than [groups] max_members = {limits.max_members} members"
-                return Expansion(members=tuple(members.values())[: limits.max_members], truncated=text)
+            if child.address.key not in members:
+                nested = any(entry.kind == "group" for entry in child.entries)
+                counts[nested] += 1
+                if counts[nested] > limits.max_members:
+                    text = f"{root.name} has more than [groups] max_members = {limits.max_members} members"
+                    return Expansion(members=tuple(members.values()), truncated=text)
+                members[child.address.key] = Member(resolution=child, path=step.path, by_forward=step.by_forward)
             for entry in child.entries:
                 if entry.dn not in visited:
                     visited.add(entry.dn)
@@ -168,6 +189,5 @@ def _walk(root: Entry, graph: Mapping[str, tuple[Resolution, ...]], limits: Grou
 
 def _too_deep(step: _Step, limits: GroupLimits) -> str:
     return (
-        f"{step.entry.name} (through {' > '.join(step.path)}) lies deeper than"
-        f" [groups] max_depth = {limits.max_depth}, or past max_members = {limits.max_members}"
+        f"{step.entry.name} (through {' > '.join(step.path)}) lies deeper than [groups] max_depth = {limits.max_depth}"
     )

@@ -1,4 +1,6 @@
-"""The LDAP adapter: ldap3 behind one search operation. No ldap3 type leaves this module.
+"""The LDAP adapter: ldap3 behind one search operation.
+
+No ldap3 type leaves this module and ``ldap_connection``.
 
 Connections are disposable: each is used by one thread at a time and dropped at its first error.
 Servers are tried in the configured order; one that failed is left alone for a moment while another
@@ -9,21 +11,29 @@ byte a second. (ldap3's own pools and restartable strategies hang or crawl, so n
 
 from __future__ import annotations
 
-import contextlib
-import heapq
-import itertools
+import logging
 import math
-import socket
-import ssl
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import ldap3
-from ldap3.core.exceptions import LDAPException
 
+from ldapmilter.directory.endpoints import Endpoints
 from ldapmilter.directory.filters import render
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.ldap_connection import (
+    ServerFailed,
+    compare,
+    describe,
+    drop,
+    make_connection,
+    raw_entry,
+    server_handle,
+    tls_settings,
+    translated,
+)
+from ldapmilter.directory.readability import ALWAYS_THERE, kind_of, unreadable
+from ldapmilter.directory.watchdog import Watchdog
 from ldapmilter.errors import ConfigError, DeadlineExceeded, DirectoryUnavailable
 
 if TYPE_CHECKING:
@@ -31,7 +41,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldapmilter.directory.filters import Filter
+    from ldapmilter.directory.model import RawEntry
     from ldapmilter.directory.store import Deadline, Scope
+
+_log = logging.getLogger(__name__)
 
 _SCOPES: dict[Scope, Literal["BASE", "LEVEL", "SUBTREE"]] = {
     "base": ldap3.BASE,
@@ -43,6 +56,11 @@ _NO_SUCH_OBJECT = 32
 # How long a failed server is passed over while another one answers. When none answers, all are
 # tried again at once: the next message goes through as soon as any server is back.
 _DOWN_FOR = 2.0
+_CHECK_EVERY = 60.0
+"""Seconds between two checks that a server lets the policy be read."""
+_CHECK_AGAIN = 2.0
+"""The same for a server that does not."""
+_SAMPLE_KINDS = len(ALWAYS_THERE) + 2
 _MIN_ATTEMPT = 0.5
 
 
@@ -57,25 +75,44 @@ class LdapSettings:
     starttls: bool = True
     ca_file: Path | None = None
     connect_timeout: float = 3.0
+    policy_attributes: tuple[str, ...] = ()
+    """What has to be readable on every server; nothing: not checked."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The servers as configured here."""
+        return Endpoints(uris=self.uris, starttls=self.starttls, ca_file=self.ca_file)
 
 
 @dataclass(slots=True)
 class _Server:
     uri: str
     handle: ldap3.Server
+    starttls: bool
     idle: list[ldap3.Connection] = field(default_factory=list)
     down_until: float = -math.inf
-
-
-class _ServerFailed(Exception):
-    """One server could not answer; the next one may."""
+    samples: dict[str, str] = field(default_factory=lambda: dict(ALWAYS_THERE))
+    """One entry of each kind, on which readability is checked."""
+    checked_at: float = -math.inf
+    unreadable: str | None = None
+    """What may not be read here, in words."""
 
 
 class LdapStore:
     """Searches over an ordered list of LDAP servers."""
 
-    def __init__(self, settings: LdapSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: LdapSettings,
+        clock: Callable[[], float],
+        endpoints: Callable[[], Endpoints] | None = None,
+    ) -> None:
         """Prepare the servers; nothing is connected until the first search.
+
+        Args:
+            settings: how to connect.
+            clock: monotonic seconds.
+            endpoints: tells which servers there are now, where that can change; asked before every search.
 
         Raises:
             ConfigError: a URI or a CA file cannot be used.
@@ -83,9 +120,35 @@ class LdapStore:
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
-        self._watchdog = _Watchdog(clock)
-        tls = _tls(settings)
-        self._servers = [_Server(uri, _handle(uri, tls, settings)) for uri in settings.uris]
+        self._watchdog = Watchdog(clock)
+        self._current = endpoints or (lambda: settings.endpoints)
+        self._endpoints = self._current()
+        self._servers = self._make_servers(self._endpoints)
+
+    def _make_servers(self, endpoints: Endpoints) -> list[_Server]:
+        tls = tls_settings(endpoints)
+        return [
+            _Server(uri, server_handle(uri, tls, self._settings.connect_timeout), endpoints.starttls)
+            for uri in endpoints.uris
+        ]
+
+    def _follow_endpoints(self) -> None:
+        """Take over other servers, or another way to secure them, when the configuration says so."""
+        endpoints = self._current()
+        if endpoints == self._endpoints:
+            return
+        try:
+            servers = self._make_servers(endpoints)
+        except ConfigError as error:
+            _log.error("%s; the servers stay as they are", error)
+            servers = self._servers
+        with self._lock:
+            gone, self._servers, self._endpoints = self._servers, servers, endpoints
+        if gone is not servers:
+            _log.info("LDAP servers are now %s", " ".join(endpoints.uris))
+            for server in gone:
+                for connection in server.idle:
+                    drop(connection)
 
     def search(
         self,
@@ -98,6 +161,7 @@ class LdapStore:
         next_server_first: bool = False,
     ) -> list[RawEntry]:
         """Return the entries that match; see :class:`~ldapmilter.directory.store.Store`."""
+        self._follow_endpoints()
         failures: list[str] = []
         servers = self._in_order(next_server_first=next_server_first)
         for position, server in enumerate(servers):
@@ -107,7 +171,7 @@ class LdapStore:
             allowed = _share(deadline.remaining(), len(servers) - position, self._settings.connect_timeout)
             try:
                 return self._ask(server, base, scope, render(search_filter), attributes, allowed)
-            except _ServerFailed as error:
+            except ServerFailed as error:
                 failures.append(f"{server.uri}: {error}")
                 with self._lock:
                     server.down_until = self._clock() + _DOWN_FOR
@@ -121,7 +185,7 @@ class LdapStore:
             for server in self._servers:
                 server.idle.clear()
         for connection in connections:
-            _drop(connection)
+            drop(connection)
         self._watchdog.stop()
 
     def _in_order(self, *, next_server_first: bool) -> list[_Server]:
@@ -139,7 +203,7 @@ class LdapStore:
         if connection is not None:
             try:
                 return self._search(server, connection, base, scope, text, attributes, allowed)
-            except _ServerFailed:
+            except ServerFailed:
                 # An idle connection may be dead since the server's restart: that says nothing
                 # about the server, so a fresh one gets what is left of the time.
                 allowed -= self._clock() - started
@@ -153,35 +217,23 @@ class LdapStore:
 
     def _connect(self, server: _Server, allowed: float) -> ldap3.Connection:
         settings = self._settings
-        connection = ldap3.Connection(
-            server.handle,
-            user=settings.bind_dn or None,
-            password=self._password() if settings.bind_dn else None,
-            authentication=_authentication(server.uri, settings),
-            sasl_mechanism=ldap3.EXTERNAL if _external(server.uri, settings) else None,
-            sasl_credentials="" if _external(server.uri, settings) else None,
-            client_strategy=ldap3.SYNC,
-            receive_timeout=math.ceil(min(allowed, 3600)),
-            auto_referrals=False,
-            check_names=False,
-            return_empty_attributes=False,
-            read_only=True,
-        )
-        with self._watchdog.guard(connection, allowed), _translated(connection):
+        password = self._password() if settings.bind_dn else ""
+        connection = make_connection(server.handle, server.uri, settings.bind_dn, password, allowed)
+        with self._watchdog.guard(connection, allowed), translated(connection):
             connection.open(read_server_info=False)
-            if settings.starttls and server.uri.lower().startswith("ldap://"):
+            if server.starttls and server.uri.lower().startswith("ldap://"):
                 connection.start_tls(read_server_info=False)
             if not connection.bind(read_server_info=False):
                 result = connection.result
-                message = f"bind as {settings.bind_dn or 'anonymous'} refused: {_describe(result)}"
-                raise _ServerFailed(message)
+                message = f"bind as {settings.bind_dn or 'anonymous'} refused: {describe(result)}"
+                raise ServerFailed(message)
         return connection
 
     def _password(self) -> str:
         try:
             return self._settings.read_password()
         except ConfigError as error:
-            raise _ServerFailed(str(error)) from error
+            raise ServerFailed(str(error)) from error
 
     def _search(
         self,
@@ -193,18 +245,64 @@ class LdapStore:
         attributes: Sequence[str],
         allowed: float,
     ) -> list[RawEntry]:
-        with self._watchdog.guard(connection, allowed), _translated(connection):
+        with self._watchdog.guard(connection, allowed), translated(connection):
             connection.socket.settimeout(allowed)
             connection.search(base, text, _SCOPES[scope], attributes=list(attributes))
             result: dict[str, Any] = connection.result
             if result["result"] not in {_SUCCESS, _NO_SUCH_OBJECT}:
-                message = f"search refused: {_describe(result)}"
-                raise _ServerFailed(message)
-            entries = [_raw_entry(item) for item in connection.response or ()]
+                message = f"search refused: {describe(result)}"
+                raise ServerFailed(message)
+            entries = [raw_entry(item) for item in connection.response or ()]
+            self._check_readable(server, connection, entries)
         with self._lock:
             server.idle.append(connection)
             server.down_until = -math.inf
         return entries
+
+    # -- readability ------------------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with each server now, in words: down, or policy that may not be read."""
+        now = self._clock()
+        with self._lock:
+            servers = list(self._servers)
+        return [
+            f"{server.uri}: {server.unreadable or 'does not answer'}"
+            for server in servers
+            if server.unreadable or server.down_until > now
+        ]
+
+    def _check_readable(self, server: _Server, connection: ldap3.Connection, entries: Sequence[RawEntry]) -> None:
+        """Make sure that "not set" can be told from "hidden": at first, for new kinds, and regularly.
+
+        Raises:
+            ServerFailed: less may be read here than policy needs; its answers cannot be believed.
+        """
+        wanted = self._settings.policy_attributes
+        if not wanted:
+            return
+        fresh = {}
+        if len(server.samples) < _SAMPLE_KINDS:
+            found = {kind: entry.dn for entry in entries if (kind := kind_of(entry)) is not None}
+            fresh = {kind: dn for kind, dn in found.items() if kind not in server.samples}
+            server.samples.update(fresh)
+        due = self._clock() - server.checked_at >= (_CHECK_AGAIN if server.unreadable else _CHECK_EVERY)
+        if due or fresh:
+            server.checked_at = self._clock()
+            samples = server.samples if due else fresh
+            problems = unreadable(samples, wanted, lambda dn, attribute: compare(connection, dn, attribute))
+            if not due and server.unreadable:
+                problems.insert(0, server.unreadable)
+            self._take_verdict(server, "; ".join(problems) or None)
+        if server.unreadable:
+            raise ServerFailed(server.unreadable)
+
+    def _take_verdict(self, server: _Server, problem: str | None) -> None:
+        if problem and problem != server.unreadable:
+            _log.error("%s: the policy cannot be read: %s", server.uri, problem)
+        if server.unreadable and not problem:
+            _log.info("%s: the policy can be read again", server.uri)
+        server.unreadable = problem
 
 
 def _share(remaining: float, servers_left: int, connect_timeout: float) -> float:
@@ -212,127 +310,3 @@ def _share(remaining: float, servers_left: int, connect_timeout: float) -> float
     if servers_left == 1:
         return remaining
     return max(min(_MIN_ATTEMPT, remaining), min(connect_timeout, remaining / servers_left))
-
-
-def _raw_entry(item: dict[str, Any]) -> RawEntry:
-    if item.get("type") != "searchResEntry":
-        message = f"the server refers to another one ({item.get('uri')}), which is not followed"
-        raise _ServerFailed(message)
-    attributes = {
-        name.lower(): tuple(value.decode("utf-8", "surrogateescape") for value in values)
-        for name, values in item["raw_attributes"].items()
-        if values
-    }
-    return RawEntry(item["dn"], attributes)
-
-
-def _describe(result: dict[str, Any]) -> str:
-    text = f"{result.get('description')} ({result.get('result')})"
-    return f"{text}: {result['message']}" if result.get("message") else text
-
-
-@contextlib.contextmanager
-def _translated(connection: ldap3.Connection) -> Any:  # noqa: ANN401 - a context manager's iterator
-    """Drop the connection at any failure, and say in one line what failed."""
-    try:
-        yield
-    except _ServerFailed:
-        _drop(connection)
-        raise
-    except (LDAPException, OSError, ValueError, TypeError, AttributeError, IndexError) as error:
-        # The last four: what ldap3 raises when the watchdog, or the server, cuts it in mid-answer.
-        _drop(connection)
-        message = f"{type(error).__name__}: {error}"
-        raise _ServerFailed(message) from error
-
-
-def _drop(connection: ldap3.Connection) -> None:
-    """Close the socket without a word to the server, which may not be listening any more."""
-    with contextlib.suppress(Exception):
-        connection.strategy.close()
-    with contextlib.suppress(Exception):
-        connection.socket.close()
-
-
-def _external(uri: str, settings: LdapSettings) -> bool:
-    return not settings.bind_dn and uri.lower().startswith("ldapi:")
-
-
-def _authentication(uri: str, settings: LdapSettings) -> Any:  # noqa: ANN401 - ldap3's constants are strings
-    if _external(uri, settings):
-        return ldap3.SASL
-    return ldap3.SIMPLE if settings.bind_dn else ldap3.ANONYMOUS
-
-
-def _tls(settings: LdapSettings) -> ldap3.Tls:
-    if settings.ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=str(settings.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            message = f"[ldap] ca_file = {settings.ca_file}: no usable CA certificates: {error}"
-            raise ConfigError(message) from error
-    return ldap3.Tls(
-        validate=ssl.CERT_REQUIRED,
-        version=ssl.PROTOCOL_TLS_CLIENT,
-        ca_certs_file=str(settings.ca_file) if settings.ca_file is not None else None,
-    )
-
-
-def _handle(uri: str, tls: ldap3.Tls, settings: LdapSettings) -> ldap3.Server:
-    try:
-        return ldap3.Server(uri, tls=tls, get_info=ldap3.NONE, connect_timeout=settings.connect_timeout)
-    except LDAPException as error:
-        message = f"[ldap] uri = {uri}: {error}"
-        raise ConfigError(message) from error
-
-
-class _Watchdog:
-    """Cuts connections that overrun their time, from a thread of its own."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._changed = threading.Condition()
-        self._heap: list[tuple[float, int]] = []
-        self._guarded: dict[int, ldap3.Connection] = {}
-        self._numbers = itertools.count()
-        self._thread: threading.Thread | None = None
-        self._stopped = False
-
-    @contextlib.contextmanager
-    def guard(self, connection: ldap3.Connection, seconds: float) -> Any:  # noqa: ANN401 - an iterator
-        number = next(self._numbers)
-        with self._changed:
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._watch, name="ldap-watchdog", daemon=True)
-                self._thread.start()
-            self._guarded[number] = connection
-            heapq.heappush(self._heap, (self._clock() + seconds, number))
-            if self._heap[0][1] == number:
-                self._changed.notify()  # only a new earliest time needs the thread to wake up
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._guarded.pop(number, None)
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-
-    def _watch(self) -> None:
-        with self._changed:
-            while not self._stopped:
-                while self._heap and self._heap[0][1] not in self._guarded:
-                    heapq.heappop(self._heap)
-                if not self._heap:
-                    self._changed.wait()
-                    continue
-                wait = self._heap[0][0] - self._clock()
-                if wait > 0:
-                    self._changed.wait(wait)
-                    continue
-                _, number = heapq.heappop(self._heap)
-                connection = self._guarded.pop(number)
-                with contextlib.suppress(Exception):
-                    connection.socket.shutdown(socket.SHUT_RDWR)

@@ -39,6 +39,22 @@ class RawEntry:
         return (self.first(name) or "").upper() == "TRUE"
 
 
+class Version:
+    """An entry as it was read, to key what is worked out from it: a change makes another key."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: RawEntry) -> None:
+        """Key by an entry and all that was read of it."""
+        self.raw = raw
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and (self.raw is other.raw or self.raw == other.raw)
+
+    def __hash__(self) -> int:
+        return hash(self.raw.dn)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What an address resolves to: an account (resources too) or a group (list or dynamic)."""
@@ -59,6 +75,11 @@ class Entry:
     def display_name(self) -> str:
         """``displayName``, else ``cn``, else nothing."""
         return self.raw.first("displayname") or self.raw.first("cn") or ""
+
+    @property
+    def version(self) -> Version:
+        """What to key values by that are worked out from this entry."""
+        return Version(self.raw)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and self.raw.dn == other.raw.dn

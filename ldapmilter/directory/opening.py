@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.config import read_secret
 from ldapmilter.directory.cache import Cache
+from ldapmilter.directory.endpoints import Endpoints, LocalConfig
 from ldapmilter.directory.hosts import host_addresses
 from ldapmilter.directory.ldap import LdapSettings, LdapStore
 from ldapmilter.directory.ldif import LdifStore
@@ -47,7 +48,7 @@ def open_directory(config: Config) -> OpenDirectory:
     Raises:
         ConfigError: an LDIF file cannot be read, or a setting cannot be used.
     """
-    uri = config.ldap.uris[0]
+    uri = config.ldap.uris[0] if config.ldap.uris else ""
     executor: ThreadPoolExecutor | None = None
     store: Store
     submit: Callable[[Callable[[], None]], None]
@@ -56,7 +57,8 @@ def open_directory(config: Config) -> OpenDirectory:
         store = LdifStore.load(file if file.is_absolute() else config.file.parent / file)
         submit = _at_once
     else:
-        store = LdapStore(ldap_settings(config.ldap), time.monotonic)
+        settings = ldap_settings(config)
+        store = LdapStore(settings, time.monotonic, _endpoints(config.ldap, settings))
         executor = ThreadPoolExecutor(config.ldap.connections_per_worker, thread_name_prefix="directory")
         pool = executor
 
@@ -77,8 +79,15 @@ def open_directory(config: Config) -> OpenDirectory:
     return OpenDirectory(directory=directory, cache=cache, store=store, executor=executor)
 
 
-def ldap_settings(ldap: LdapConfig) -> LdapSettings:
+def _endpoints(ldap: LdapConfig, settings: LdapSettings) -> Callable[[], Endpoints] | None:
+    if ldap.zimbra_localconfig is None:
+        return None
+    return LocalConfig(ldap.zimbra_localconfig, settings.endpoints).endpoints
+
+
+def ldap_settings(config: Config) -> LdapSettings:
     """Return the connection settings of a configuration."""
+    ldap = config.ldap
     file = ldap.bind_password_file
     return LdapSettings(
         uris=ldap.uris,
@@ -87,6 +96,7 @@ def ldap_settings(ldap: LdapConfig) -> LdapSettings:
         starttls=ldap.starttls,
         ca_file=ldap.ca_file,
         connect_timeout=ldap.connect_timeout,
+        policy_attributes=tuple(sorted(config.policy.attributes())),
     )
 
 

@@ -26,7 +26,7 @@ from ldapmilter.errors import DirectoryUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from ldapmilter.directory.cache import Cache, Load
+    from ldapmilter.directory.cache import Cache, Load, Slot
     from ldapmilter.directory.model import RawEntry
     from ldapmilter.directory.store import Deadline, Scope, Store
 
@@ -64,8 +64,25 @@ class Trace:
     searches: int = 0
     stale: bool = False
     failures: list[str] = field(default_factory=list)
+    """What could not be asked and mattered, in words (lenient traces only: others raise)."""
+    unanswered: dict[Hashable, DirectoryUnavailable] = field(default_factory=dict)
+    """Keys that could not be asked: a message does not ask for them twice."""
+    leftovers: dict[Hashable, Slot] = field(default_factory=dict)
+    """Stale answers that were used: a message does not wait for them twice either."""
     recorders: list[dict[Hashable, int]] = field(default_factory=list)
     """Of the values being worked out: what they read, with generations (innermost last)."""
+
+    def fail(self, keys: Iterable[Key]) -> None:
+        """Take note that some keys matter and could not be asked.
+
+        Raises:
+            DirectoryUnavailable: unless this trace is lenient.
+        """
+        for key in keys:
+            error = self.unanswered.get(key) or DirectoryUnavailable(f"{key.kind} {key.name} could not be asked")
+            if not self.lenient:
+                raise error
+            self.failures.append(str(error))
 
 
 class Reader:
@@ -118,10 +135,11 @@ class Reader:
         """Return the entries of each address key, and of each ``@domain`` catch-all key.
 
         ``again`` asks about absent keys once more, the next server first: an account made a minute
-        ago may be there already. A key that could not be asked (lenient traces only) is left out.
+        ago may be there already. A key that could not be asked is left out: whether that matters
+        depends on the others.
         """
         wanted = [Key("address", key) for key in keys]
-        found = self._fetch(wanted, self._load_entries, trace, again=again)
+        found = self._fetch(wanted, self._load_entries, trace, again=again, every_key_matters=False)
         return {key.name: value or () for key, value in found.items()}
 
     def cos(self, keys: Collection[Key], trace: Trace) -> dict[Key, RawEntry | None]:
@@ -145,7 +163,9 @@ class Reader:
         def load(keys: Collection[Hashable], _deadline: Deadline) -> Mapping[Hashable, Any]:
             return dict.fromkeys(keys, self._host_addresses(names))
 
-        return self._answers([key], load, trace).get(key) or frozenset()
+        found = self._answers([key], load, trace)
+        trace.fail([] if key in found else [key])
+        return found.get(key) or frozenset()
 
     # -- the cache --------------------------------------------------------------------------
 
@@ -156,12 +176,16 @@ class Reader:
         trace: Trace,
         *,
         again: bool = False,
+        every_key_matters: bool = True,
     ) -> dict[Key, Any]:
         def loader(wanted: Collection[Hashable], deadline: Deadline) -> Mapping[Hashable, Any]:
             searching = _Searching(self._store, deadline, trace, next_server_first=again)
             return dict(load([key for key in wanted if isinstance(key, Key)], searching))
 
-        return self._answers(keys, loader, trace, past_negative=again)
+        found = self._answers(keys, loader, trace, past_negative=again)
+        if every_key_matters:
+            trace.fail(key for key in keys if key not in found)
+        return found
 
     def _answers(
         self,
@@ -171,16 +195,15 @@ class Reader:
         *,
         past_negative: bool = False,
     ) -> dict[Key, Any]:
-        answers = self.cache.get_many(keys, loader, trace.deadline, past_negative=past_negative)
-        trace.stale = trace.stale or answers.stale
+        wanted = [key for key in keys if key not in trace.unanswered and key not in trace.leftovers]
+        answers = self.cache.get_many(wanted, loader, trace.deadline, past_negative=past_negative)
+        trace.stale = trace.stale or bool(answers.stale)
+        trace.leftovers.update((key, answers.slots[key]) for key in answers.stale)
+        trace.unanswered.update(answers.failures)
+        slots = {key: slot for key in keys if (slot := answers.slots.get(key) or trace.leftovers.get(key))}
         for recorder in trace.recorders:
-            recorder.update((key, slot.generation) for key, slot in answers.slots.items())
-        if answers.failures:
-            error = next(iter(answers.failures.values()))
-            if not trace.lenient:
-                raise error
-            trace.failures.append(str(error))
-        return {key: slot.value for key, slot in answers.slots.items() if isinstance(key, Key)}
+            recorder.update((key, slot.generation) for key, slot in slots.items())
+        return {key: slot.value for key, slot in slots.items()}
 
     # -- the searches -----------------------------------------------------------------------
 

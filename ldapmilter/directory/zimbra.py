@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.groups import GroupLimits
     from ldapmilter.directory.interface import KeyT, ValueT
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.model import RawEntry, Version
     from ldapmilter.directory.site import Site
 
 _NOBODY_BEHIND = Expansion()
@@ -133,7 +133,7 @@ class MessageDirectory:
             for key, _match in self._candidates(address, own_only=False)
         )
         if keys:
-            self._reader.entries(dict.fromkeys(keys), self._trace)
+            self._reader.entries(dict.fromkeys(keys), self._trace)  # what fails matters where it is needed
 
     def _login_spellings(self, login: str) -> tuple[Address, ...]:
         """Return what a login may be called in the directory, as Zimbra completes it; nothing: nobody's."""
@@ -152,14 +152,17 @@ class MessageDirectory:
         address, keys = spellings[0], [spelling.key for spelling in spellings]
         found = self._reader.entries(keys, self._trace)
         accounts = _first_accounts(keys, found)
-        if not accounts and found:
+        if not accounts and len(found) == len(keys):
             found = self._reader.entries(keys, self._trace, again=True)
             accounts = _first_accounts(keys, found)
+        known = bool(accounts) or len(found) == len(keys)
+        if not known:
+            self._trace.fail(Key("address", key) for key in keys if key not in found)
         if len(accounts) > 1:
             names = " and ".join(sorted(entry.dn for entry in accounts))
             message = f"two entries answer to the login {login!r}: {names}"
             raise AmbiguousEntry(message)
-        return self._resolution(address, accounts, "address", known=len(found) == len(keys))
+        return self._resolution(address, accounts, "address", known=known)
 
     def sender(self, address: Address) -> Resolution:
         """See the interface."""
@@ -186,6 +189,7 @@ class MessageDirectory:
             for key, match in tries:  # noqa: B007 - the match of the entries that were found
                 if key not in found:
                     known = False
+                    self._trace.fail([Key("address", key)])
                     break
                 entries = found[key]
                 if entries:
@@ -236,7 +240,7 @@ class MessageDirectory:
             if entry.kind == "group":
                 chains[entry.dn] = (Holder(level="group", raw=entry.raw), *tails[domain])
                 continue
-            cos = next((holders[key] for key in choices[entry.dn] if key in holders), None)
+            cos = _chosen(choices[entry.dn], found, holders)
             chains[entry.dn] = (
                 Holder(level="account", raw=entry.raw),
                 *policy_groups.get(entry.dn, ()),
@@ -293,19 +297,22 @@ class MessageDirectory:
 
     def expand(self, entries: Collection[Entry]) -> dict[str, Expansion]:
         """See the interface."""
-        by_key = {("expansion", entry.dn): entry for entry in entries if groups.has_members(entry)}
-        found = self.derived(by_key, lambda keys: self._expand([by_key[key] for key in keys])) if by_key else {}
-        return {entry.dn: found.get(("expansion", entry.dn), _NOBODY_BEHIND) for entry in entries}
+        by_key = {("expansion", entry.version): entry for entry in entries if groups.has_members(entry)}
+        found = self.derived(by_key, lambda keys: self._expand({by_key[key].dn: key for key in keys}, by_key))
+        behind = {by_key[key].dn: expansion for key, expansion in found.items()}
+        return {entry.dn: behind.get(entry.dn, _NOBODY_BEHIND) for entry in entries}
 
-    def _expand(self, entries: Collection[Entry]) -> dict[tuple[str, str], Expansion]:
+    def _expand(
+        self, keys: Mapping[str, tuple[str, Version]], entries: Mapping[tuple[str, Version], Entry]
+    ) -> dict[tuple[str, Version], Expansion]:
         lookups = groups.Lookups(
             resolve=self.resolve,
             own=lambda entry: self._resolution(entry.name, (entry,), "address"),
             managed=lambda ids: self._reader.managed_members(ids, self._trace),
             custom=lambda ids: self._reader.custom_members(ids, self._trace),
         )
-        expanded = groups.expand(entries, lookups, self._limits)
-        return {("expansion", dn): expansion for dn, expansion in expanded.items()}
+        expanded = groups.expand([entries[key] for key in keys.values()], lookups, self._limits)
+        return {keys[dn]: expansion for dn, expansion in expanded.items()}
 
     # -- mailbox servers --------------------------------------------------------------------
 
@@ -318,6 +325,14 @@ class MessageDirectory:
         """See the interface."""
         names = self._site.mailbox_host_names
         return bool(names) and client in self._reader.mailbox_addresses(names, self._trace)
+
+
+def _chosen(choices: list[Key], found: Mapping[Key, RawEntry | None], holders: Mapping[Key, Holder]) -> Holder | None:
+    """Return the first COS there is; none when it could not be asked whether an earlier one is there."""
+    for key in choices:
+        if key not in found or key in holders:
+            return holders.get(key)
+    return None
 
 
 def _first_accounts(keys: list[str], found: dict[str, tuple[Entry, ...]]) -> tuple[Entry, ...]:

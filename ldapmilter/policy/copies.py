@@ -229,8 +229,13 @@ def copies_for(
         name, secret = copy_class.name, copy_class.confidential
         for item in asked:
             for bad in item.broken:
-                if bad.copy_class == name and (bad.when is None or matches(bad.when, bad.direction)):
-                    notices[bad.text] = Notice(text=bad.text, confidential=secret, invalid_value_of=name)
+                if bad.copy_class == name:
+                    # One that is not for this message holds nothing up, but is not passed over in silence.
+                    concerns = bad.when is None or matches(bad.when, bad.direction)
+                    if concerns or bad.text not in notices:
+                        notices[bad.text] = Notice(
+                            text=bad.text, confidential=secret, invalid_value_of=name if concerns else None, error=True
+                        )
             for one in item.asks:
                 if one.copy_class != name or (one.when is not None and not matches(one.when, one.direction)):
                     continue

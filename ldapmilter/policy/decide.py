@@ -7,12 +7,14 @@ clock and writes no log: all it knows comes in, all it finds out goes out in the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import parse_address
-from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 from ldapmilter.identity import AUTHENTICATED_USER, NOBODY, Author, decided_before, identify
+from ldapmilter.message import Identity
 from ldapmilter.policy import from_rewrite
 from ldapmilter.policy.copies import Subject, ask, copies_for
 from ldapmilter.policy.matching import Parties, Party, Seen, group_keys
@@ -56,7 +58,7 @@ def decide(
     try:
         addresses = [parse_address(text) for text in (envelope.sender, *envelope.recipients)]
         directory.prefetch(envelope.login, [address for address in addresses if address is not None])
-        author = identify(envelope, directory, policy.identity, headers)
+        author = _identify(envelope, directory, policy, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
             text = f"the login {envelope.login!r} resolves to no account: [identity] unknown_login = tempfail"
             return _held(author, policy, directory, [Notice(text=text)])
@@ -71,6 +73,17 @@ def decide(
         )
 
 
+def _identify(envelope: Envelope, directory: Directory, policy: Policy, headers: Headers | None) -> Author:
+    try:
+        return identify(envelope, directory, policy.identity, headers)
+    except AmbiguousEntry as error:
+        if policy.directory_failure == "tempfail":
+            raise
+        # What is known is applied: who receives the mail is known.
+        identity = Identity(source="sasl" if envelope.login else "mailbox-host", address=parse_address(envelope.sender))
+        return Author(identity=identity, unclear=str(error))
+
+
 def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequence[Notice]) -> Decision:
     """Let the message wait: as if nothing had been decided."""
     return Decision(
@@ -78,7 +91,7 @@ def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequen
         verdict="tempfail",
         smtp_reply=TEMPFAIL_REPLY,
         mode=policy.mode,
-        verdict_mode="apply" if policy.applies() else policy.mode,
+        verdict_mode=policy.hold_mode,
         warnings=tuple(warnings),
         searches=directory.searches,
         stale=directory.stale,
@@ -170,7 +183,7 @@ class _Deciding:
         for recipient in self.recipients:
             resolution = recipient.resolution
             if resolution is None or resolution.hosted_domain is None or not resolution.known:
-                continue
+                continue  # nobody here, or nobody we could ask about
             key = ("received", _names(resolution), resolution.address.text, self.today)
             questions[key] = _Question("received", ((resolution, ()),))
         for dn, expansion in self.expansions.items():
@@ -198,10 +211,15 @@ class _Deciding:
             if question.direction == "sent":
                 self.directory.sender(question.parties[0][0].address)
         behind = {question.behind for question in questions}
-        roots = {entry for recipient in self.recipients for entry in recipient.entries if entry.dn in behind}
-        self.directory.expand(roots)
         direct = [q.parties[0][0].address for q in questions if q.direction == "received" and q.behind is None]
+        roots: dict[str, Entry] = {}
+        for recipient in self.recipients:
+            for entry in recipient.entries:
+                if entry.dn in behind and recipient.resolution is not None:
+                    roots[entry.dn] = entry
+                    direct.append(recipient.resolution.address)
         self.directory.resolve(direct)
+        self.directory.expand(roots.values())
 
     def _subjects(self, question: _Question, chains: Mapping[str, Chain]) -> Iterator[Subject]:
         """Yield each party once, with the chain that its copies come from."""
@@ -219,14 +237,18 @@ class _Deciding:
                         recipient=recipient,
                         path=path,
                     )
-            if not resolution.entries and resolution.known and resolution.hosted_domain:
-                chain = self.directory.domain_chain(resolution.hosted_domain)
+            if not resolution.entries and (chain := self._chain(resolution)):
                 yield Subject(direction=question.direction, chain=chain, account=None, recipient=recipient, path=path)
 
     def _chain(self, resolution: Resolution) -> Chain:
+        """Return the levels for one party; an unknown login outside the hosted domains has the global one."""
         if (entry := resolution.entry) is not None:
             return self.directory.chains([entry])[entry.dn]
-        return self.directory.domain_chain(resolution.hosted_domain) if resolution.hosted_domain else ()
+        if not resolution.known or resolution.entries:
+            return ()
+        if resolution.hosted_domain is None and resolution is not self.author.resolution:
+            return ()
+        return self.directory.domain_chain(resolution.hosted_domain or "")
 
     def _look_up_groups(self) -> dict[str, frozenset[str]]:
         """Return, for each ``group:`` operand in any rule that may count, who is in the group."""
@@ -259,7 +281,7 @@ class _Deciding:
             direct.add_outsider(Seen(recipient.text))
         else:
             direct.add(recipient.resolution)
-        groups = {("party", entry.dn): entry for entry in recipient.entries if entry.kind == "group"}
+        groups = {("party", entry.version): entry for entry in recipient.entries if entry.kind == "group"}
         members = self.directory.derived(groups, lambda keys: {key: self._members(groups[key]) for key in keys})
         return Parties(direct, tuple(members.values()))
 
@@ -300,7 +322,7 @@ class _Deciding:
             copies=copies,
             mode=self.policy.mode,
             warnings=tuple(self.notices),
-            incomplete=(*self.directory.failures, *accepted),
+            incomplete=(*self.directory.failures, *accepted, *filter(None, [self.author.unclear])),
             headers_needed=headers_needed,
             searches=self.directory.searches,
             stale=self.directory.stale,
@@ -312,7 +334,7 @@ class _Deciding:
         if self.truncations:
             self.notices.extend(Notice(text=text, error=True) for text in self.truncations)
             if self.policy.directory_failure == "tempfail":
-                modes.append("apply" if self.policy.applies() else self.policy.mode)
+                modes.append(self.policy.hold_mode)
         broken = {notice.invalid_value_of for notice in self.notices}
         modes.extend(
             copy_class.mode
@@ -351,10 +373,13 @@ class _Deciding:
             return None, needed
         parties = self.parties if policy.match_members else [Parties(parties.direct) for parties in self.parties]
         winner, notices = from_rewrite.choose_sender_rule(self.author_chain, parties, self.groups, policy)
-        if winner is None:
-            winner, more = from_rewrite.choose_recipient_from(self._recipient_chains(), policy)
-            notices = [*notices, *more]
+        wish, more = from_rewrite.choose_recipient_from(self._recipient_chains(), policy)
         self.notices.extend(notices)
+        if winner is None:
+            winner = wish
+            self.notices.extend(more)
+        else:  # a broken wish is said aloud, a conflict between wishes that count for nothing is not
+            self.notices.extend(notice for notice in more if notice.invalid_value_of)
         if winner is None:
             return None, needed
         needed |= self._headers_for_rule(winner)
@@ -382,7 +407,8 @@ class _Deciding:
         if self.author.identity.source != "mailbox-host":
             return False
         automatic = any(
-            value.partition(";")[0].strip().lower() not in {"no", ""} for value in headers.values("auto-submitted")
+            re.split(r"[;(]", value, maxsplit=1)[0].strip().lower() != "no"
+            for value in headers.values("auto-submitted")
         )
         return automatic or bool(headers.values("x-zimbra-forwarded"))
 

@@ -162,6 +162,7 @@ def _problems(values: Effective[SenderRule] | Effective[MailboxTemplate]) -> lis
         Notice(
             text=f"invalid value of {bad.attribute} at {bad.holder.dn}: {bad.problem}",
             invalid_value_of="from",
+            error=True,
         )
         for bad in values.unusable
     ]
@@ -196,7 +197,7 @@ def render(
     except InvalidValue as error:
         reason = winner.reasons[0]
         text = f"invalid value of {reason.attribute} at {reason.dn}: {error}"
-        return None, [Notice(text=text, invalid_value_of="from")]
+        return None, [Notice(text=text, invalid_value_of="from", error=True)]
     notices = []
     if not hosts(address.domain):
         text = f"the From domain {address.domain} is not hosted by this directory: DMARC and replies may fail"

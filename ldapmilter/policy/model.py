@@ -196,6 +196,11 @@ class Policy:
             if mode != "apply"
         )
 
+    @property
+    def hold_mode(self) -> Mode:
+        """The mode of a hold-up that concerns every part: carried out when anything is applied."""
+        return "apply" if self.applies() else "observe"
+
     def applies(self) -> bool:
         """Whether anything at all is in mode ``apply``: only then may a message be held up."""
         return "apply" in self._modes().values()

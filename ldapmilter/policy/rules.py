@@ -11,10 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ldapmilter.address import Address, fold_domain, make_address, parse_address
 from ldapmilter.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WhenKind = Literal["address", "group", "domain", "subdomains", "internal", "external", "any"]
 
@@ -78,8 +81,8 @@ def parse_when(text: str) -> When:
 
 
 def _address(text: str, complaint: str) -> Address:
-    address = parse_address(text) if "<" not in text else None
-    if address is None or not address.is_ascii:
+    address = parse_address(text) if text.isascii() and not text.startswith("<") else None
+    if address is None:
         msg = f"{complaint}: {text!r}"
         raise InvalidValue(msg)
     return address
@@ -119,15 +122,22 @@ class CopyRule:
         """
         text = self.template
         if account is not None:
-            local, _, domain = text.rpartition("@")
-            filled = [_fill_copy(part, account) for part in (local, domain)]
-            quoted = make_address(filled[0], "x").text if "{" in local else f"{filled[0]}@x"
-            text = f"{quoted.removesuffix('@x')}@{filled[1]}"
+            text = fill_address(text, {"localpart": account.local, "domain": account.domain})
         return _address(text, "the copy address is no valid ASCII address")
 
 
-def _fill_copy(text: str, account: Address) -> str:
-    return text.replace("{localpart}", account.local).replace("{domain}", account.domain)
+def fill_address(template: str, values: Mapping[str, str]) -> str:
+    """Return an address with its placeholders filled, the local part quoted where it has to be."""
+    local, _, domain = template.rpartition("@")
+    if "{" in local:
+        if quoted := re.fullmatch(r'"(.*)"', local, re.DOTALL):
+            local = re.sub(r"\\(.)", r"\1", quoted.group(1))
+        local = make_address(_fill(local, values), "x").text.removesuffix("@x")
+    return f"{local}@{_fill(domain, values)}"
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: values[match.group(1)], template)
 
 
 @lru_cache(maxsize=16384)
@@ -222,15 +232,10 @@ class MailboxTemplate:
             "displayName": display_name,
             "fromName": from_name,
         }
-        name = _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.display_name)
+        name = _fill(self.display_name, values)
         if self.address == "{address}":
             return name, sender
-        local, _, domain = (
-            _PLACEHOLDER.sub(lambda match: values[match.group(1)], part) for part in self.address.rpartition("@")
-        )
-        if "{" in self.address.rpartition("@")[0]:
-            local = make_address(local, "x").text.removesuffix("@x")
-        return name, _address(f"{local}@{domain}", "the From address is no valid ASCII address")
+        return name, _address(fill_address(self.address, values), "the From address is no valid ASCII address")
 
 
 @lru_cache(maxsize=16384)
@@ -266,8 +271,8 @@ def _display_name(name: str, text: str) -> str:
             msg = f'{text!r}: a quote inside the quoted name; write it as \\"'
             raise InvalidValue(msg)
         return re.sub(r"\\(.)", r"\1", inner)
-    if re.search(r'[<>"\\]', name):
-        msg = f'{text!r}: put a name with one of <>"\\ in quotes, as in "A <b>" <a@example.com>'
+    if re.search(r'[<>"\\,;:@()\[\]]', name):
+        msg = f'{text!r}: put a name with one of <>"\\,;:@()[] in quotes, as in "Sales, East" <a@example.com>'
         raise InvalidValue(msg)
     return name
 

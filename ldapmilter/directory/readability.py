@@ -1,0 +1,57 @@
+"""May the milter read the policy? In every search "hidden" looks like "not set", so Compare is asked.
+
+Compare tells them apart (RFC 4511 section 4.10): an attribute that may be read and is absent answers
+16, one that is hidden 50, an entry that is hidden 32, an attribute that the server's schema lacks 17.
+Schema and access rules are not replicated, so every server is asked for itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter.directory.reader import COS_BASE
+from ldapmilter.directory.site import GLOBAL_CONFIG_DN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ldapmilter.directory.model import RawEntry
+
+ALWAYS_THERE = {"COS": f"cn=default,{COS_BASE}", "global config": GLOBAL_CONFIG_DN}
+"""Entries that every Zimbra has, by kind; a domain and an account are added when one is seen."""
+
+_NO_SUCH_OBJECT = 32
+_UNDEFINED_ATTRIBUTE = 17
+_INSUFFICIENT_ACCESS = 50
+_STRUCTURE = {"account": ("zimbraCOSId",), "domain": ("zimbraDomainDefaultCOSId",)}
+"""What decides on the COS of an account: hidden, the wrong COS would be taken in silence."""
+
+
+def kind_of(entry: RawEntry) -> str | None:
+    """Return ``domain`` or ``account`` for an entry that can serve as a sample of its kind."""
+    classes = {name.lower() for name in entry.all("objectclass")}
+    if "zimbradomain" in classes:
+        return "domain"
+    return "account" if "zimbraaccount" in classes and entry.all("zimbramaildeliveryaddress") else None
+
+
+def unreadable(samples: Mapping[str, str], attributes: Iterable[str], compare: Callable[[str, str], int]) -> list[str]:
+    """Return a sentence for everything that should be readable and is not.
+
+    Args:
+        samples: the DN of one entry of each kind.
+        attributes: the attributes that hold policy values.
+        compare: compares an attribute of an entry with some value; returns the LDAP result code.
+    """
+    problems: list[str] = []
+    for kind, dn in samples.items():
+        for attribute in (*attributes, *_STRUCTURE.get(kind, ())):
+            code = compare(dn, attribute)
+            if code == _NO_SUCH_OBJECT:
+                problems.append(f"the {kind} {dn} cannot be seen")
+                break
+            if code == _INSUFFICIENT_ACCESS:
+                problems.append(f"{attribute} of the {kind} {dn} may not be read")
+            elif code == _UNDEFINED_ATTRIBUTE:
+                problems.append(f"the schema lacks {attribute}")
+    return list(dict.fromkeys(problems))

@@ -1,0 +1,145 @@
+"""What is remembered between messages changes no decision: each is as if it were the first."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.support import builders
+from tests.support.names import zimbra_id
+from tests.unit.policy.example import GLOBAL, example_records
+from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, TODAY, Message, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ldapmilter.policy.model import Decision
+    from tests.support.record import Record
+
+TEAM: Final = "team@example.com"
+VALUES: Final[dict[str, dict[str, Any]]] = {
+    ANN: {
+        "ldapMilterArchiveBcc": ["ann.archive@example.net", "ann@example.com ref=own"],
+        "ldapMilterSenderFromRewrite": [f"{TEAM} => {{fromName}} <team.rule@example.com>", "internal => i@example.com"],
+    },
+    BOB: {
+        "ldapMilterArchiveReceivedBcc": "bob.archive@example.net with=internal",
+        "ldapMilterLegalBcc": f"bob.legal@example.net until={TODAY} ref=1",
+    },
+    "carol@example.com": {"ldapMilterRecipientFromRewrite": "carol.wish@example.com"},
+    TEAM: {"ldapMilterArchiveBcc": "team.archive@example.net with=ann@example.com"},
+    "sales": {"ldapMilterLegalBcc": "sales.legal@example.net with=external"},
+    "example.com": {
+        "ldapMilterArchiveBcc": "{localpart}@archive.example.net",
+        "ldapMilterLegalBcc": "domain.legal@example.net with=group:team@example.com",
+    },
+    GLOBAL: {"ldapMilterLegalReceivedBcc": ["vault@example.com", "safe@example.com", "nobody@example.com with=*"]},
+}
+MESSAGES: Final = [
+    Message(login=ANN, to=[TEAM], headers=[("From", "Annie <x@example.net>")]),
+    Message(login=ANN, to=[TEAM], headers=[("From", "Somebody Else <x@example.net>")]),
+    Message(login=ANN, to=["all@example.com", BOB]),
+    Message(login="a.able@example.com", to=[BOB, "bob@example.org", "bob+x@example.com"]),
+    Message(login=BOB, to=[TEAM, ANN]),
+    Message(login=BOB, to=["a.able@example.com"]),
+    Message(login=BOB, to=["carol@example.com"], today=TODAY + timedelta(days=1)),
+    Message(login="carol@example.com", to=[BOB], today=TODAY + timedelta(days=1)),
+    Message(login="dan@example.com", to=["dan@example.com", "crew@example.com"]),
+    Message(login=None, sender=JOE, to=[TEAM]),
+    Message(login=None, sender=ANN, to=[TEAM]),
+    Message(login=None, sender=ANN, client=MAILBOX_SERVER, to=[TEAM], headers=[("Auto-Submitted", "auto-replied")]),
+    Message(login=None, sender=ANN, client=MAILBOX_SERVER, to=[TEAM], headers=[]),
+    Message(login=None, sender=JOE, to=["anything@catchall.example", "nobody@example.com", "nobody@example.org"]),
+    Message(login=None, sender=JOE, to=["ANN@example.com"]),
+    Message(login=None, sender=JOE, to=["outside@example.com"]),
+    Message(login=None, sender=JOE, to=["vault@example.com", "bob@example.com"]),
+    Message(login=None, sender="", to=[BOB]),
+    Message(login="nobody@example.com", to=[BOB]),
+]
+
+
+def records(values: dict[str, dict[str, Any]] | None = None, outside: str = JOE) -> list[Record]:
+    """Return the example directory with values, and a list of one outsider."""
+    given = VALUES if values is None else values
+    return [*example_records(given), *builders.static_list("outside@example.com", [outside])]
+
+
+def outcome(world: World, message: Message) -> Decision:
+    return replace(world.decide(message), searches=0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_message_changes_another(seed: int) -> None:
+    messages = [*MESSAGES, *MESSAGES]
+    random.Random(seed).shuffle(messages)
+    shared = World(records())
+
+    for message in messages:
+        assert outcome(shared, message) == outcome(World(records()), message)
+
+
+def with_values(name: str, **attributes: Any) -> list[Record]:
+    return records({**VALUES, name: {**VALUES.get(name, {}), **attributes}})
+
+
+CHANGES: Final[dict[str, Callable[[], list[Record]]]] = {
+    "an account": lambda: with_values(BOB, ldapMilterArchiveReceivedBcc="new@example.net"),
+    "a list": lambda: with_values(TEAM, ldapMilterArchiveBcc=None),
+    "a COS": lambda: with_values("sales", ldapMilterLegalBcc="new@example.net"),
+    "a domain": lambda: with_values("example.com", ldapMilterArchiveBcc="none"),
+    "the global config": lambda: with_values(GLOBAL, ldapMilterLegalReceivedBcc="new@example.net"),
+    "the COS of an account": lambda: with_values(BOB, zimbraCOSId=zimbra_id("cos", "sales")),
+    "the default COS of a domain": lambda: with_values(
+        "example.com", zimbraDomainDefaultCOSId=zimbra_id("cos", "sales")
+    ),
+    "the members of a list": lambda: with_values(
+        TEAM, zimbraMailForwardingAddress=["dan@example.com", "vault@example.com"]
+    ),
+    "the members of a nested list": lambda: with_values("sub@example.com", zimbraMailForwardingAddress=[ANN]),
+    "a member of a dynamic group": lambda: with_values(ANN, zimbraMemberOf=zimbra_id("group", "crew@example.com")),
+    "a forward": lambda: with_values(BOB, zimbraPrefMailForwardingAddress="carol@example.com"),
+    "an alias of a copy address": lambda: with_values(
+        "vault@example.com", zimbraMailAlias=["other@example.com"], mail=["vault@example.com", "other@example.com"]
+    ),
+    "the recipient delimiter": lambda: with_values(GLOBAL, zimbraMtaRecipientDelimiter=None),
+    "a catch-all": lambda: with_values("keeper@example.com", zimbraMailCatchAllAddress=None),
+    "an account that was missing": lambda: [
+        *records(),
+        *builders.account("nobody@example.com", ldapMilterArchiveBcc="new@example.net"),
+    ],
+    "a second entry for an address": lambda: [
+        *records(),
+        builders.account("twin@example.com", aliases=[BOB], ldapMilterArchiveBcc="twin@example.net")[0],
+    ],
+    "the one member of a list": lambda: records(outside="carol@example.com"),
+    "everything": lambda: records({}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_acts_within_the_time_to_live(change: Callable[[], list[Record]]) -> None:
+    world = World(records())
+    for message in MESSAGES:
+        world.decide(message)
+
+    world.replace(change())
+    world.clock.now += 400
+
+    for message in MESSAGES:
+        assert outcome(world, message) == outcome(World(change()), message)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_entries_that_grow_old_at_different_times(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(records())
+    fresh = {number: outcome(World(records()), message) for number, message in enumerate(MESSAGES)}
+
+    for _ in range(60):
+        number = rng.randrange(len(MESSAGES))
+        assert outcome(world, MESSAGES[number]) == fresh[number]
+        world.clock.now += rng.choice([0, 1, 30, 70, 250, 400])
