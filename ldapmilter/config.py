@@ -171,7 +171,14 @@ def load(file: Path) -> Config:
     except configparser.Error as error:
         msg = f"{file}: {' '.join(str(error).split())}"
         raise ConfigError(msg) from error
-    return _build(file, {_section_name(name): dict(parser[name]) for name in parser.sections()})
+    sections: dict[str, dict[str, str]] = {}
+    for name in parser.sections():
+        section = _section_name(name)
+        if section in sections:
+            msg = f"{file}: [{name}]: the section [{section}] is there twice"
+            raise ConfigError(msg)
+        sections[section] = dict(parser[name])
+    return _build(file, sections)
 
 
 def _section_name(name: str) -> str:

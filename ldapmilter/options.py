@@ -107,8 +107,9 @@ def attributes(value: str) -> tuple[str, ...]:
 
 def uris(value: str) -> tuple[str, ...]:
     """LDAP URIs in the order in which they are tried, or one ``ldif:FILE``."""
-    found = [value] if value.lower().startswith("ldif:") else value.split()
-    if not found or not all(_URI.match(uri) for uri in found):
+    embedded = value.lower().startswith("ldif:")
+    found = [value] if embedded else value.split()
+    if not found or not all(_URI.match(uri) for uri in found) or (not embedded and "ldif:" in value.lower()):
         msg = "ldap://host:port, ldaps://host:port or ldapi://%2Fpath URIs separated by blanks, or one ldif:FILE"
         raise ValueError(msg)
     return tuple(found)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ldapmilter.config import MilterSettings
 
 
+_LIVING_SECONDS = 2.0
+
+
 class CannotListen(LdapmilterError):
     """The socket cannot be bound; the text names it and says why."""
 
@@ -106,11 +109,18 @@ def _make_room(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         message = f"cannot listen on unix:{path}: it exists and is no socket"
         raise CannotListen(message)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other, contextlib.suppress(OSError):
-        other.settimeout(2)
-        other.connect(str(path))
-        message = f"cannot listen on unix:{path}: another process is listening there"
-        raise CannotListen(message)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.settimeout(_LIVING_SECONDS)
+        try:
+            other.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # nobody is listening any more
+        except OSError as error:
+            # A full backlog, say: somebody is there, if a busy one.
+            message = f"cannot listen on unix:{path}: another process seems to be listening there ({error})"
+            raise CannotListen(message) from error
+    message = f"cannot listen on unix:{path}: another process is listening there"
+    raise CannotListen(message)
 
 
 def _probe_tcp(kind: str, host: str, port: int, shown: str) -> None:

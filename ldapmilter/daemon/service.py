@@ -17,6 +17,7 @@ import milter
 from ldapmilter.daemon import decision_log
 from ldapmilter.daemon.listener import Listener, listen
 from ldapmilter.directory.opening import OpenDirectory, open_directory
+from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.milter import session
 from ldapmilter.policy.decide import decide
 
@@ -91,8 +92,18 @@ class Service:
             signal.signal(number, lambda *_: None)
         serving = threading.Thread(target=self._serve, args=(writing,), name="libmilter", daemon=True)
         serving.start()
-        _log.info("listening on %s, directory %s", self._config.milter.socket, " ".join(self._config.ldap.uris))
+        _log.info("listening on %s", self._config.milter.socket)
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
         return self._wait(reading, listener)
+
+    def _warm_up(self) -> None:
+        """Read what every message needs, and say at once when the directory does not answer."""
+        try:
+            self._opened.directory.for_message().warm_up()
+        except DirectoryUnavailable as error:
+            _log.error("directory unavailable: %s", error)
+        else:
+            _log.info("the directory answers: %s", self._opened.described)
 
     def _serve(self, writing: int) -> None:
         try:
@@ -116,6 +127,8 @@ class Service:
                 _log.warning("SIGHUP: the configuration is read at start only; restart to change it")
             for text in self._policy.not_applied():
                 _log.warning("%s", text)
+            for text in self._opened.store.problems():
+                _log.error("directory: %s", text)
 
     def _drain(self, listener: Listener) -> None:
         """Refuse new connections, let messages in flight finish (bounded), and be gone."""

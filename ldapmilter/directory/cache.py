@@ -86,9 +86,14 @@ class Answers:
     """What :meth:`Cache.get_many` found out."""
 
     slots: dict[Hashable, Slot] = field(default_factory=dict)
-    stale: set[Hashable] = field(default_factory=set)
+    stale_keys: set[Hashable] = field(default_factory=set)
     """Keys whose answer is past its time to live: the directory failed."""
     failures: dict[Hashable, DirectoryUnavailable] = field(default_factory=dict)
+
+    @property
+    def stale(self) -> bool:
+        """Whether any answer is past its time to live."""
+        return bool(self.stale_keys)
 
     @property
     def values(self) -> dict[Hashable, Any]:
@@ -262,7 +267,7 @@ class Cache:
                 slot = stale.get(key)
                 if slot is not None and self._clock() <= slot.drop_at:
                     answers.slots[key] = slot
-                    answers.stale.add(key)
+                    answers.stale_keys.add(key)
                     self.statistics.stale += 1
                 elif isinstance(error, DirectoryUnavailable):
                     answers.failures[key] = error
@@ -304,6 +309,11 @@ class Cache:
             for key in doomed:
                 del self._slots[key]
         return len(doomed)
+
+    def values(self) -> list[Any]:
+        """Return every value that is held now."""
+        with self._lock:
+            return [slot.value for slot in self._slots.values()]
 
     def __len__(self) -> int:
         """Return the number of entries held."""

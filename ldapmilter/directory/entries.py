@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, parse_address
-from ldapmilter.directory.filters import Equal, Filter, Or
+from ldapmilter.directory.filters import Equal, Filter, Or, unescape_octets
 from ldapmilter.directory.model import Entry, RawEntry
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _choose_name(dn: str, candidates: list[Address]) -> Address | None:
     derived = name_from_dn(dn)
     if derived is not None and (not candidates or derived in candidates):
         return next((address for address in candidates if address == derived), derived)
-    return candidates[0] if candidates else None
+    return min(candidates, key=lambda address: address.key, default=None)
 
 
 def name_from_dn(dn: str) -> Address | None:
@@ -84,11 +84,8 @@ def name_from_dn(dn: str) -> Address | None:
 
 def unescape_rdn(value: str) -> str:
     r"""Undo the escapes of a DN's value (RFC 4514 section 2.4): ``\2B`` and ``\+``."""
-    return re.sub(
-        r"\\([0-9A-Fa-f]{2}|.)",
-        lambda match: chr(int(match[1], 16)) if len(match[1]) > 1 else match[1],
-        value,
-    )
+    # Escaped specials become escaped octets first, so that one pass undoes both.
+    return unescape_octets(re.sub(r"\\([^0-9A-Fa-f])", lambda match: f"\\{ord(match[1]):02x}", value))
 
 
 def catch_all_keys(raw: RawEntry) -> list[str]:

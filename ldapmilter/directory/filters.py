@@ -8,6 +8,7 @@ values that the LDAP adapter renders.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
@@ -76,6 +77,14 @@ def escape(value: str) -> str:
     return re.sub(r"[*()\\\x00]", lambda match: f"\\{ord(match.group()):02x}", value)
 
 
+def unescape_octets(text: str) -> str:
+    r"""Undo ``\xx`` escapes, which spell octets of UTF-8 (RFC 4514 section 2.4, RFC 4515 section 3)."""
+    octets = re.sub(
+        rb"\\([0-9A-Fa-f]{2})", lambda match: bytes([int(match.group(1), 16)]), text.encode("utf-8", "surrogateescape")
+    )
+    return octets.decode("utf-8", "surrogateescape")
+
+
 def render(search_filter: Filter) -> str:
     """Return the text form that LDAP libraries take."""
     if isinstance(search_filter, Equal):
@@ -109,8 +118,16 @@ def matches(search_filter: Filter, entry: RawEntry) -> bool:
 
 
 def fold_value(value: str) -> str:
-    """Return a value as ``caseIgnoreMatch`` compares it (RFC 4518): without case, blanks squeezed."""
-    return " ".join(value.split()).casefold()
+    """Return a value as ``caseIgnoreMatch`` compares it (RFC 4518): without case, blanks squeezed.
+
+    Letters outside ASCII that would fold into ASCII ones (U+212A) stay as they are: to slapd they
+    are nobody's address (IA5), so they must not be anybody's here.
+    """
+    plain = " ".join(value.split())
+    if plain.isascii():
+        return plain.lower()
+    folded = unicodedata.normalize("NFC", plain).lower()
+    return plain if folded.isascii() else folded
 
 
 def parse(text: str) -> Filter:
@@ -156,7 +173,5 @@ def _parse(text: str, depth: int) -> tuple[Filter, str]:
 def _simple(attribute: str, value: str) -> Filter:
     if value == "*":
         return Present(attribute)
-    parts = tuple(
-        re.sub(r"\\([0-9A-Fa-f]{2})", lambda match: chr(int(match.group(1), 16)), part) for part in value.split("*")
-    )
+    parts = tuple(unescape_octets(part) for part in value.split("*"))
     return Equal(attribute, parts[0]) if len(parts) == 1 else Substring(attribute, parts)

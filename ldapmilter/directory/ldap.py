@@ -87,7 +87,7 @@ class LdapSettings:
 @dataclass(slots=True)
 class _Server:
     uri: str
-    handle: ldap3.Server
+    tls: ldap3.Tls
     starttls: bool
     idle: list[ldap3.Connection] = field(default_factory=list)
     down_until: float = -math.inf
@@ -127,10 +127,9 @@ class LdapStore:
 
     def _make_servers(self, endpoints: Endpoints) -> list[_Server]:
         tls = tls_settings(endpoints)
-        return [
-            _Server(uri, server_handle(uri, tls, self._settings.connect_timeout), endpoints.starttls)
-            for uri in endpoints.uris
-        ]
+        for uri in endpoints.uris:
+            server_handle(uri, tls, self._settings.connect_timeout)  # to be told now of one that is none
+        return [_Server(uri, tls, endpoints.starttls) for uri in endpoints.uris]
 
     def _follow_endpoints(self) -> None:
         """Take over other servers, or another way to secure them, when the configuration says so."""
@@ -218,7 +217,9 @@ class LdapStore:
     def _connect(self, server: _Server, allowed: float) -> ldap3.Connection:
         settings = self._settings
         password = self._password() if settings.bind_dn else ""
-        connection = make_connection(server.handle, server.uri, settings.bind_dn, password, allowed)
+        # A handle for one connection only: ldap3 remembers for minutes that an address did not answer.
+        handle = server_handle(server.uri, server.tls, settings.connect_timeout)
+        connection = make_connection(handle, server.uri, settings.bind_dn, password, allowed)
         with self._watchdog.guard(connection, allowed), translated(connection):
             connection.open(read_server_info=False)
             if server.starttls and server.uri.lower().startswith("ldap://"):

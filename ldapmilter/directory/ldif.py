@@ -92,6 +92,10 @@ class LdifStore:
             if _in_scope(dn, base_dn, scope) and filters.matches(search_filter, entry := self._entries[dn])
         ]
 
+    def problems(self) -> list[str]:
+        """Return nothing: memory is never down."""
+        return []
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -202,7 +206,7 @@ def _attribute(number: int, line: str) -> tuple[str, str]:
         msg = f"line {number}: values from URLs are not read"
         raise ValueError(msg)
     if not value.startswith(":"):
-        return name.lower(), value.removeprefix(" ")
+        return name.lower(), value.lstrip(" ")
     try:
         return name.lower(), base64.b64decode(value[1:].strip(), validate=True).decode(errors="surrogateescape")
     except binascii.Error as error:

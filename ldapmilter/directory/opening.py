@@ -34,6 +34,8 @@ class OpenDirectory:
     cache: Cache
     store: Store
     executor: ThreadPoolExecutor | None
+    described: str
+    """Where it is, for the log."""
 
     def close(self) -> None:
         """End threads and connections; searches that are still waiting are given up."""
@@ -76,7 +78,8 @@ def open_directory(config: Config) -> OpenDirectory:
     directory = ZimbraDirectory(
         reader, config.groups, lookup_deadline=config.ldap.lookup_deadline, clock=time.monotonic
     )
-    return OpenDirectory(directory=directory, cache=cache, store=store, executor=executor)
+    described = " ".join(config.ldap.uris) or f"the servers of {config.ldap.zimbra_localconfig}"
+    return OpenDirectory(directory=directory, cache=cache, store=store, executor=executor, described=described)
 
 
 def _endpoints(ldap: LdapConfig, settings: LdapSettings) -> Callable[[], Endpoints] | None:

@@ -197,8 +197,8 @@ class Reader:
     ) -> dict[Key, Any]:
         wanted = [key for key in keys if key not in trace.unanswered and key not in trace.leftovers]
         answers = self.cache.get_many(wanted, loader, trace.deadline, past_negative=past_negative)
-        trace.stale = trace.stale or bool(answers.stale)
-        trace.leftovers.update((key, answers.slots[key]) for key in answers.stale)
+        trace.stale = trace.stale or answers.stale
+        trace.leftovers.update((key, answers.slots[key]) for key in answers.stale_keys)
         trace.unanswered.update(answers.failures)
         slots = {key: slot for key in keys if (slot := answers.slots.get(key) or trace.leftovers.get(key))}
         for recorder in trace.recorders:

@@ -53,6 +53,9 @@ class Store(Protocol):
             DirectoryUnavailable: no complete answer by the deadline, for whatever reason.
         """
 
+    def problems(self) -> list[str]:
+        """Return what is wrong with each server now, in words; nothing when all is well."""
+
     def close(self) -> None:
         """Let go of every connection."""
 

@@ -82,6 +82,15 @@ class MessageDirectory:
             self._site_seen = self._reader.site(self._trace)
         return self._site_seen
 
+    def warm_up(self) -> None:
+        """Read what every message needs: the site, and who is in which policy group.
+
+        Raises:
+            DirectoryUnavailable: it could not be read.
+        """
+        if self._site.policy_groups:
+            self._policy_groups()
+
     def hosts(self, domain: str) -> bool:
         """See the interface."""
         return domain in self._site.domains

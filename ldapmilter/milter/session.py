@@ -160,7 +160,10 @@ class Session:
         """Carry the decision out."""
         transaction = self._require()
         decision = transaction.decision
-        if decision is not None and decision.headers_needed:
+        if decision is None:
+            message = "the MTA ended a message without DATA: nothing has been decided"
+            raise RuntimeError(message)
+        if decision.headers_needed:
             decision = self.daemon.decide(self._envelope(transaction), Headers(fields=tuple(transaction.fields)))
         if decision is None:
             return self._finish(milter.CONTINUE)

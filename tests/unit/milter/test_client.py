@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import tempfile
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -27,9 +28,6 @@ from ldapmilter.milter.transaction import (
 )
 from ldapmilter.milter.wire import Protocol, Stage, packet
 from tests.unit.milter.scripted import ScriptedMilter
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOTHING = Protocol(0)
 NO_REPLY = Protocol.NR_CONN | Protocol.NR_HELO | Protocol.NR_MAIL | Protocol.NR_RCPT | Protocol.NR_HDR | Protocol.NR_EOH
@@ -299,7 +297,7 @@ class TestVerdicts:
             (b"E", Stage.EOM, b"CHMRRTLLNBE"),
         ],
     )
-    def test_a_verdict_ends_the_message_where_it_falls(  # noqa: PLR0913, PLR0917 - a table
+    def test_a_verdict_ends_the_message_where_it_falls(
         self, answer: bytes, verdict: Verdict, reply: str | None, command: bytes, stage: Stage, sent: bytes
     ) -> None:
         milter = ScriptedMilter(answers={command: [answer]})
@@ -537,13 +535,21 @@ class TestDialling:
         with pytest.raises(ConnectError, match="nobody listens"):
             dial(SocketAddress(kind="unix", path=str(tmp_path / "stale")), 1.0)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to anything")
-    def test_a_socket_without_permission(self, tmp_path: Path) -> None:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(tmp_path / "closed"))
-            (tmp_path / "closed").chmod(0)
-            with pytest.raises(ConnectError, match="permission denied"):
-                dial(SocketAddress(kind="unix", path=str(tmp_path / "closed")), 1.0)
+    def test_a_socket_without_permission(self) -> None:
+        nobody, was_root = 65534, os.geteuid() == 0
+        with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+            Path(directory).chmod(0o755)
+            closed = Path(directory) / "closed"
+            listener.bind(str(closed))
+            closed.chmod(0)
+            if was_root:  # root may connect to anything
+                os.seteuid(nobody)
+            try:
+                with pytest.raises(ConnectError, match="permission denied"):
+                    dial(SocketAddress(kind="unix", path=str(closed)), 1.0)
+            finally:
+                if was_root:
+                    os.seteuid(0)
 
     def test_a_full_queue_does_not_hang(self, tmp_path: Path) -> None:
         address = SocketAddress(kind="unix", path=str(tmp_path / "full"))
