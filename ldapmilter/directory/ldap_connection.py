@@ -128,24 +128,39 @@ def make_connection(handle: ldap3.Server, uri: str, bind_dn: str, password: str,
     return connection
 
 
-def tls_settings(endpoints: Endpoints) -> ldap3.Tls:
-    """Return how TLS is checked: always, against the CA certificates named, or else the system's.
+class CheckedTls(ldap3.Tls):
+    """TLS as Python itself does it: chain and host name are checked in the handshake, always.
+
+    (ldap3 compares the name afterwards, with a function that Python has dropped, and loses the
+    wrapped socket when it differs.)
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        """Use a context that checks."""
+        super().__init__(validate=ssl.CERT_REQUIRED, version=ssl.PROTOCOL_TLS_CLIENT)
+        self._context = context
+
+    def wrap_socket(self, connection: ldap3.Connection, do_handshake: bool = False) -> None:  # noqa: FBT001, FBT002 - ldap3's
+        """Wrap a connection's socket and shake hands; called by ldap3 for ldaps and StartTLS."""
+        del do_handshake
+        connection.socket = self._context.wrap_socket(connection.socket, server_hostname=connection.server.host)
+
+
+def tls_settings(endpoints: Endpoints) -> CheckedTls:
+    """Return how TLS is checked: against the CA certificates named, or else the system's.
 
     Raises:
         ConfigError: the CA file holds none.
     """
-    if endpoints.ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=str(endpoints.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            message = f"[ldap] ca_file = {endpoints.ca_file}: no usable CA certificates: {error}"
-            raise ConfigError(message) from error
-    return ldap3.Tls(
-        validate=ssl.CERT_REQUIRED,
-        version=ssl.PROTOCOL_TLS_CLIENT,
-        ca_certs_file=str(endpoints.ca_file) if endpoints.ca_file is not None else None,
-        ca_certs_path=str(endpoints.ca_directory) if endpoints.ca_directory is not None else None,
-    )
+    try:
+        context = ssl.create_default_context(
+            cafile=str(endpoints.ca_file) if endpoints.ca_file is not None else None,
+            capath=str(endpoints.ca_directory) if endpoints.ca_directory is not None else None,
+        )
+    except (OSError, ssl.SSLError) as error:
+        message = f"[ldap] ca_file = {endpoints.ca_file}: no usable CA certificates: {error}"
+        raise ConfigError(message) from error
+    return CheckedTls(context)
 
 
 def server_handle(uri: str, tls: ldap3.Tls, connect_timeout: float) -> ldap3.Server:

@@ -24,7 +24,7 @@ _SAFE = re.compile(
 def _line(name: str, value: str | bytes) -> str:
     raw = value.encode() if isinstance(value, str) else value
     if _SAFE.match(raw) and not raw.endswith(b" "):
-        return f"{name}: {raw.decode('ascii')}".rstrip()
+        return f"{name}: {raw.decode('ascii')}" if raw else f"{name}:"
     return f"{name}:: {base64.b64encode(raw).decode('ascii')}"
 
 

@@ -1,0 +1,618 @@
+"""config.ini: its defaults, and an error that helps for everything that cannot be used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ldapmilter.config import SECTIONS, Config, load, read_secret
+from ldapmilter.errors import ConfigError
+from ldapmilter.milter.socket_address import parse_socket
+
+MINIMAL = "[ldap]\nuri = ldap://ldap.example.test\n"
+
+# Section 9 of the design, as text.
+DESIGN = """
+[milter]
+socket = unix:/run/ldapmilter/milter.sock
+socket_mode = 0660
+socket_group = postfix
+workers = auto
+[ldap]
+starttls = yes
+ca_file =
+zimbra_localconfig =
+search_base =
+connect_timeout = 3
+lookup_deadline = 10
+connections_per_worker = 4
+[cache]
+ttl = 300
+negative_ttl = 60
+stale_ttl = 86400
+max_entries = 100000
+[identity]
+mailbox_hosts = auto
+trust_x_authenticated_user = no
+unknown_login = tempfail
+reinjection_ports = 10025 10028 10029 10030
+own_relays =
+[groups]
+max_members = 50000
+max_depth = 20
+[policy]
+mode = apply
+directory_failure = tempfail
+max_copies = 10000
+[copy archive]
+sent_attributes = ldapMilterArchiveBcc ldapMilterArchiveSentBcc
+received_attributes = ldapMilterArchiveBcc ldapMilterArchiveReceivedBcc
+inherit = override
+invalid_value = ignore
+[copy legal]
+sent_attributes = ldapMilterLegalBcc ldapMilterLegalSentBcc
+received_attributes = ldapMilterLegalBcc ldapMilterLegalReceivedBcc
+inherit = union
+invalid_value = tempfail
+[from]
+sender_attributes = ldapMilterSenderFromRewrite
+recipient_attributes = ldapMilterRecipientFromRewrite
+enforce_attributes = ldapMilterFromEnforce
+match_members = yes
+invalid_value = ignore
+reply_to = keep
+original_from_header =
+[control]
+socket = /run/ldapmilter/control.sock
+[audit]
+file = /var/log/ldapmilter/audit.jsonl
+[metrics]
+listen =
+"""
+
+
+def _table(text: str) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    section = ""
+    for line in text.split("\n"):
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line:
+            name, _, value = line.partition("=")
+            found[section, name.strip()] = value.strip()
+    return found
+
+
+DEFAULTS = _table(DESIGN)
+# What the table leaves to a site, or says in prose: the modes that follow [policy] mode.
+NO_DEFAULT_IN_TABLE = {
+    ("ldap", "uri"),
+    ("ldap", "bind_dn"),
+    ("ldap", "bind_password_file"),
+    ("copy archive", "mode"),
+    ("copy legal", "mode"),
+    ("from", "mode"),
+}
+
+
+class Site:
+    """A folder with a config.ini and a secret."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "config.ini"
+
+    def load(self, text: str) -> Config:
+        self.file.write_text(text, encoding="utf-8")
+        return load(self.file)
+
+    def error(self, text: str | bytes) -> str:
+        """Return the text of the error, which names the file."""
+        if isinstance(text, bytes):
+            self.file.write_bytes(text)
+        else:
+            self.file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            load(self.file)
+        assert str(self.file) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def secret(self, content: str | bytes = "s3cret\n", mode: int = 0o600, name: str = "secret") -> Path:
+        file = self.folder / name
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        file.chmod(mode)
+        return file
+
+    def bound(self, secret: Path | str) -> str:
+        return f"{MINIMAL}bind_dn = uid=milter\nbind_password_file = {secret}\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Return an empty folder to put a configuration in."""
+    return Site(tmp_path)
+
+
+# -- defaults -------------------------------------------------------------------------------
+
+
+def test_only_the_uri_has_to_be_given(site: Site) -> None:
+    assert site.load(MINIMAL).ldap.uris == ("ldap://ldap.example.test",)
+
+
+def test_every_option_is_in_the_design() -> None:
+    known = {(section, name) for section, table in SECTIONS.items() for name in table}
+    assert known <= set(DEFAULTS) | NO_DEFAULT_IN_TABLE
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section, table in SECTIONS.items() for name in table]
+)
+def test_the_default_is_that_of_the_design(section: str, name: str) -> None:
+    option = SECTIONS[section][name]
+    if (section, name) in NO_DEFAULT_IN_TABLE:
+        assert not option.default
+    else:
+        assert option.default is not None
+        assert option.read(option.default) == option.read(DEFAULTS[section, name])
+
+
+def test_defaults_as_values(site: Site) -> None:
+    config = site.load(MINIMAL)
+    milter, ldap, cache, policy = config.milter, config.ldap, config.cache, config.policy
+    assert milter.socket == parse_socket("unix:/run/ldapmilter/milter.sock")
+    assert (milter.socket_mode, milter.socket_group) == (0o660, "postfix")
+    assert (ldap.bind_dn, ldap.bind_password_file, ldap.starttls, ldap.ca_file) == ("", None, True, None)
+    assert (ldap.search_base, ldap.connect_timeout, ldap.lookup_deadline) == ("", 3, 10)
+    assert ldap.connections_per_worker == 4
+    assert (cache.ttl, cache.negative_ttl, cache.stale_ttl, cache.max_entries) == (300, 60, 86400, 100_000)
+    assert (config.groups.max_members, config.groups.max_depth) == (50_000, 20)
+    assert (policy.mode, policy.directory_failure, policy.max_copies) == ("apply", "tempfail", 10_000)
+    assert (policy.identity.mailbox_hosts, policy.identity.unknown_login) == ("auto", "tempfail")
+
+
+def test_the_two_copy_classes_exist(site: Site) -> None:
+    archive, legal = site.load(MINIMAL).policy.copy_classes
+    assert (archive.name, archive.inherit, archive.invalid_value, archive.mode) == (
+        "archive",
+        "override",
+        "ignore",
+        "apply",
+    )
+    assert archive.sent_attributes == ("ldapMilterArchiveBcc", "ldapMilterArchiveSentBcc")
+    assert archive.received_attributes == ("ldapMilterArchiveBcc", "ldapMilterArchiveReceivedBcc")
+    assert (legal.name, legal.inherit, legal.invalid_value, legal.mode) == ("legal", "union", "tempfail", "apply")
+    assert legal.sent_attributes == ("ldapMilterLegalBcc", "ldapMilterLegalSentBcc")
+    assert legal.received_attributes == ("ldapMilterLegalBcc", "ldapMilterLegalReceivedBcc")
+
+
+def test_from_defaults(site: Site) -> None:
+    found = site.load(MINIMAL).policy.from_policy
+    assert found.sender_attributes == ("ldapMilterSenderFromRewrite",)
+    assert found.recipient_attributes == ("ldapMilterRecipientFromRewrite",)
+    assert (found.match_members, found.invalid_value, found.mode) == (True, "ignore", "apply")
+
+
+def test_an_empty_file_has_no_uri(site: Site) -> None:
+    for text in ("", "\n", "; nothing\n", "[ldap]\n", "[ldap]\nuri =\n"):
+        error = site.error(text)
+        assert "[ldap]" in error
+        assert "uri" in error
+
+
+# -- values ---------------------------------------------------------------------------------
+
+BAD_VALUES = [
+    ("milter", "socket", "8800", "inet:host:port"),
+    ("milter", "socket", "unix:relative.sock", "unix:/path"),
+    ("milter", "socket_mode", "rw", "octal"),
+    ("ldap", "uri", "ldap.example.test", "ldap://"),
+    ("ldap", "starttls", "perhaps", "yes or no"),
+    ("ldap", "connect_timeout", "0", "seconds"),
+    ("ldap", "connect_timeout", "fast", "seconds"),
+    ("ldap", "lookup_deadline", "-1", "seconds"),
+    ("ldap", "connections_per_worker", "0", "from 1"),
+    ("ldap", "connections_per_worker", "many", "whole number"),
+    ("cache", "ttl", "5m", "seconds"),
+    ("cache", "negative_ttl", "never", "seconds"),
+    ("cache", "stale_ttl", "-5", "seconds"),
+    ("cache", "max_entries", "0", "whole number"),
+    ("identity", "mailbox_hosts", "mail.example.test", "CIDR"),
+    ("identity", "unknown_login", "reject", "tempfail or accept"),
+    ("groups", "max_members", "0", "whole number"),
+    ("groups", "max_depth", "deep", "whole number"),
+    ("policy", "mode", "dry-run", "apply or observe or pass"),
+    ("policy", "directory_failure", "ignore", "tempfail or accept"),
+    ("policy", "max_copies", "1.5", "whole number"),
+    ("copy archive", "sent_attributes", "a b()", "attribute"),
+    ("copy archive", "received_attributes", "=", "attribute"),
+    ("copy archive", "inherit", "merge", "override or union"),
+    ("copy archive", "invalid_value", "accept", "tempfail or ignore"),
+    ("copy archive", "mode", "off", "apply or observe or pass"),
+    ("copy legal", "inherit", "", "override or union"),
+    ("copy legal", "invalid_value", "", "tempfail or ignore"),
+    ("copy journal", "inherit", "both", "override or union"),
+    ("from", "sender_attributes", "Sender: x", "attribute"),
+    ("from", "recipient_attributes", "*", "attribute"),
+    ("from", "match_members", "sometimes", "yes or no"),
+    ("from", "invalid_value", "drop", "tempfail or ignore"),
+    ("from", "mode", "on", "apply or observe or pass"),
+]
+
+
+def with_option(section: str, name: str, value: str) -> str:
+    if section == "ldap":
+        others = MINIMAL if name != "uri" else "[ldap]\n"
+        return f"{others}{name} = {value}\n"
+    return f"{MINIMAL}[{section}]\n{name} = {value}\n"
+
+
+@pytest.mark.parametrize(("section", "name", "value", "allowed"), BAD_VALUES)
+def test_a_bad_value_is_named_with_what_is_allowed(
+    site: Site, section: str, name: str, value: str, allowed: str
+) -> None:
+    error = site.error(with_option(section, name, value))
+    assert f"[{section}]" in error
+    assert name in error
+    assert value in error
+    assert "allowed" in error
+    assert allowed in error
+
+
+def test_every_option_but_free_text_has_a_bad_value_here() -> None:
+    free_text = {
+        ("milter", "socket_group"),
+        ("ldap", "bind_dn"),
+        ("ldap", "bind_password_file"),
+        ("ldap", "ca_file"),
+        ("ldap", "zimbra_localconfig"),
+        ("ldap", "search_base"),
+        ("control", "socket"),
+        ("audit", "file"),
+    }
+    exist = {(section, name) for section, table in SECTIONS.items() for name in table}
+    tested = {(section, name) for section, name, _value, _allowed in BAD_VALUES}
+    tested |= {("copy legal", name) for section, name in tested if section == "copy archive"}
+    known_to_this_test = {key for key in exist if key in DEFAULTS or key in NO_DEFAULT_IN_TABLE}
+    later = {
+        ("milter", "workers"),
+        ("identity", "trust_x_authenticated_user"),
+        ("identity", "reinjection_ports"),
+        ("identity", "own_relays"),
+        ("from", "enforce_attributes"),
+        ("from", "reply_to"),
+        ("from", "original_from_header"),
+        ("metrics", "listen"),
+    }
+    assert known_to_this_test - free_text - later <= tested
+
+
+LATER_BAD_VALUES = [
+    ("milter", "workers", "-1"),
+    ("milter", "workers", "lots"),
+    ("identity", "trust_x_authenticated_user", "maybe"),
+    ("identity", "reinjection_ports", "smtp"),
+    ("identity", "reinjection_ports", "70000"),
+    ("identity", "own_relays", "relay.example.test/x"),
+    ("from", "enforce_attributes", "a=b"),
+    ("from", "reply_to", "sender"),
+    ("from", "original_from_header", "X Original From"),
+    ("from", "original_from_header", "From:"),
+    ("metrics", "listen", "everywhere"),
+]
+
+
+@pytest.mark.parametrize(("section", "name", "value"), LATER_BAD_VALUES)
+def test_a_bad_value_of_an_option_that_may_not_exist_yet(site: Site, section: str, name: str, value: str) -> None:
+    error = site.error(with_option(section, name, value))
+    assert f"[{section}]" in error
+    if name in SECTIONS.get(section, {}):
+        assert name in error
+        assert value in error
+        assert "allowed" in error
+
+
+def test_good_values(site: Site) -> None:
+    config = site.load(
+        """
+[milter]
+socket = inet:8800@127.0.0.1
+socket_mode = 600
+socket_group =
+[ldap]
+uri = ldap://one:389 ldaps://two
+starttls = No
+search_base = dc=example,dc=test
+ca_file = /etc/ca.pem
+connect_timeout = 0.5
+[cache]
+ttl = 0
+[identity]
+mailbox_hosts = 192.0.2.0/24 2001:db8::/32
+unknown_login = ACCEPT
+[policy]
+directory_failure = accept
+[copy archive]
+sent_attributes =
+received_attributes = amavisArchiveQuarantineTo, zimbraArchiveAccount
+inherit = union
+"""
+    )
+    assert config.milter.socket == parse_socket("inet:127.0.0.1:8800")
+    assert (config.milter.socket_mode, config.milter.socket_group) == (0o600, "")
+    assert config.ldap.uris == ("ldap://one:389", "ldaps://two")
+    assert (config.ldap.starttls, config.ldap.search_base) == (False, "dc=example,dc=test")
+    assert (config.ldap.ca_file, config.ldap.connect_timeout) == (Path("/etc/ca.pem"), 0.5)
+    assert config.cache.ttl == 0
+    assert config.policy.identity.mailbox_hosts == ("192.0.2.0/24", "2001:db8::/32")
+    assert config.policy.identity.unknown_login == "accept"
+    assert config.policy.directory_failure == "accept"
+    archive = config.policy.copy_classes[0]
+    assert archive.sent_attributes == ()
+    assert archive.received_attributes == ("amavisArchiveQuarantineTo", "zimbraArchiveAccount")
+    assert archive.inherit == "union"
+
+
+# -- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "meant"),
+    [
+        ("ldap", "urls", "uri"),
+        ("ldap", "bind_pasword_file", "bind_password_file"),
+        ("ldap", "start_tls", "starttls"),
+        ("milter", "sockets", "socket"),
+        ("cache", "tll", "ttl"),
+        ("policy", "modes", "mode"),
+        ("copy archive", "sent_attribute", "sent_attributes"),
+        ("copy journal", "recieved_attributes", "received_attributes"),
+        ("from", "match_member", "match_members"),
+        ("groups", "maxdepth", "max_depth"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(site: Site, section: str, name: str, meant: str) -> None:
+    error = site.error(with_option(section, name, "x"))
+    assert f"[{section}]" in error
+    assert name in error
+    assert "unknown" in error
+    assert re.search(rf"\b{meant}\b", error)
+
+
+@pytest.mark.parametrize(
+    ("section", "meant"),
+    [
+        ("ldaps", "ldap"),
+        ("milters", "milter"),
+        ("chache", "cache"),
+        ("group", "groups"),
+        ("form", "from"),
+        ("copy", "copy"),
+    ],
+)
+def test_an_unknown_section_names_the_nearest(site: Site, section: str, meant: str) -> None:
+    error = site.error(f"{MINIMAL}[{section}]\nx = y\n")
+    assert f"[{section}]" in error
+    assert "unknown" in error
+    assert meant in error.replace(f"[{section}]", "")
+
+
+def test_names_in_any_case(site: Site) -> None:
+    config = site.load("[LDAP]\nURI = ldap://one\n[Policy]\nMode = observe\n[Copy Archive]\nInherit = union\n")
+    assert config.ldap.uris == ("ldap://one",)
+    assert config.policy.mode == "observe"
+    assert config.policy.copy_classes[0].inherit == "union"
+
+
+# -- copy classes ---------------------------------------------------------------------------
+
+
+def test_a_further_copy_class(site: Site) -> None:
+    config = site.load(f"{MINIMAL}[copy journal]\nsent_attributes = journalBcc\n")
+    assert [one.name for one in config.policy.copy_classes] == ["archive", "legal", "journal"]
+    journal = config.policy.copy_classes[-1]
+    assert journal.sent_attributes == ("journalBcc",)
+    assert journal.received_attributes == ()
+    assert "journalBcc" in config.policy.attributes()
+
+
+def test_several_in_the_order_of_the_file(site: Site) -> None:
+    config = site.load(f"{MINIMAL}[copy b-1]\n[copy a_2]\n[copy legal]\n")
+    assert [one.name for one in config.policy.copy_classes] == ["archive", "legal", "b-1", "a_2"]
+
+
+@pytest.mark.parametrize("name", ["copy ", "copy a b", "copy ä", "copy -a", "copy a/b", "copy a.b", "copyjournal"])
+def test_a_bad_class_name(site: Site, name: str) -> None:
+    error = site.error(f"{MINIMAL}[{name}]\nsent_attributes = x\n")
+    assert name.strip() in error
+
+
+def test_modes_are_overridden_per_section(site: Site) -> None:
+    config = site.load(
+        f"{MINIMAL}[policy]\nmode = observe\n[copy legal]\nmode = apply\n[copy journal]\nmode = pass\n[copy x]\n"
+    )
+    modes = {one.name: one.mode for one in config.policy.copy_classes}
+    assert modes == {"archive": "observe", "legal": "apply", "journal": "pass", "x": "observe"}
+    assert (config.policy.mode, config.policy.from_policy.mode) == ("observe", "observe")
+    config = site.load(f"{MINIMAL}[from]\nmode = pass\n")
+    assert config.policy.from_policy.mode == "pass"
+    assert {one.mode for one in config.policy.copy_classes} == {"apply"}
+
+
+# -- the file -------------------------------------------------------------------------------
+
+
+def test_comments(site: Site) -> None:
+    config = site.load(
+        "; before\n[ldap] ; here\nuri = ldap://one  ; and here\n  ; indented\nbind_dn =   ; nothing\n"
+        "[milter]\nsocket_group = a;b\n# a hash too\n[policy]\nmode = pass ;\n"
+    )
+    assert config.ldap.uris == ("ldap://one",)
+    assert config.ldap.bind_dn == ""
+    assert config.milter.socket_group == "a;b"
+    assert config.policy.mode == "pass"
+
+
+def test_no_interpolation(site: Site) -> None:
+    config = site.load("[ldap]\nuri = ldapi://%2Frun%2Fldapi\nsearch_base = dc=%(uri)s,dc=100%,dc=${x}\n")
+    assert config.ldap.uris == ("ldapi://%2Frun%2Fldapi",)
+    assert config.ldap.search_base == "dc=%(uri)s,dc=100%,dc=${x}"
+
+
+def test_the_section_default_is_no_magic(site: Site) -> None:
+    error = site.error(f"[DEFAULT]\nmode = observe\n{MINIMAL}")
+    assert "unknown section" in error
+    assert "default" in error.lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ldap]\nuri = ldap://one\nuri = ldap://two\n",
+        "[ldap]\nuri = ldap://one\nURI = ldap://two\n",
+        f"{MINIMAL}[cache]\nttl = 1\n[cache]\nttl = 2\n",
+    ],
+)
+def test_what_is_there_twice(site: Site, text: str) -> None:
+    assert "already exists" in site.error(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{MINIMAL}[Cache]\nttl = 1\n[cache]\nttl = 2\n",
+        f"{MINIMAL}[copy  x]\ninherit = union\n[copy x]\ninherit = override\n",
+    ],
+    ids=["case", "blanks"],
+)
+def test_what_is_there_twice_in_another_spelling(site: Site, text: str) -> None:
+    site.error(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["uri = ldap://one\n", "[ldap\nuri = ldap://one\n", "[ldap]\nno value\n", "[ldap]\n= x\n"]
+)
+def test_what_is_no_ini_file(site: Site, text: str) -> None:
+    site.error(text)
+
+
+def test_a_file_that_is_not_utf_8(site: Site) -> None:
+    assert "UTF-8" in site.error(MINIMAL.encode() + "search_base = dc=bücher\n".encode("latin-1"))
+
+
+def test_utf_8(site: Site) -> None:
+    assert site.load(f"{MINIMAL}search_base = dc=bücher\n").ldap.search_base == "dc=bücher"
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "missing.ini")
+    assert str(tmp_path / "missing.ini") in str(caught.value)
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_windows_line_ends(site: Site) -> None:
+    site.file.write_bytes(MINIMAL.replace("\n", "\r\n").encode())
+    assert load(site.file).ldap.uris == ("ldap://ldap.example.test",)
+
+
+# -- secrets --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440, 0o660])
+def test_a_secret_for_owner_and_group(site: Site, mode: int) -> None:
+    secret = site.secret(mode=mode)
+    assert site.load(site.bound(secret)).ldap.bind_password_file == secret
+    assert read_secret(secret, "what") == "s3cret"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o444, 0o606, 0o777])
+def test_a_secret_for_everybody_is_refused(site: Site, mode: int) -> None:
+    secret = site.secret(mode=mode)
+    error = site.error(site.bound(secret))
+    assert "[ldap] bind_password_file" in error
+    assert str(secret) in error
+    assert "0640" in error
+    assert "s3cret" not in error
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\r\n"])
+def test_an_empty_secret_is_refused(site: Site, content: str) -> None:
+    secret = site.secret(content)
+    error = site.error(site.bound(secret))
+    assert str(secret) in error
+    assert "empty" in error
+
+
+def test_a_missing_secret_is_refused(site: Site) -> None:
+    error = site.error(site.bound(site.folder / "nowhere"))
+    assert "[ldap] bind_password_file" in error
+    assert str(site.folder / "nowhere") in error
+
+
+def test_a_secret_that_is_a_directory_is_refused(site: Site) -> None:
+    (site.folder / "dir").mkdir(mode=0o700)
+    assert "bind_password_file" in site.error(site.bound(site.folder / "dir"))
+
+
+def test_a_secret_that_is_no_text_is_refused_without_being_told(site: Site) -> None:
+    secret = site.secret(b"s3cret\xff\xfe")
+    error = site.error(site.bound(secret))
+    assert str(secret) in error
+    assert "s3cret" not in error
+
+
+@pytest.mark.parametrize(
+    ("content", "password"),
+    [
+        ("s3cret", "s3cret"),
+        ("s3cret\n", "s3cret"),
+        ("s3cret\r\n", "s3cret"),
+        (" with blanks \n", " with blanks "),
+        ("; no comment %s\n", "; no comment %s"),
+        ("pässwort\n", "pässwort"),
+    ],
+)
+def test_the_secret_is_the_line(site: Site, content: str, password: str) -> None:
+    assert read_secret(site.secret(content), "what") == password
+
+
+def test_a_name_needs_a_password(site: Site) -> None:
+    error = site.error(f"{MINIMAL}bind_dn = uid=milter\n")
+    assert "bind_dn" in error
+    assert "bind_password_file" in error
+    assert "uid=milter" in error
+
+
+def test_an_embedded_directory_needs_none(site: Site) -> None:
+    config = site.load("[ldap]\nuri = ldif:x.ldif\nbind_dn = uid=milter\nbind_password_file = /nowhere\n")
+    assert config.ldap.uris == ("ldif:x.ldif",)
+
+
+def test_systemd_credentials(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = site.folder / "credentials"
+    credentials.mkdir()
+    secret = credentials / "ldap-password"
+    secret.write_text("from systemd\n", encoding="utf-8")
+    secret.chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    site.load(site.bound("ldap-password"))
+    assert read_secret(Path("ldap-password"), "what") == "from systemd"
+    secret.chmod(0o444)
+    with pytest.raises(ConfigError):
+        read_secret(Path("ldap-password"), "what")
+
+
+def test_a_secret_is_read_anew_each_time(site: Site) -> None:
+    secret = site.secret("old\n")
+    assert read_secret(secret, "what") == "old"
+    site.secret("new\n")
+    assert read_secret(secret, "what") == "new"
