@@ -39,6 +39,8 @@ class Address:
     """Local part as written, without quotes."""
     domain: str = field(compare=False)
     """Domain in lower-case ACE form, without a trailing dot."""
+    odd: bool = field(default=False, compare=False)
+    """Whether the local part is none that a directory could hold."""
 
     @property
     def text(self) -> str:
@@ -50,8 +52,8 @@ class Address:
 
     @property
     def is_ascii(self) -> bool:
-        """Whether the address can travel without SMTPUTF8, which Zimbra does not offer."""
-        return self.local.isascii()
+        """Whether a directory can hold it: it travels without SMTPUTF8, which Zimbra does not offer."""
+        return self.local.isascii() and not self.odd
 
     def __str__(self) -> str:
         return self.text
@@ -119,6 +121,20 @@ def make_address(local: str, domain: str) -> Address:
     """
     folded = local.lower() if local.isascii() else local
     return Address(key=f"{folded}@{domain}", local=local, domain=domain)
+
+
+def envelope_address(text: str) -> Address | None:
+    """Return the address in an SMTP path as the MTA took it, or ``None`` when it has no usable domain.
+
+    Mail servers accept local parts that are no address in any directory (raw 8-bit octets, say) and
+    deliver them all the same: such mail goes to its domain, and the domain's rules are due.
+    """
+    address = parse_address(text)
+    if address is not None:
+        return address
+    local, at, domain_text = text.rpartition("@")
+    domain = fold_domain(domain_text) if at and len(text) <= _MAX_TEXT else None
+    return Address(key=f"{local}@{domain}", local=local, domain=domain, odd=True) if domain else None
 
 
 def strip_brackets(path: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from ldapmilter.address import parse_address
+from ldapmilter.address import envelope_address, parse_address
 from ldapmilter.directory.model import Resolution
 from ldapmilter.errors import AmbiguousEntry
 from ldapmilter.message import Identity
@@ -72,6 +72,13 @@ class Author:
         return self.resolution.entry if self.resolution is not None else None
 
 
+def as_claimed(envelope: Envelope) -> Identity:
+    """Return who says to be sending, before the directory has been asked: a login is a login."""
+    if envelope.login:
+        return Identity(source="sasl", address=parse_address(envelope.login))
+    return NOBODY
+
+
 def decided_before(envelope: Envelope, policy: IdentityPolicy) -> str | None:
     """Return why a message has been decided on an earlier hop, or ``None``: it has not.
 
@@ -112,7 +119,7 @@ def identify(
 
 def _by_mailbox(sender_text: str, directory: Directory, policy: IdentityPolicy, headers: Headers | None) -> Author:
     """Return the mailbox that a mailbox server sends for; a redirect that kept its sender is nobody's."""
-    sender = parse_address(sender_text)
+    sender = envelope_address(sender_text)
     resolution = directory.sender(sender) if sender is not None else None
     if sender is None or resolution is None or resolution.hosted_domain is None:
         return Author(identity=NOBODY)

@@ -45,6 +45,8 @@ class Service:
         self._policy = config.policy
         self._opened: OpenDirectory = open_directory(config)
         self._lenient = config.policy.directory_failure == "accept"
+        self._broken: set[str] = set()
+        """Confidential copy classes of which an invalid value has been said in this minute."""
         self._in_flight = 0
         self._lock = threading.Lock()
 
@@ -61,11 +63,16 @@ class Service:
         )
 
     def done(self, queue_id: str, envelope: Envelope, decision: Decision) -> None:
-        """Log a decision; that a confidential value is broken is said apart from the message."""
+        """Log a decision.
+
+        That a confidential value is broken is said apart and once a minute at most, without naming
+        the message: a line for each would tell on whom there is one.
+        """
         _log.info("%s", decision_log.line(queue_id, envelope, decision, self._policy))
-        for name in {notice.invalid_value_of for notice in decision.warnings if notice.confidential}:
-            if name is not None:
-                _log.error("an invalid value of copy class %s is in use; ldapmilter explain names it", name)
+        broken = {notice.invalid_value_of for notice in decision.warnings if notice.confidential}
+        for name in sorted(broken - self._broken - {None}, key=str):
+            self._broken.add(str(name))
+            _log.error("copy class %s has an invalid value that is in use; ldapmilter explain names it", name)
 
     def transaction_began(self) -> None:
         """Count a message in flight."""
@@ -127,6 +134,7 @@ class Service:
                 _log.warning("SIGHUP: the configuration is read at start only; restart to change it")
             for text in self._policy.not_applied():
                 _log.warning("%s", text)
+            self._broken.clear()
             for text in self._opened.store.problems():
                 _log.error("directory: %s", text)
 

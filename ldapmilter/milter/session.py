@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import milter
 
-from ldapmilter.address import strip_brackets
+from ldapmilter.address import parse_address, strip_brackets
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.milter import effects
 from ldapmilter.policy.model import TEMPFAIL_REPLY
@@ -102,7 +102,7 @@ class Session:
         self._drop()
         text = _text(sender)
         self.transaction = Transaction(
-            sender=strip_brackets(text),
+            sender=_as_delivered(context, "{mail_addr}", strip_brackets(text)),
             login=_macro(context, "{auth_authen}"),
             # sendmail(1) mail: simulated by cleanup, from port 0, addresses without brackets.
             submitted_locally=self.client_port == 0 and not text.startswith("<"),
@@ -111,11 +111,9 @@ class Session:
         return milter.CONTINUE
 
     def rcpt(self, context: Any, recipient: bytes, *_parameters: bytes) -> int:  # noqa: ANN401 - C type
-        """Note a recipient; one without a domain as Postfix completes it."""
+        """Note a recipient."""
         if self.transaction is not None:
-            text = strip_brackets(_text(recipient))
-            if "@" not in text:
-                text = _macro(context, "{rcpt_addr}") or text
+            text = _as_delivered(context, "{rcpt_addr}", strip_brackets(_text(recipient)))
             self.transaction.recipients.append(text)
         return milter.CONTINUE
 
@@ -231,6 +229,18 @@ def reply(context: Any, text: str) -> None:  # noqa: ANN401 - C type
 
 def _text(octets: bytes) -> str:
     return octets.decode("utf-8", "surrogateescape")
+
+
+def _as_delivered(context: Any, macro: str, written: str) -> str:  # noqa: ANN401 - C type
+    """Return an address as the MTA understood it, by its macro, rather than as the client wrote it.
+
+    Postfix takes comments, stray blanks, quotes around the whole and other spellings in MAIL and
+    RCPT, completes a missing domain, and delivers to what it made of them: so must policy.
+    """
+    understood = _macro(context, macro)
+    if understood and understood != "?" and parse_address(understood) is not None:
+        return understood
+    return written
 
 
 def _macro(context: Any, name: str) -> str | None:  # noqa: ANN401 - C type

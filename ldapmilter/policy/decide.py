@@ -11,10 +11,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import parse_address
+from ldapmilter.address import envelope_address, parse_address
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
-from ldapmilter.identity import AUTHENTICATED_USER, NOBODY, Author, decided_before, identify
-from ldapmilter.message import Identity
+from ldapmilter.identity import AUTHENTICATED_USER, Author, as_claimed, decided_before, identify
 from ldapmilter.policy import from_rewrite
 from ldapmilter.policy.copies import Subject, ask, copies_for
 from ldapmilter.policy.matching import Parties, Party, Seen, group_keys
@@ -52,11 +51,11 @@ def decide(
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
-    author = Author(identity=NOBODY)
+    author = Author(identity=as_claimed(envelope))
     if (why := decided_before(envelope, policy.identity)) is not None:
-        return Decision(identity=NOBODY, mode=policy.mode, decided_before=why)
+        return Decision(identity=author.identity, mode=policy.mode, decided_before=why)
     try:
-        addresses = [parse_address(text) for text in (envelope.sender, *envelope.recipients)]
+        addresses = [envelope_address(text) for text in (envelope.sender, *envelope.recipients)]
         directory.prefetch(envelope.login, [address for address in addresses if address is not None])
         author = _identify(envelope, directory, policy, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
@@ -80,8 +79,7 @@ def _identify(envelope: Envelope, directory: Directory, policy: Policy, headers:
         if policy.directory_failure == "tempfail":
             raise
         # What is known is applied: who receives the mail is known.
-        identity = Identity(source="sasl" if envelope.login else "mailbox-host", address=parse_address(envelope.sender))
-        return Author(identity=identity, unclear=str(error))
+        return Author(identity=as_claimed(envelope), unclear=str(error))
 
 
 def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequence[Notice]) -> Decision:
@@ -156,7 +154,7 @@ class _Deciding:
     # -- looking up -------------------------------------------------------------------------
 
     def _look_up_recipients(self) -> list[Recipient]:
-        addresses = [parse_address(text) for text in self.envelope.recipients]
+        addresses = [envelope_address(text) for text in self.envelope.recipients]
         resolved = self.directory.resolve([address for address in addresses if address is not None])
         recipients = [
             Recipient(text, resolved[address.key] if address is not None else None)
@@ -297,7 +295,7 @@ class _Deciding:
         party = Party()
         resolution = self.author.resolution
         if resolution is None:
-            address = parse_address(self.envelope.sender)
+            address = envelope_address(self.envelope.sender)
             resolution = self.directory.sender(address) if address is not None else None
         if resolution is None:
             party.add_outsider(Seen(self.envelope.sender))

@@ -90,9 +90,7 @@ def domain(name: str, **attrs: Value) -> list[Record]:
     return [*records, container(f"ou=people,{dn}"), container(f"cn=groups,{dn}")]
 
 
-def alias_domain(
-    name: str, target: str, *, forwarding: bool = True, **attrs: Value
-) -> list[Record]:
+def alias_domain(name: str, target: str, *, forwarding: bool = True, **attrs: Value) -> list[Record]:
     """Return a domain whose addresses are those of `target`.
 
     Without `forwarding` it is as Zimbra's own command leaves it: the name resolves, but
@@ -162,9 +160,7 @@ def resource(address: str, **attrs: Value) -> list[Record]:
     return _account(address, ["zimbraCalendarResource"], {**written, **attrs})
 
 
-def static_list(
-    address: str, members: Iterable[str], *, aliases: Sequence[str] = (), **attrs: Value
-) -> list[Record]:
+def static_list(address: str, members: Iterable[str], *, aliases: Sequence[str] = (), **attrs: Value) -> list[Record]:
     """Return a distribution list; its own address stands among its zimbraMailAlias values."""
     written: dict[str, Value] = {
         "uid": address.lower().rpartition("@")[0],
@@ -242,9 +238,7 @@ def dynamic_group(
     return [group, internal, outside, *(alias_entry(alias, own) for alias in aliases)]
 
 
-def custom_group(
-    address: str, member_url: str, *, aliases: Sequence[str] = (), **attrs: Value
-) -> list[Record]:
+def custom_group(address: str, member_url: str, *, aliases: Sequence[str] = (), **attrs: Value) -> list[Record]:
     """Return a dynamic group with a search of its own: no units, no zimbraMemberOf kept."""
     written: dict[str, Value] = {"zimbraIsACLGroup": False, "memberURL": member_url}
     classes = ["groupOfURLs", "dgIdentityAux", "zimbraGroup"]

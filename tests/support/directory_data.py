@@ -122,8 +122,7 @@ def _groups() -> Iterable[Record]:
     yield from dynamic_group("dyn@example.test", external=["guest@outside.test"])
     yield from custom_group(
         "engineers@example.test",
-        f"ldap:///ou=people,{domain_dn('example.test')}??sub?"
-        "(&(objectClass=zimbraAccount)(title=engineer))",
+        f"ldap:///ou=people,{domain_dn('example.test')}??sub?(&(objectClass=zimbraAccount)(title=engineer))",
     )
 
 

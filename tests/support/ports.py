@@ -41,9 +41,7 @@ def free_port() -> int:
     raise OSError(message)
 
 
-def wait_until(
-    condition: Callable[[], bool], what: str, timeout: float = 10.0, pause: float = 0.01
-) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 10.0, pause: float = 0.01) -> None:
     """Return as soon as `condition` holds; it is asked at least once.
 
     Raises:

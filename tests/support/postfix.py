@@ -180,9 +180,7 @@ class Postfix:
     def sendmail(self, sender: str, recipients: Sequence[str], message: bytes) -> None:
         """Hand in a message locally: the command, then pickup(8)."""
         command = [_SENDMAIL, "-C", str(self.config_directory), "-i", "-f", sender, "--"]
-        subprocess.run(
-            [*command, *recipients], input=message, check=True, capture_output=True, timeout=60
-        )
+        subprocess.run([*command, *recipients], input=message, check=True, capture_output=True, timeout=60)
 
     def messages(self, recipient: str) -> list[bytes]:
         """Return what was delivered to an address so far, oldest first.

@@ -91,9 +91,7 @@ def main_cf(root: Path, *, milters: str, mynetworks: str, hosted: Sequence[str])
         # Who may send where: anybody to the hosted domains, users to anywhere.
         "virtual_mailbox_domains": " ".join(hosted),
         "virtual_mailbox_maps": "static:all",
-        "smtpd_relay_restrictions": (
-            "permit_mynetworks permit_sasl_authenticated reject_unauth_destination"
-        ),
+        "smtpd_relay_restrictions": ("permit_mynetworks permit_sasl_authenticated reject_unauth_destination"),
         "smtpd_sasl_auth_enable": "yes",
         "smtpd_sasl_type": "cyrus",
         "smtpd_sasl_path": "smtpd",
@@ -167,10 +165,7 @@ def write_sasl(root: Path, users: Mapping[str, str]) -> None:
     folder = root / "config" / "sasl"
     database = folder / "sasldb2"
     (folder / "smtpd.conf").write_text(
-        "pwcheck_method: auxprop\n"
-        "auxprop_plugin: sasldb\n"
-        "mech_list: PLAIN LOGIN\n"
-        f"sasldb_path: {database}\n",
+        f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: {database}\n",
         encoding="ascii",
     )
     for login, password in users.items():

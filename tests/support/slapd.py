@@ -194,9 +194,7 @@ class Slapd:
         done = subprocess.run(command, check=True, capture_output=True, timeout=_LIMIT)
         return done.stdout.decode()
 
-    def search(
-        self, bind_dn: str, password: str, *arguments: str, uri: str | None = None
-    ) -> tuple[int, str]:
+    def search(self, bind_dn: str, password: str, *arguments: str, uri: str | None = None) -> tuple[int, str]:
         """Run ldapsearch as somebody (anonymously if `bind_dn` is empty).
 
         Args:
@@ -210,9 +208,7 @@ class Slapd:
         """
         identity = ["-D", bind_dn, "-w", password] if bind_dn else []
         command = ["ldapsearch", "-x", "-LLL", "-o", "ldif-wrap=no", "-H", uri or self.uri]
-        done = subprocess.run(
-            [*command, *identity, *arguments], check=False, capture_output=True, timeout=_LIMIT
-        )
+        done = subprocess.run([*command, *identity, *arguments], check=False, capture_output=True, timeout=_LIMIT)
         return done.returncode, done.stdout.decode()
 
     def log(self) -> str:
@@ -239,17 +235,13 @@ class Slapd:
         command = [_SLAPADD, "-q", "-F", str(self._config), database]
         self._run(command, ldif)
 
-    def _ldap_tool(
-        self, tool: str, ldif: str, *options: str, accept: tuple[int, ...] = (0,)
-    ) -> None:
+    def _ldap_tool(self, tool: str, ldif: str, *options: str, accept: tuple[int, ...] = (0,)) -> None:
         command = [tool, "-x", "-H", self.uri, "-D", ROOT_DN, "-w", ROOT_PASSWORD, *options]
         self._run(command, ldif, accept)
 
     @staticmethod
     def _run(command: list[str], ldif: str, accept: tuple[int, ...] = (0,)) -> None:
-        done = subprocess.run(
-            command, check=False, input=ldif.encode(), capture_output=True, timeout=_LIMIT
-        )
+        done = subprocess.run(command, check=False, input=ldif.encode(), capture_output=True, timeout=_LIMIT)
         if done.returncode not in accept:
             message = f"{command[0]}: {done.returncode}: {done.stderr.decode(errors='replace')}"
             raise RuntimeError(message)

@@ -124,10 +124,7 @@ def _zimbra_rules() -> list[str]:
         f"to attrs=@amavisAccount {_ADMINS} {_AMAVIS} by * +0 break",
         f"to attrs=mail {_ADMINS} {_AMAVIS} by * +0 break",
         f"to attrs=zimbraAllowFromAddress {_ADMINS} {_POSTFIX} by * none",
-        (
-            f'to filter="(!(zimbraHideInGal=TRUE))" attrs={gal}'
-            f" {_ADMINS} {_POSTFIX} by users read by * none"
-        ),
+        (f'to filter="(!(zimbraHideInGal=TRUE))" attrs={gal} {_ADMINS} {_POSTFIX} by users read by * none'),
         f"to attrs={routing} {_ADMINS} {_POSTFIX} {_AMAVIS} by * none",
         (
             'to dn.subtree="cn=groups,cn=zimbra" attrs=zimbraMailAlias,member,zimbraMailStatus'

@@ -14,8 +14,7 @@ from typing import Final
 # and a filter ends at its quote or where the next line's time stamp begins.
 _STAMP: Final = r"[0-9a-f]{8}\.[0-9a-f]{8} 0x[0-9a-f]+ "
 _EVENT: Final = re.compile(
-    _STAMP
-    + r"(?:(?P<start>slapd starting)|conn=(?P<conn>\d+) (?:fd=\d+ (?P<accept>ACCEPT)|op=\d+ (?:"
+    _STAMP + r"(?:(?P<start>slapd starting)|conn=(?P<conn>\d+) (?:fd=\d+ (?P<accept>ACCEPT)|op=\d+ (?:"
     r'BIND dn="(?P<dn>(?:[^"\\]|\\.)*)" (?:method|mech)'
     r'|SRCH base="(?P<base>(?:[^"\\]|\\.)*)" scope=(?P<scope>\d) deref=\d '
     rf'filter="(?P<filter>.*?)(?:"\n|(?={_STAMP})|\Z))))',

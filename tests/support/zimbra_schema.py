@@ -56,9 +56,7 @@ _PERSON: Final = (
 # Keyed by the short names of the table; a superior stands before what builds on it.
 CLASSES: Final = {
     "rcpt": ObjectClass("zimbraMailRecipient", 7, "AUXILIARY"),
-    "acct": ObjectClass(
-        "zimbraAccount", 1, "AUXILIARY", "zimbraMailRecipient", must="uid", may=_PERSON
-    ),
+    "acct": ObjectClass("zimbraAccount", 1, "AUXILIARY", "zimbraMailRecipient", must="uid", may=_PERSON),
     "cos": ObjectClass("zimbraCOS", 3, "STRUCTURAL", must="cn", may="description"),
     "dom": ObjectClass("zimbraDomain", 4, "AUXILIARY", "zimbraMailRecipient", may="description"),
     "sec": ObjectClass("zimbraSecurityGroup", 5, "AUXILIARY"),
@@ -75,9 +73,7 @@ CLASSES: Final = {
     "res": ObjectClass("zimbraCalendarResource", 16, "AUXILIARY", must="displayName"),
     "ident": ObjectClass("zimbraIdentity", 17, "STRUCTURAL"),
     "acl": ObjectClass("zimbraAclTarget", 23, "STRUCTURAL", must="cn", may="description"),
-    "grp": ObjectClass(
-        "zimbraGroup", 27, "AUXILIARY", must="memberURL", may="description displayName mail"
-    ),
+    "grp": ObjectClass("zimbraGroup", 27, "AUXILIARY", must="memberURL", may="description displayName mail"),
     "dyn": ObjectClass(
         "zimbraGroupDynamicUnit",
         28,

@@ -77,6 +77,9 @@ class FailingStore:
             raise DirectoryUnavailable(msg)
         return self.inner.search(base, scope, search_filter, attributes, deadline)
 
+    def problems(self) -> list[str]:
+        return self.inner.problems()
+
     def close(self) -> None:
         self.inner.close()
 

@@ -1,0 +1,261 @@
+"""The line in the mail log: what stands in it, what cannot break out of it, what it never names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ldapmilter.address import make_address
+from ldapmilter.config import load
+from ldapmilter.daemon import decision_log
+from ldapmilter.message import Envelope, Identity
+from ldapmilter.policy.model import Copy, Decision, FromChange, Notice, Reason
+
+if TYPE_CHECKING:
+    from ldapmilter.policy.model import Mode, Policy
+
+ANN = Identity(source="sasl", address=make_address("ann", "example.test"), dn="uid=ann,ou=people,dc=example,dc=test")
+ENVELOPE = Envelope(login="ann", client="192.0.2.1", sender="ann@example.test", recipients=("joe@x.test", "bob@x.test"))
+SALES = "cn=sales,cn=cos,cn=zimbra"
+HOLD_DN = "cn=on-hold,cn=cos,cn=zimbra"
+_FIELD = re.compile(r' ([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\]*)')
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """Return the default policy with one more copy class, which is confidential like legal."""
+    folder = tmp_path_factory.mktemp("policy")
+    file = folder / "config.ini"
+    file.write_text("[ldap]\nuri = ldif:none.ldif\n[copy journal]\nsent_attributes = x\n", encoding="ascii")
+    return load(file).policy
+
+
+def reason(copy_class: str | None = None, dn: str = SALES, **more: object) -> Reason:
+    values: dict[str, object] = {
+        "level": "cos",
+        "dn": dn,
+        "attribute": "ldapMilterSenderFromRewrite" if copy_class is None else f"the{copy_class}Attribute",
+        "value": "secret-value@counsel.test",
+        "copy_class": copy_class,
+        "direction": "sent" if copy_class else None,
+    }
+    return Reason(**{**values, **more})  # type: ignore[arg-type]
+
+
+def copy(address: str, *reasons: Reason, mode: Mode = "apply") -> Copy:
+    local, _, domain = address.partition("@")
+    return Copy(address=make_address(local, domain), reasons=reasons, mode=mode)
+
+
+def fields(line: str) -> list[tuple[str, str]]:
+    """Take a line apart again; fail where anything is left over."""
+    queue_id, colon, rest = line.partition(":")
+    assert queue_id
+    assert colon
+    found: list[tuple[str, str]] = []
+    position = 0
+    for match in _FIELD.finditer(rest):
+        assert match.start() == position, rest[position:]
+        position = match.end()
+        value = match.group(2)
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        found.append((match.group(1), value))
+    assert position == len(rest), rest[position:]
+    return found
+
+
+def values(line: str, name: str) -> list[str]:
+    return [value for found, value in fields(line) if found == name]
+
+
+def test_a_message_without_policy(policy: Policy) -> None:
+    line = decision_log.line("4QID", ENVELOPE, Decision(identity=ANN, searches=3), policy)
+    assert line.startswith("4QID: ")
+    assert "\n" not in line
+    assert dict(fields(line)) == {
+        "verdict": "accept",
+        "identity": "sasl:ann@example.test",
+        "mail_from": "<ann@example.test>",
+        "nrcpt": "2",
+        "searches": "3",
+    }
+
+
+def test_what_was_done_and_why(policy: Policy) -> None:
+    decision = Decision(
+        identity=ANN,
+        from_change=FromChange(
+            value="Legal Dept. <legal@example.test>",
+            cause="rewrite",
+            reasons=(reason(recipient="joe@x.test", group_path=("all@x.test", "eng@x.test")),),
+        ),
+        copies=(copy("vault@keep.test", reason("archive")),),
+    )
+    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    assert values(line, "from") == ["Legal Dept. <legal@example.test>"]
+    assert values(line, "copy") == ["vault@keep.test"]
+    (why,) = values(line, "from_reason")
+    for word in ("cos", "ldapMilterSenderFromRewrite", SALES, "joe@x.test", "all@x.test", "eng@x.test"):
+        assert word in why
+    (why,) = values(line, "copy_reason")
+    for word in ("cos", "thearchiveAttribute", SALES):
+        assert word in why
+
+
+@pytest.mark.parametrize("copy_class", ["legal", "journal"])
+def test_a_confidential_copy_is_not_there(policy: Policy, copy_class: str) -> None:
+    decision = Decision(
+        identity=ANN,
+        copies=(copy("hold@counsel.test", reason(copy_class, HOLD_DN)), copy("vault@keep.test", reason("archive"))),
+        warnings=(
+            Notice(text="hold@counsel.test names the author", confidential=True),
+            Notice(text=f"invalid value at {HOLD_DN}", confidential=True, invalid_value_of=copy_class),
+            Notice(text="a plain warning"),
+        ),
+    )
+    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    assert values(line, "copy") == ["vault@keep.test"]
+    assert values(line, "warning") == ["a plain warning"]
+    for secret in ("counsel", "on-hold", f"the{copy_class}Attribute"):
+        assert secret not in line
+
+
+@pytest.mark.parametrize("mode", ["apply", "observe"])
+def test_with_a_confidential_copy_the_line_is_the_same_as_without(policy: Policy, mode: Mode) -> None:
+    without = Decision(identity=ANN)
+    with_copy = Decision(identity=ANN, copies=(copy("hold@counsel.test", reason("legal"), mode=mode),))
+    lines = {decision_log.line("4QID", ENVELOPE, decision, policy) for decision in (without, with_copy)}
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize("first", ["archive", "legal"])
+def test_an_address_that_both_ask_for_is_named_for_the_archive_only(policy: Policy, first: str) -> None:
+    both = (reason("archive"), reason("legal", HOLD_DN))
+    reasons = both if first == "archive" else both[::-1]
+    line = decision_log.line(
+        "4QID", ENVELOPE, Decision(identity=ANN, copies=(copy("vault@keep.test", *reasons),)), policy
+    )
+    only = decision_log.line(
+        "4QID", ENVELOPE, Decision(identity=ANN, copies=(copy("vault@keep.test", both[0]),)), policy
+    )
+    assert line == only
+
+
+@pytest.mark.parametrize("mode", ["observe", "pass"])
+def test_what_is_not_applied_is_said_to_be_what_would_be(policy: Policy, mode: Mode) -> None:
+    decision = Decision(
+        identity=ANN,
+        verdict="tempfail",
+        smtp_reply="451 4.3.0 x",
+        verdict_mode=mode,
+        mode=mode,
+        from_change=FromChange(value="l@example.test", cause="rewrite", reasons=(reason(),), mode=mode),
+        copies=(
+            copy("vault@keep.test", reason("archive"), mode=mode),
+            copy("h@counsel.test", reason("legal"), mode=mode),
+        ),
+    )
+    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    assert values(line, "verdict") == ["would-tempfail"]
+    assert values(line, "would_from") == ["l@example.test"]
+    assert values(line, "would_copy") == ["vault@keep.test"]
+    assert values(line, "mode") == [mode]
+    assert not values(line, "from")
+    assert not values(line, "copy")
+    assert "counsel" not in line
+
+
+def test_modes_may_differ_in_one_line(policy: Policy) -> None:
+    decision = Decision(
+        identity=ANN,
+        from_change=FromChange(value="l@example.test", cause="rewrite", reasons=(reason(),), mode="observe"),
+        copies=(copy("vault@keep.test", reason("archive")),),
+    )
+    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    assert values(line, "would_from")
+    assert values(line, "copy")
+
+
+def test_incomplete_and_stale_are_said(policy: Policy) -> None:
+    decision = Decision(identity=ANN, incomplete=("no answer from ldap://a",), stale=True)
+    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    assert values(line, "incomplete") == ["no answer from ldap://a"]
+    assert values(line, "stale") == ["yes"]
+
+
+def test_nobody_and_no_queue_id(policy: Policy) -> None:
+    line = decision_log.line("", Envelope(recipients=("a@x.test",)), Decision(identity=Identity(source="none")), policy)
+    assert line.startswith("NOQUEUE: ")
+    assert values(line, "identity") == ["none"]
+    assert values(line, "mail_from") == ["<>"]
+
+
+HOSTILE = [
+    "x\ny",
+    "x\r\n4QID: verdict=reject",
+    'x" verdict=reject "',
+    'x\\" verdict=reject',
+    "x\\",
+    "a b=c",
+    "",
+    "\x1b[31mred\x1b[0m",
+    "a\u2028b\u2029c\u0085d",
+    "\u202egnp.exe",
+    "caf\udce9",
+    "Zoë",
+    "\x00",
+    "\t",
+    "\u00a0",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_breaks_out_of_its_field(policy: Policy, text: str) -> None:
+    check(policy, text)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet=st.characters(), max_size=40))
+def test_no_text_breaks_out_of_its_field(policy: Policy, text: str) -> None:
+    check(policy, text)
+
+
+def check(policy: Policy, text: str) -> None:
+    decision = Decision(
+        identity=Identity(source="sasl", address=make_address(text or "x", "example.test")),
+        from_change=FromChange(value=text, cause="rewrite", reasons=(reason(dn=text, recipient=text),)),
+        copies=(copy(f"{text.replace('@', '') or 'x'}@keep.test", reason("archive", text, group_path=(text,))),),
+        warnings=(Notice(text=text),),
+        incomplete=(text,),
+    )
+    envelope = Envelope(sender=text, recipients=(text,))
+    line = decision_log.line(text, envelope, decision, policy)
+    assert line.isprintable()
+    assert line.encode("utf-8")
+    if not set(text) & set(": "):
+        names = [name for name, _ in fields(line)]
+        assert names == [
+            *("verdict", "identity", "mail_from", "nrcpt", "from", "from_reason"),
+            *("copy", "copy_reason", "warning", "incomplete", "searches"),
+        ]
+        assert values(line, "verdict") == ["accept"]
+
+
+@pytest.mark.parametrize("text", ["4QID verdict=reject x", "a: verdict=reject copy=b", 'a"b'])
+def test_a_queue_id_is_no_place_to_hide_fields_either(policy: Policy, text: str) -> None:
+    """The id is the MTA's own; still, whoever reaches the socket can send any macro."""
+    line = decision_log.line(text, ENVELOPE, Decision(identity=ANN), policy)
+    assert line.count("\n") == 0
+    assert line.endswith("searches=0")
+
+
+def test_the_line_has_a_bound_for_thousands_of_recipients(policy: Policy) -> None:
+    envelope = Envelope(sender="a@x.test", recipients=tuple(f"r{number}@x.test" for number in range(5000)))
+    line = decision_log.line("4QID", envelope, Decision(identity=ANN), policy)
+    assert values(line, "nrcpt") == ["5000"]
+    assert len(line) < 300

@@ -1,0 +1,676 @@
+"""The callbacks, called as libmilter calls them: what is answered, kept, forgotten and carried out."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import milter
+import pytest
+
+from ldapmilter.address import make_address
+from ldapmilter.message import Envelope, Headers, Identity
+from ldapmilter.milter import session
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+ALL_ACTIONS = 0x1FF
+ALL_STEPS = 0x1FFFFF
+NOBODY = Identity(source="none")
+NOTHING = Decision(identity=NOBODY)
+REASON = Reason(level="cos", dn="cn=a", attribute="x", value="v@keep.test", copy_class="archive", direction="sent")
+COPIES = Decision(identity=NOBODY, copies=(Copy(address=make_address("v", "keep.test"), reasons=(REASON,)),))
+CHANGE = FromChange(value="Legal <legal@example.test>", cause="rewrite", reasons=())
+REWRITE = Decision(identity=NOBODY, from_change=CHANGE)
+BOTH = Decision(identity=NOBODY, from_change=CHANGE, copies=COPIES.copies)
+WAITS = Decision(identity=NOBODY, verdict="tempfail", smtp_reply=TEMPFAIL_REPLY)
+REFUSED = Decision(identity=NOBODY, verdict="reject", smtp_reply="550 5.7.1 This From is not yours: 100% sure")
+TEMPFAIL = ("451", "4.3.0")
+
+
+class Daemon:
+    """Decides as it was told, and takes everything down."""
+
+    def __init__(self, *decisions: Decision | BaseException | None) -> None:
+        self.decisions = list(decisions)
+        self.asked: list[tuple[Envelope, Headers | None]] = []
+        self.noted: list[tuple[str, Envelope, Decision]] = []
+        self.began = self.ended = 0
+        self.most_in_flight = 0
+
+    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
+        self.asked.append((envelope, headers))
+        answer = self.decisions.pop(0) if len(self.decisions) > 1 else self.decisions[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def done(self, queue_id: str, envelope: Envelope, decision: Decision) -> None:
+        self.noted.append((queue_id, envelope, decision))
+
+    def transaction_began(self) -> None:
+        self.began += 1
+        self.most_in_flight = max(self.most_in_flight, self.began - self.ended)
+
+    def transaction_ended(self) -> None:
+        self.ended += 1
+        assert self.ended <= self.began
+
+    def __getattr__(self, name: str) -> Any:
+        """Take whatever else a session may tell its daemon."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_arguments: None
+
+
+class Context:
+    """What the callbacks see of libmilter."""
+
+    def __init__(self) -> None:
+        self.macros: dict[str, str | UnicodeDecodeError] = {"i": "4QID"}
+        self.calls: list[tuple[Any, ...]] = []
+        self.replies: list[tuple[str, ...]] = []
+        self.symbols: dict[int, str] = {}
+        self._private: object = None
+
+    def setpriv(self, value: object) -> None:
+        self._private = value
+
+    def getpriv(self) -> object:
+        return self._private
+
+    def getsymval(self, name: str) -> str | None:
+        value = self.macros.get(name)
+        if isinstance(value, UnicodeDecodeError):
+            raise value
+        return value
+
+    def setreply(self, code: str, extended: str, *lines: str) -> None:
+        # libmilter takes each line for a format.
+        self.replies.append((code, extended, *(line.replace("%%", "%") for line in lines)))
+
+    def setsymlist(self, stage: int, names: str) -> None:
+        self.symbols[stage] = names
+
+    def chgheader(self, name: str, index: int, value: str | None) -> None:
+        self.calls.append(("chgheader", name, index, value))
+
+    def addheader(self, name: str, value: str, index: int = -1) -> None:
+        self.calls.append(("addheader", name, value, index))
+
+    def addrcpt(self, recipient: str, parameters: str | None = None) -> None:
+        self.calls.append(("addrcpt", recipient, parameters))
+
+
+class Connection:
+    """libmilter's side of one connection."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        daemon: Daemon,
+        *,
+        actions: int = ALL_ACTIONS,
+        steps: int = ALL_STEPS,
+        peer: object = ("192.0.2.7", 4321),
+    ) -> None:
+        self.daemon = daemon
+        self.context = Context()
+        self.callbacks: dict[str, Callable[..., int]] = {}
+        self.policy: list[int] = []
+        for name in dir(milter):
+            if name.startswith("set_") and name.endswith("_callback"):
+                monkeypatch.setattr(milter, name, self._keeper(name))
+        monkeypatch.setattr(milter, "set_exception_policy", self.policy.append)
+        monkeypatch.setattr(milter, "register", self._register)
+        session.register(daemon)
+        self.options = [actions, steps, 0, 0]
+        assert self.callbacks["negotiate"](self.context, self.options) == milter.CONTINUE
+        self.peer = peer
+        self.call("connect", "client.test", 2, peer)
+
+    def _keeper(self, name: str) -> Callable[[Callable[..., int]], None]:
+        def keep(callback: Callable[..., int]) -> None:
+            self.callbacks[name[len("set_") : -len("_callback")]] = callback
+
+        return keep
+
+    def _register(self, _name: str, **callbacks: Callable[..., int]) -> None:
+        self.callbacks.update(callbacks)
+
+    def call(self, name: str, *arguments: object) -> int:
+        return self.callbacks[name](self.context, *arguments)
+
+    def envelope(
+        self, sender: bytes = b"<ann@example.test>", recipients: Iterable[bytes] = (b"<bob@example.test>",)
+    ) -> None:
+        """Send MAIL and RCPTs, whose answers nobody waits for."""
+        assert self.call("envfrom", sender, b"SIZE=100") == milter.CONTINUE
+        for recipient in recipients:
+            assert self.call("envrcpt", recipient) == milter.CONTINUE
+
+    def headers(self, *fields: tuple[str, bytes]) -> list[int]:
+        """Send header fields until the milter does not want any more."""
+        answers: list[int] = []
+        for name, value in fields:
+            answers.append(self.call("header", name, value))
+            if answers[-1] != milter.CONTINUE:
+                break
+        return answers
+
+    def message(self, *fields: tuple[str, bytes], recipients: Iterable[bytes] = (b"<bob@example.test>",)) -> int:
+        """Send a whole message; return the last answer."""
+        self.envelope(recipients=recipients)
+        answer = self.call("data")
+        if answer != milter.CONTINUE:
+            return answer
+        answers = self.headers(*(fields or HEADER))
+        if answers and answers[-1] not in (milter.CONTINUE, milter.SKIP):
+            return answers[-1]
+        return self.call("eom")
+
+
+HEADER = (("Received", b"from a"), ("From", b"ann@example.test"), ("Subject", b"minutes"))
+
+
+@pytest.fixture(autouse=True)
+def balanced(monkeypatch: pytest.MonkeyPatch) -> Iterable[Callable[..., Connection]]:
+    """Make connections; at the end of the test each is closed and counts as many ends as beginnings."""
+    made: list[Connection] = []
+
+    def connect(*decisions: Decision | BaseException | None, **more: Any) -> Connection:
+        made.append(Connection(monkeypatch, Daemon(*decisions), **more))
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        connection.call("close")
+        assert connection.daemon.began == connection.daemon.ended
+        assert connection.daemon.most_in_flight <= 1
+
+
+Connect = Any  # the fixture above
+
+
+def error_logs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+# -- negotiation ----------------------------------------------------------------------------
+
+
+def test_what_is_asked_for(balanced: Connect) -> None:
+    connection = balanced(NOTHING)
+    actions, steps, *rest = connection.options
+    assert actions == milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
+    wanted = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_SKIP
+    wanted |= milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOEOH | milter.P_NOBODY
+    assert steps == wanted
+    assert rest == [0, 0]
+    assert not {"helo", "eoh", "body", "unknown"} & set(connection.callbacks)
+    assert connection.policy == [milter.TEMPFAIL]
+
+
+def test_only_what_is_offered_is_asked_for(balanced: Connect) -> None:
+    connection = balanced(NOTHING, actions=milter.ADDHDRS, steps=milter.P_NOBODY)
+    assert connection.options[:2] == [milter.ADDHDRS, milter.P_NOBODY]
+
+
+# -- the decision at DATA -------------------------------------------------------------------
+
+
+def test_nothing_to_do_is_accepted_at_data(balanced: Connect) -> None:
+    connection = balanced(NOTHING)
+    connection.envelope(recipients=[b"<bob@example.test>", b"<joe@specialcompany.com>"])
+    assert connection.daemon.asked == []  # not before the envelope is complete
+    assert connection.call("data") == milter.ACCEPT
+    ((envelope, headers),) = connection.daemon.asked
+    assert headers is None
+    assert (envelope.sender, envelope.client, envelope.login) == ("ann@example.test", "192.0.2.7", None)
+    assert envelope.recipients == ("bob@example.test", "joe@specialcompany.com")
+    assert [(queue_id, decision) for queue_id, _, decision in connection.daemon.noted] == [("4QID", NOTHING)]
+    assert connection.context.calls == connection.context.replies == []
+
+
+def test_pass_is_accepted_at_data_without_a_word(balanced: Connect) -> None:
+    connection = balanced(None)
+    connection.envelope()
+    assert connection.call("data") == milter.ACCEPT
+    assert connection.daemon.noted == []
+
+
+@pytest.mark.parametrize(
+    ("decision", "verdict", "reply"),
+    [
+        (WAITS, milter.TEMPFAIL, (*TEMPFAIL, TEMPFAIL_REPLY[len("451 4.3.0 ") :])),
+        (REFUSED, milter.REJECT, ("550", "5.7.1", "This From is not yours: 100% sure")),
+    ],
+)
+def test_a_verdict_at_data(balanced: Connect, decision: Decision, verdict: int, reply: tuple[str, ...]) -> None:
+    connection = balanced(decision)
+    connection.envelope()
+    assert connection.call("data") == verdict
+    assert connection.context.replies == [reply]
+    assert [noted for _, _, noted in connection.daemon.noted] == [decision]
+    assert connection.context.calls == []
+    assert connection.daemon.ended == 1
+
+
+def test_a_verdict_that_is_only_observed_lets_the_message_pass(balanced: Connect) -> None:
+    decision = Decision(
+        identity=NOBODY, verdict="tempfail", smtp_reply=TEMPFAIL_REPLY, verdict_mode="observe", mode="observe"
+    )
+    connection = balanced(decision)
+    connection.envelope()
+    assert connection.call("data") == milter.ACCEPT
+    assert connection.context.replies == []
+    assert len(connection.daemon.noted) == 1
+
+
+# -- headers --------------------------------------------------------------------------------
+
+
+def test_copies_alone_need_no_header(balanced: Connect) -> None:
+    connection = balanced(COPIES)
+    connection.envelope()
+    assert connection.call("data") == milter.CONTINUE
+    assert connection.headers(*HEADER) == [milter.SKIP]
+    assert connection.call("eom") in (milter.CONTINUE, milter.ACCEPT)
+    assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+    assert len(connection.daemon.asked) == len(connection.daemon.noted) == 1
+
+
+def test_an_mta_without_skip_is_not_told_to(balanced: Connect) -> None:
+    connection = balanced(COPIES, steps=ALL_STEPS & ~milter.P_SKIP)
+    connection.envelope()
+    connection.call("data")
+    assert connection.headers(*HEADER) == [milter.CONTINUE] * 3
+    connection.call("eom")
+    assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+def test_a_from_that_changes_is_counted_to_the_end(balanced: Connect) -> None:
+    connection = balanced(REWRITE)
+    connection.envelope()
+    assert connection.call("data") == milter.CONTINUE
+    fields = [("From", b"a"), ("X", b"y"), ("FROM", b"b"), ("from ", b"c"), ("fRoM", b"\xff\x00"), ("From-X", b"d")]
+    assert connection.headers(*fields) == [milter.CONTINUE] * len(fields)
+    connection.call("eom")
+    assert connection.context.calls == [
+        ("chgheader", "From", 4, None),
+        ("chgheader", "From", 3, None),
+        ("chgheader", "From", 2, None),
+        ("chgheader", "From", 1, CHANGE.value),
+    ]
+
+
+def test_modifications_go_out_in_one_order(balanced: Connect) -> None:
+    connection = balanced(BOTH)
+    connection.message(*HEADER, ("From", b"second"))
+    assert connection.context.calls == [
+        ("chgheader", "From", 2, None),
+        ("chgheader", "From", 1, CHANGE.value),
+        ("addrcpt", "<v@keep.test>", "NOTIFY=NEVER"),
+    ]
+
+
+def test_nothing_is_modified_before_the_end(balanced: Connect) -> None:
+    connection = balanced(BOTH)
+    connection.envelope()
+    connection.call("data")
+    connection.headers(*HEADER)
+    assert connection.context.calls == []
+    connection.call("eom")
+    assert len(connection.context.calls) == 2
+
+
+def needing(decision: Decision, *names: str) -> Decision:
+    return Decision(
+        identity=decision.identity,
+        from_change=decision.from_change,
+        copies=decision.copies,
+        headers_needed=frozenset(names),
+    )
+
+
+def test_a_second_decision_sees_the_headers_that_were_asked_for(balanced: Connect) -> None:
+    connection = balanced(needing(BOTH, "auto-submitted", "from"), BOTH)
+    fields = [
+        ("Received", b"x"),
+        ("Auto-Submitted", b"auto-replied"),
+        ("From", b"caf\xe9 <ann@example.test>"),
+        ("FROM", b"=?utf-8?q?two?=\r\n\tfolded"),
+        ("Subject", b"s"),
+    ]
+    connection.message(*fields)
+    first, second = connection.daemon.asked
+    assert first[1] is None
+    assert first[0] == second[0]
+    headers = second[1]
+    assert headers is not None
+    assert [name for name, _ in headers.fields] == ["auto-submitted", "from", "from"]
+    assert headers.values("auto-submitted") == ("auto-replied",)
+    assert headers.values("from")[0] == "caf\udce9 <ann@example.test>"
+    # One line in the log: that of the decision that counts.
+    assert [decision for _, _, decision in connection.daemon.noted] == [BOTH]
+    assert [call[:3] for call in connection.context.calls] == [
+        ("chgheader", "From", 2),
+        ("chgheader", "From", 1),
+        ("addrcpt", "<v@keep.test>", "NOTIFY=NEVER"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "answer"), [(NOTHING, None), (None, None), (WAITS, milter.TEMPFAIL), (REFUSED, milter.REJECT)]
+)
+def test_the_second_decision_may_be_any(balanced: Connect, second: Decision | None, answer: int | None) -> None:
+    connection = balanced(needing(BOTH, "from"), second)
+    told = connection.message()
+    assert told == answer if answer is not None else told in (milter.CONTINUE, milter.ACCEPT)
+    assert connection.context.calls == []
+    assert [code for code, *_ in connection.context.replies] == ([] if answer is None else [second.smtp_reply[:3]])  # type: ignore[union-attr, index]
+
+
+def test_more_headers_than_any_mail_has_are_held_not_half_read(balanced: Connect) -> None:
+    connection = balanced(REWRITE)
+    assert connection.message(*[("From", b"x")] * 5000) == milter.TEMPFAIL
+    assert connection.context.calls == []
+    assert [reply[:2] for reply in connection.context.replies] == [TEMPFAIL]
+
+
+# -- messages on one connection -------------------------------------------------------------
+
+
+def test_every_message_has_a_state_of_its_own(balanced: Connect) -> None:
+    connection = balanced(BOTH, NOTHING, COPIES)
+    connection.context.macros["{auth_authen}"] = "ann"
+    connection.message(*HEADER, ("From", b"2"), ("From", b"3"), recipients=[b"<a@x.test>", b"<b@x.test>"])
+    del connection.context.macros["{auth_authen}"]
+    connection.context.calls.clear()
+
+    connection.envelope(b"<>", [b"<c@x.test>"])
+    assert connection.call("data") == milter.ACCEPT
+    connection.envelope(b"<kim@example.test>", [b"<d@x.test>"])
+    assert connection.call("data") == milter.CONTINUE
+    assert connection.headers(*HEADER) == [milter.SKIP]
+    connection.call("eom")
+    assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+    assert [(envelope.sender, envelope.login, envelope.recipients) for envelope, _ in connection.daemon.asked] == [
+        ("ann@example.test", "ann", ("a@x.test", "b@x.test")),
+        ("", None, ("c@x.test",)),
+        ("kim@example.test", None, ("d@x.test",)),
+    ]
+    assert {envelope.client for envelope, _ in connection.daemon.asked} == {"192.0.2.7"}
+    assert (connection.daemon.began, connection.daemon.ended) == (3, 3)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_abort_forgets_the_message_wherever_it_comes(balanced: Connect, steps: int) -> None:
+    connection = balanced(BOTH)
+    connection.call("envfrom", b"<ann@example.test>")
+    if steps > 0:
+        connection.call("envrcpt", b"<a@x.test>")
+    if steps > 1:
+        connection.call("data")
+    if steps > 2:
+        connection.headers(*HEADER)
+    assert connection.call("abort") == milter.CONTINUE
+    assert (connection.daemon.began, connection.daemon.ended) == (1, 1)
+    assert connection.call("abort") == milter.CONTINUE  # and again: nothing is counted twice
+    connection.message(recipients=[b"<b@x.test>"])
+    assert connection.daemon.asked[-1][0].recipients == ("b@x.test",)
+    assert [call[0] for call in connection.context.calls] == ["chgheader", "addrcpt"]
+
+
+def test_mail_after_mail_begins_anew(balanced: Connect) -> None:
+    connection = balanced(NOTHING)
+    connection.envelope(b"<one@example.test>", [b"<a@x.test>"])
+    connection.envelope(b"<two@example.test>", [b"<b@x.test>"])
+    connection.call("data")
+    assert connection.daemon.asked[0][0].sender == "two@example.test"
+    assert connection.daemon.asked[0][0].recipients == ("b@x.test",)
+
+
+# -- what the MTA says ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["data", "header", "eom"])
+def test_a_stage_before_mail_waits(balanced: Connect, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    connection = balanced(BOTH)
+    assert connection.call(name, *(("From", b"x") if name == "header" else ())) == milter.TEMPFAIL
+    assert connection.context.calls == []
+    assert connection.daemon.asked == []
+    assert error_logs(caplog)
+
+
+def test_the_end_without_data_waits(balanced: Connect) -> None:
+    """An MTA that speaks an old protocol (milter_protocol = 3) sends no DATA."""
+    connection = balanced(BOTH)
+    connection.envelope()
+    assert connection.call("eom") == milter.TEMPFAIL
+
+
+@pytest.mark.parametrize("name", ["mail", "rcpt", "connect"])
+def test_callbacks_without_a_session_never_raise(balanced: Connect, name: str) -> None:
+    connection = balanced(BOTH)
+    connection.context.setpriv(None)
+    calls = {
+        "connect": ("connect", "h", 2, None),
+        "mail": ("envfrom", b"<a@x.test>"),
+        "rcpt": ("envrcpt", b"<a@x.test>"),
+    }
+    connection.call(*calls[name])
+    assert connection.call("data") == milter.TEMPFAIL
+    connection.call("close")
+
+
+@pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        (("192.0.2.7", 25), "192.0.2.7"),
+        (("2001:db8::1", 25, 0, 0), "2001:db8::1"),
+        (None, None),
+        ("/run/socket", None),
+        ((), None),
+    ],
+)
+def test_the_clients_address(balanced: Connect, peer: object, client: str | None) -> None:
+    connection = balanced(NOTHING, peer=peer)
+    connection.envelope()
+    connection.call("data")
+    assert connection.daemon.asked[0][0].client == client
+
+
+@pytest.mark.parametrize(
+    ("port", "sender", "local"),
+    [
+        (0, b"ann@example.test", True),
+        (0, b"", True),
+        (0, b"<ann@example.test>", False),
+        (4321, b"ann@example.test", False),
+    ],
+)
+def test_mail_of_sendmail_is_known_by_port_and_brackets(
+    balanced: Connect,
+    port: int,
+    sender: bytes,
+    local: bool,  # noqa: FBT001 - a table
+) -> None:
+    connection = balanced(NOTHING, peer=("127.0.0.1", port))
+    connection.envelope(sender)
+    connection.call("data")
+    assert connection.daemon.asked[0][0].submitted_locally is local
+
+
+@pytest.mark.parametrize("macro", ["{auth_authen}", "i", "{rcpt_addr}", "{daemon_port}"])
+def test_a_macro_that_is_not_utf8_breaks_nothing(balanced: Connect, macro: str) -> None:
+    connection = balanced(COPIES)
+    connection.context.macros[macro] = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    connection.call("connect", "client.test", 2, connection.peer)
+    connection.message(recipients=[b"<bare>", b"<bob@example.test>"])
+    envelope, _ = connection.daemon.asked[0]
+    if macro == "{auth_authen}":
+        assert envelope.login  # still a login, and nobody's
+        assert "@" not in envelope.login
+    else:
+        assert envelope.login is None
+    assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+def test_envelope_bytes_that_are_not_utf8_are_kept_apart(balanced: Connect) -> None:
+    connection = balanced(NOTHING)
+    connection.envelope(b"<caf\xe9@x.test>", [b"<\xff@x.test>", "<é@x.test>".encode()])
+    connection.call("data")
+    envelope, _ = connection.daemon.asked[0]
+    assert envelope.sender == "caf\udce9@x.test"
+    assert envelope.recipients == ("\udcff@x.test", "é@x.test")
+
+
+def test_a_recipient_without_domain_is_taken_as_the_mta_completes_it(balanced: Connect) -> None:
+    connection = balanced(NOTHING)
+    connection.call("envfrom", b"<ann@example.test>")
+    for recipient, completed in ((b"<bob>", "bob@mx1.example.test"), (b"<postmaster>", None)):
+        connection.context.macros.pop("{rcpt_addr}", None)
+        if completed:
+            connection.context.macros["{rcpt_addr}"] = completed
+        connection.call("envrcpt", recipient)
+    connection.call("data")
+    assert connection.daemon.asked[0][0].recipients == ("bob@mx1.example.test", "postmaster")
+
+
+def test_the_port_of_the_daemon_is_asked_for_and_passed_on(balanced: Connect) -> None:
+    connection = balanced(NOTHING)
+    assert "{daemon_port}" in connection.context.symbols[milter.M_CONNECT].split()
+    connection.context.macros["{daemon_port}"] = "10025"
+    connection.call("connect", "client.test", 2, connection.peer)
+    connection.message()
+    assert connection.daemon.asked[0][0].daemon_port == 10025
+
+
+@pytest.mark.parametrize("port", ["", "smtp", "-1", "١٢", "25 ", "9" * 5000])
+def test_a_port_that_is_none_breaks_nothing(balanced: Connect, port: str) -> None:
+    connection = balanced(NOTHING)
+    connection.context.macros["{daemon_port}"] = port
+    connection.call("connect", "client.test", 2, connection.peer)
+    connection.envelope()
+    assert connection.call("data") in (milter.ACCEPT, milter.TEMPFAIL)
+
+
+def test_an_mta_that_takes_no_list_of_macros_is_not_given_one(balanced: Connect) -> None:
+    connection = balanced(NOTHING, actions=ALL_ACTIONS & ~milter.SETSYMLIST)
+    assert connection.context.symbols == {}
+
+
+# -- what goes wrong ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [milter.ADDRCPT, milter.ADDRCPT_PAR, milter.CHGHDRS])
+def test_a_peer_that_lacks_an_action_holds_up_the_mail_that_needs_it(
+    balanced: Connect, missing: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    decisions = {milter.CHGHDRS: REWRITE}.get(missing, COPIES)
+    connection = balanced(decisions, NOTHING, actions=ALL_ACTIONS & ~missing)
+    assert any("actions" in text for text in error_logs(caplog))
+    assert connection.message() == milter.TEMPFAIL
+    assert [reply[:2] for reply in connection.context.replies] == [TEMPFAIL]
+    assert connection.context.calls == []
+    connection.envelope()
+    assert connection.call("data") == milter.ACCEPT  # mail with nothing to do goes on
+
+
+BUG = RuntimeError("a bug")
+
+
+def test_a_decision_that_fails_at_data_is_451(balanced: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    connection = balanced(BUG, COPIES)
+    connection.envelope()
+    assert connection.call("data") == milter.TEMPFAIL
+    assert [reply[:2] for reply in connection.context.replies] == [TEMPFAIL]
+    assert "a bug" not in connection.context.replies[0][2]
+    assert any(record.exc_info for record in caplog.records)
+    assert any("4QID" in text for text in error_logs(caplog))
+    connection.message()  # the next one is not held responsible
+    assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+def test_a_decision_that_fails_at_the_end_is_451(balanced: Connect) -> None:
+    connection = balanced(needing(BOTH, "from"), BUG)
+    assert connection.message() == milter.TEMPFAIL
+    assert [reply[:2] for reply in connection.context.replies] == [TEMPFAIL]
+    assert connection.context.calls == []
+
+
+@pytest.mark.parametrize("broken", ["chgheader", "addrcpt"])
+def test_a_modification_that_fails_is_451(balanced: Connect, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    connection = balanced(BOTH)
+
+    def fail(*_arguments: object) -> None:
+        raise milter.error("cannot")
+
+    monkeypatch.setattr(connection.context, broken, fail)
+    assert connection.message() == milter.TEMPFAIL
+    assert [reply[:2] for reply in connection.context.replies] == [TEMPFAIL]
+
+
+@pytest.mark.parametrize(
+    ("callback", "arguments"),
+    [("connect", ("h", 2, ("192.0.2.1", "no port"))), ("envfrom", (object(),)), ("envrcpt", (object(),))],
+)
+def test_a_callback_without_an_answer_never_raises_and_the_next_answer_is_451(
+    balanced: Connect, callback: str, arguments: tuple[object, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = balanced(COPIES)
+    if callback == "envrcpt":
+        connection.call("envfrom", b"<ann@example.test>")
+    assert connection.call(callback, *arguments) == milter.CONTINUE
+    assert error_logs(caplog)
+    if callback == "connect":
+        # Who the client is cannot be known; whether that holds up one message or the session
+        # is not decided, that nothing is raised is.
+        assert connection.message() in (milter.TEMPFAIL, milter.CONTINUE, milter.ACCEPT)
+        return
+    assert connection.call("envrcpt", b"<bob@example.test>") == milter.CONTINUE
+    assert connection.call("data") == milter.TEMPFAIL
+    assert connection.context.calls == []
+    assert connection.daemon.asked == []
+    connection.message()
+    assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+def test_a_daemon_that_fails_to_take_note_holds_the_message(balanced: Connect) -> None:
+    connection = balanced(COPIES)
+
+    def fail(*_arguments: object) -> None:
+        raise OSError("the disk is full")
+
+    connection.daemon.done = fail
+    assert connection.message() == milter.TEMPFAIL
+    assert connection.context.calls == []
+
+
+def test_no_queue_id_is_no_reason_to_fail(balanced: Connect) -> None:
+    connection = balanced(COPIES)
+    del connection.context.macros["i"]
+    connection.message()
+    assert [queue_id for queue_id, _, _ in connection.daemon.noted] == [""]
+
+
+def test_close_in_mid_message(balanced: Connect) -> None:
+    connection = balanced(BOTH)
+    connection.envelope()
+    connection.call("data")
+    assert connection.call("close") == milter.CONTINUE
+    assert (connection.daemon.began, connection.daemon.ended) == (1, 1)
+
+
+# -- the reply ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["451 4.3.0 plain", "550 5.7.1 100% of %s and %%d", "451 4.3.0 a b  c"])
+def test_a_reply_is_text_not_a_format(text: str) -> None:
+    context = Context()
+    session.reply(context, text)
+    ((code, extended, message),) = context.replies
+    assert f"{code} {extended} {message}" == text
