@@ -238,9 +238,7 @@ def test_the_author_gets_the_bounce(postfix: Postfix) -> None:
     (bounce,) = postfix.wait_delivered("author@example.test")
     assert b"Final-Recipient: rfc822; bounce-1@example.test" in bounce
     assert b"Status: 5.1.1" in bounce
-    quiet = postfix.send(
-        "silent@example.test", ["bounce-2@example.test"], MESSAGE, rcpt_options=["NOTIFY=NEVER"]
-    )
+    quiet = postfix.send("silent@example.test", ["bounce-2@example.test"], MESSAGE, rcpt_options=["NOTIFY=NEVER"])
     assert quiet.accepted
     postfix.queue_idle()
     assert postfix.messages("silent@example.test") == []
