@@ -79,9 +79,14 @@ def _lines(decision: Decision) -> Iterator[str]:
     if identity.source == "none":
         yield "identity  none: nobody logged in, and the client is no mailbox server"
     else:
-        known = identity.dn or "no such account"
+        known = identity.dn or ("could not be looked up" if decision.unavailable else "no such account")
         yield f"identity  {identity.address or '(no address)'} ({identity.source}, {known})"
     yield f"verdict   {decision.verdict}" + (f": {decision.smtp_reply}" if decision.smtp_reply else "")
+    if decision.unavailable:
+        yield "nothing   is decided: the message waits, and its sender tries again"
+        yield from (f"because   {notice}" for notice in decision.warnings)
+        yield f"searches  {decision.searches}"
+        return
     yield from _from_lines(decision.from_change)
     if not decision.copies:
         yield "copies    none"

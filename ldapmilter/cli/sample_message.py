@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ldapmilter.errors import ConfigError
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.milter.message import read_message
-
-if TYPE_CHECKING:
-    import argparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +46,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _ip(text: str) -> str:
-    return str(ipaddress.ip_address(text))
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        msg = f"{text!r} is no IP address"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def read(options: argparse.Namespace) -> SampleMessage:
