@@ -91,6 +91,7 @@ class Proxy:
         self._manner = manner
         self._switches = 0
         self._breaks = 0
+        self._forgotten = 0
         self._changed = threading.Condition()
         self._listens: bool | None = None
         self._ended = False
@@ -140,6 +141,13 @@ class Proxy:
             self._changed.notify_all()
         self._await_listener()
 
+    def forget(self) -> None:
+        """Stop passing anything on between the connections that are open now, as a firewall does that
+        has lost their state; new connections are fine.
+        """
+        with self._changed:
+            self._forgotten = len(self.opened)
+
     def _await_listener(self) -> None:
         with self._changed:
             done = self._changed.wait_for(lambda: self._listens == (not self._manner.refuses), _LIMIT)
@@ -176,20 +184,25 @@ class Proxy:
         with contextlib.suppress(OSError):
             client, _ = listener.accept()
             self.opened.append(time.monotonic())
-            self._start(threading.Thread(target=self._serve, args=(client, self._breaks), daemon=True))
+            arguments = (client, self._breaks, len(self.opened))
+            self._start(threading.Thread(target=self._serve, args=arguments, daemon=True))
 
     # -- one connection ----------------------------------------------------------------------
 
-    def _serve(self, client: socket.socket, breaks: int) -> None:
+    def _serve(self, client: socket.socket, breaks: int, number: int) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(client)
             stack.enter_context(contextlib.suppress(OSError))
-            _Link(self, client, stack).run(breaks)
+            _Link(self, client, number, stack).run(breaks)
 
-    def state(self) -> tuple[Manner, int, int, bool]:
-        """Return the manner, how often it was switched and connections broken, and whether all is over."""
+    def state(self, number: int) -> tuple[Manner, int, int, bool]:
+        """Return what counts for a connection.
+
+        The manner, how often it was switched and connections were broken, and whether all is over.
+        """
         with self._changed:
-            return self._manner, self._switches, self._breaks, self._ended
+            manner = stalled() if number <= self._forgotten else self._manner
+            return manner, self._switches, self._breaks, self._ended
 
     def count(self, octets: int) -> None:
         """Count octets that were passed on."""
@@ -200,8 +213,9 @@ class Proxy:
 class _Link:
     """One client's connection, and the one to the server once there is something to say."""
 
-    def __init__(self, proxy: Proxy, client: socket.socket, stack: contextlib.ExitStack) -> None:
+    def __init__(self, proxy: Proxy, client: socket.socket, number: int, stack: contextlib.ExitStack) -> None:
         self._proxy = proxy
+        self._number = number
         self._client = client
         self._stack = stack
         self._server: socket.socket | None = None
@@ -212,7 +226,7 @@ class _Link:
     def run(self, breaks: int) -> None:
         switches = None
         while True:
-            manner, now, broken, ended = self._proxy.state()
+            manner, now, broken, ended = self._proxy.state(self._number)
             if ended or broken != breaks:
                 self._end(reset=True)
                 return
@@ -276,9 +290,9 @@ class _Link:
 
     def _sleep(self, seconds: float) -> None:
         """Wait, unless something is switched."""
-        before = self._proxy.state()
+        before = self._proxy.state(self._number)
         until = time.monotonic() + seconds
-        while time.monotonic() < until and self._proxy.state() == before:
+        while time.monotonic() < until and self._proxy.state(self._number) == before:
             time.sleep(_TICK)
 
     def _end(self, *, reset: bool) -> None:
