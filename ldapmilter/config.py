@@ -102,8 +102,11 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "from": {
         "sender_attributes": Option("ldapMilterSenderFromRewrite", options.attributes),
         "recipient_attributes": Option("ldapMilterRecipientFromRewrite", options.attributes),
+        "enforce_attributes": Option("ldapMilterFromEnforce", options.attributes),
         "match_members": Option("yes", options.boolean),
         "invalid_value": Option("ignore", _INVALID),
+        "reply_to": Option("keep", options.choice("keep", "author")),
+        "original_from_header": Option("", options.header_name),
         "mode": Option("", lambda value: _MODE(value) if value else ""),
     },
 }

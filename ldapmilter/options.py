@@ -17,6 +17,31 @@ from ldapmilter.milter.socket_address import SocketAddress, parse_socket
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
+_TAKEN_HEADERS = frozenset(
+    [
+        "from",
+        "sender",
+        "reply-to",
+        "to",
+        "cc",
+        "bcc",
+        "subject",
+        "date",
+        "message-id",
+        "received",
+        "return-path",
+        "mime-version",
+        "content-type",
+        "content-transfer-encoding",
+        "dkim-signature",
+        "in-reply-to",
+        "references",
+        "auto-submitted",
+        "x-authenticated-user",
+        "x-zimbra-forwarded",
+    ]
+)
 _MAX_PORT = 65535
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
 _URI = re.compile(r"(?:ldaps?://[^\s/?#]+/?|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
@@ -127,6 +152,16 @@ def networks(value: str) -> tuple[str, ...] | str:
             msg = f"auto, or addresses and CIDR blocks separated by blanks ({network!r} is neither)"
             raise ValueError(msg) from None
     return tuple(found)
+
+
+def header_name(value: str) -> str:
+    """Return the name of a header field that may be made up, or nothing."""
+    if not value:
+        return ""
+    if not _HEADER_NAME.match(value) or value.lower() in _TAKEN_HEADERS:
+        msg = "the name of a header field of your own, such as X-Original-From, or nothing"
+        raise ValueError(msg)
+    return value
 
 
 def cidr_blocks(value: str) -> tuple[str, ...]:

@@ -24,6 +24,15 @@ def as_json(decision: Decision) -> dict[str, Any]:
         "verdict": decision.verdict,
         "smtp_reply": decision.smtp_reply,
         "from": _from_json(decision.from_change) if decision.from_change is not None else None,
+        "headers": [
+            {"name": header.name, "value": header.value, "mode": header.mode} for header in decision.header_changes
+        ],
+        "refused": {
+            "address": decision.refusal.address,
+            "reasons": [_place(reason) for reason in decision.refusal.reasons],
+        }
+        if decision.refusal is not None
+        else None,
         "copies": [_copy_json(copy) for copy in decision.copies],
         "mode": decision.mode,
         "decided_before": decision.decided_before,
@@ -87,7 +96,13 @@ def _lines(decision: Decision) -> Iterator[str]:
         yield from (f"because   {notice}" for notice in decision.warnings)
         yield f"searches  {decision.searches}"
         return
+    if decision.refusal is not None:
+        yield f"refused   From {decision.refusal.address} is not theirs to use"
+        yield from (f"            {_because(reason)}" for reason in decision.refusal.reasons)
+        return
     yield from _from_lines(decision.from_change)
+    for header in decision.header_changes:
+        yield f"header    {header.name}: {header.value or '(removed)'}{_mode(header.mode)}"
     if not decision.copies:
         yield "copies    none"
     for copy in decision.copies:

@@ -40,8 +40,6 @@ def _probe(options: argparse.Namespace) -> int:
     config = load(options.config)
     message = sample_message.read(options)
     fields = message.fields
-    if not fields and message.envelope.sender:
-        fields = ((b"From", message.envelope.sender.encode("utf-8", "surrogateescape")),)
     transaction = Transaction(
         sender=message.envelope.sender,
         recipients=list(message.envelope.recipients),

@@ -39,7 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mail-from", metavar="ADDR", help="the envelope sender; <> for the null sender")
     parser.add_argument("--rcpt", metavar="ADDR", nargs="+", action="extend", required=True, help="envelope recipients")
     header = parser.add_mutually_exclusive_group()
-    header.add_argument("--from", dest="from_value", metavar="VALUE", help="the From header's value")
+    header.add_argument(
+        "--from",
+        dest="from_value",
+        metavar="VALUE",
+        help="the From header's value (default: the login, or the envelope sender)",
+    )
     header.add_argument(
         "--message", metavar="FILE", type=Path, help="a message (RFC 5322), of which the header is used"
     )
@@ -59,7 +64,7 @@ def read(options: argparse.Namespace) -> SampleMessage:
     Raises:
         ConfigError: the message file cannot be read, or an address holds a line break.
     """
-    fields: tuple[tuple[bytes, bytes], ...] = ()
+    fields: tuple[tuple[bytes, bytes], ...] | None = None
     body = b""
     if options.message is not None:
         try:
@@ -73,6 +78,9 @@ def read(options: argparse.Namespace) -> SampleMessage:
     sender = options.mail_from
     if sender is None:
         sender = options.auth if options.auth and "@" in options.auth else ""
+    author = options.auth if options.auth and "@" in options.auth else sender
+    if fields is None and author:  # what a mail program would write
+        fields = ((b"From", _bare(author, "--auth").encode("utf-8", "surrogateescape")),)
     envelope = Envelope(
         login=options.auth,
         client=options.client,
@@ -80,7 +88,7 @@ def read(options: argparse.Namespace) -> SampleMessage:
         sender=_bare(sender, "--mail-from"),
         recipients=tuple(_bare(recipient, "--rcpt") for recipient in options.rcpt),
     )
-    return SampleMessage(envelope=envelope, fields=fields, body=body)
+    return SampleMessage(envelope=envelope, fields=fields or (), body=body)
 
 
 def _bare(path: str, option: str) -> str:

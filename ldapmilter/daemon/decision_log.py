@@ -29,6 +29,16 @@ def line(queue_id: str, envelope: Envelope, decision: Decision, policy: Policy) 
     if (change := decision.from_change) is not None:
         fields.append(("from" if change.mode == "apply" else "would_from", change.value))
         fields.extend(("from_reason", _reason(reason)) for reason in change.reasons[:1])
+    if decision.refusal is not None:
+        fields.append(("refused_from", decision.refusal.address))
+        fields.extend(("refused_reason", _reason(reason)) for reason in decision.refusal.reasons[:1])
+    fields.extend(
+        (
+            "header" if header.mode == "apply" else "would_header",
+            f"{header.name}: {header.value}" if header.value is not None else f"{header.name} removed",
+        )
+        for header in decision.header_changes
+    )
     shown = [(copy, reasons) for copy in decision.copies if (reasons := _shown(copy, secret))]
     for copy, reasons in shown:
         fields.append(("copy" if copy.mode == "apply" else "would_copy", copy.address.text))

@@ -83,6 +83,16 @@ class Directory(Protocol):
         Cycles end quietly; a group past ``[groups] max_members`` or ``max_depth`` is truncated.
         """
 
+    def own_mailbox(self, account: Entry) -> Address:
+        """Return the address that an account writes as by default: its canonical one, else its name."""
+
+    def may_send_as(self, account: Entry, addresses: Collection[Address]) -> frozenset[str]:
+        """Return the keys of those addresses that an account may use in From.
+
+        Its own, what Zimbra allows it, and what the entries named there grant to it or to a group
+        it is in. A catch-all never makes an address somebody's.
+        """
+
     def names_authenticated_user(self) -> bool:
         """Whether mailbox servers write ``X-Authenticated-User`` (zimbraSmtpSendAddAuthenticatedUser)."""
 

@@ -19,6 +19,7 @@ from ldapmilter.directory.entries import (
 )
 from ldapmilter.directory.filters import And, Equal, Filter, Or, any_of
 from ldapmilter.directory.model import Entry
+from ldapmilter.directory.sender_rights import COS_RIGHTS_ATTRIBUTES, RIGHTS_ATTRIBUTES
 from ldapmilter.directory.site import GLOBAL_CONFIG_DN, SITE_ATTRIBUTES, SITE_FILTER, Site, read_site
 from ldapmilter.directory.store import fold_dn
 from ldapmilter.errors import DirectoryUnavailable
@@ -111,9 +112,9 @@ class Reader:
         self._base = search_base
         self._host_addresses = host_addresses
         policy = tuple(sorted(set(policy_attributes)))
-        self._entry_attributes = (*ENTRY_ATTRIBUTES, *policy)
+        self._entry_attributes = (*ENTRY_ATTRIBUTES, *RIGHTS_ATTRIBUTES, *policy)
         self._site_attributes = tuple(dict.fromkeys((*SITE_ATTRIBUTES, *ENTRY_ATTRIBUTES, *policy)))
-        self._cos_attributes = (*_COS_ATTRIBUTES, *policy)
+        self._cos_attributes = (*_COS_ATTRIBUTES, *COS_RIGHTS_ATTRIBUTES, *policy)
 
     # -- what can be asked ------------------------------------------------------------------
 
@@ -154,6 +155,11 @@ class Reader:
     def custom_members(self, group_ids: Collection[str], trace: Trace) -> dict[str, GroupMembers]:
         """Return the members of dynamic groups with a memberURL of their own, by zimbraId."""
         found = self._fetch([Key("custom", name) for name in group_ids], self._load_custom, trace)
+        return {key.name: value for key, value in found.items()}
+
+    def by_id(self, zimbra_ids: Collection[str], trace: Trace) -> dict[str, Entry | None]:
+        """Return the account or group of each zimbraId (lower case)."""
+        found = self._fetch([Key("id", name) for name in zimbra_ids], self._load_by_id, trace)
         return {key.name: value for key, value in found.items()}
 
     def mailbox_addresses(self, names: Sequence[str], trace: Trace) -> frozenset[str]:
@@ -229,6 +235,14 @@ class Reader:
                     if name in found:
                         found[name][entry.dn] = entry
         return {key: _sorted(found[key.name]) for key in keys}
+
+    def _load_by_id(self, keys: Collection[Key], searching: _Searching) -> dict[Key, Entry]:
+        found: dict[Key, Entry] = {}
+        for chunk in _chunks([key.name for key in keys]):
+            for raw in searching.search(self._base, "sub", any_of("zimbraId", chunk), self._entry_attributes):
+                if (entry := read_entry(raw)) is not None:
+                    found[Key("id", (raw.first("zimbraid") or "").lower())] = entry
+        return found
 
     def _load_cos(self, keys: Collection[Key], searching: _Searching) -> dict[Key, RawEntry]:
         by_attribute = {"cos": "zimbraId", "cos-name": "cn"}

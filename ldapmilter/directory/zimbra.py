@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, parse_address
-from ldapmilter.directory import groups
+from ldapmilter.directory import groups, sender_rights
 from ldapmilter.directory.derived import Derived
 from ldapmilter.directory.entries import read_entry
 from ldapmilter.directory.model import Chain, Entry, Expansion, Holder, Match, Resolution
@@ -322,6 +322,53 @@ class MessageDirectory:
         )
         expanded = groups.expand([entries[key] for key in keys.values()], lookups, self._limits)
         return {keys[dn]: expansion for dn, expansion in expanded.items()}
+
+    # -- sender rights ----------------------------------------------------------------------
+
+    def own_mailbox(self, account: Entry) -> Address:
+        """See the interface."""
+        return sender_rights.canonical_address(account)
+
+    def may_send_as(self, account: Entry, addresses: Collection[Address]) -> frozenset[str]:
+        """See the interface."""
+        cos = next((holder.raw for holder in self.chains([account])[account.dn] if holder.level == "cos"), None)
+        keys = frozenset(address.key for address in addresses)
+        if sender_rights.may_use_any(account.raw, cos):
+            return keys
+        allowed = keys & sender_rights.own_addresses(account, self._site)
+        others = [address for address in addresses if address.key not in allowed]
+        if not others:
+            return allowed
+        resolved = self._resolve(others, own_only=True)
+        granted = {
+            address.key
+            for address in others
+            for entry in resolved[address.key].entries
+            if address.key in sender_rights.offered_addresses(entry) and self._is_granted(account, entry)
+        }
+        return allowed | granted
+
+    def _is_granted(self, account: Entry, target: Entry) -> bool:
+        """Whether an entry lets an account write as it; a deny to the account itself beats every grant."""
+        own_id = (account.raw.first("zimbraid") or "").lower()
+        domain = self._site.domains.get(account.name.domain)
+        domain_id = (domain.raw.first("zimbraid") or "").lower() if domain is not None else ""
+        given = list(sender_rights.grants(target))
+        if any(grant.denied and grant.kind == "usr" and grant.grantee == own_id for grant in given):
+            return False
+        positive = [grant for grant in given if not grant.denied]
+        direct = {("usr", own_id), ("dom", domain_id)}
+        if any((grant.kind, grant.grantee) in direct or grant.kind in {"all", "pub"} for grant in positive):
+            return True
+        group_ids = {grant.grantee for grant in positive if grant.kind == "grp"}
+        if not group_ids:
+            return False
+        found = [entry for entry in self._reader.by_id(group_ids, self._trace).values() if entry is not None]
+        return any(
+            member.resolution.entry == account and not member.by_forward
+            for expansion in self.expand(found).values()
+            for member in expansion.members
+        )
 
     # -- mailbox servers --------------------------------------------------------------------
 

@@ -98,6 +98,19 @@ def _phrase(name: str) -> str:
     return phrase
 
 
+def readable_value(text: str) -> str:
+    """Return some other header's value so that it can be written again: printable ASCII, unfolded.
+
+    What is plain ASCII stays; anything else becomes RFC 2047 words, control characters blanks.
+    """
+    cleaned = clean_display_name(text)
+    return cleaned if cleaned.isascii() and _foldable(cleaned) else encoded_word.encode(cleaned)
+
+
+def _foldable(text: str) -> bool:
+    return max(map(len, text.split(" ")), default=0) <= encoded_word.MAX_WORD_OCTETS
+
+
 def fold(name: str, value: str) -> str:
     r"""Return a header's value folded with ``\n`` before a blank (RFC 5322 section 2.2.3).
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from ldapmilter.mailbox.writing import fold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ldapmilter.policy.model import Decision
 
 NO_NOTIFICATION = "NOTIFY=NEVER"
@@ -27,19 +29,27 @@ class Message(Protocol):
         """Add an envelope recipient with ESMTP parameters in one string."""
 
 
-def apply(message: Message, decision: Decision, from_count: int) -> None:
+def apply(message: Message, decision: Decision, counts: Mapping[str, int]) -> None:
     """Carry out what is in mode ``apply``.
 
     Args:
         message: libmilter's context at the end of the message.
         decision: what to do.
-        from_count: how many From fields the message has: one is left.
+        counts: how many fields of each name (lower case) the message has.
     """
     change = decision.applied_from
     if change is not None:
-        # From the last to the second: deleting shifts the numbers of those that follow.
-        for index in range(from_count, 1, -1):
-            message.chgheader("From", index, None)
-        message.chgheader("From", 1, fold("From", change.value))
+        _leave_one(message, "From", change.value, counts.get("from", 0))
+    for header in decision.applied_header_changes:
+        _leave_one(message, header.name, header.value, counts.get(header.name.lower(), 0))
     for copy in decision.applied_copies:
         message.addrcpt(f"<{copy.address.text}>", NO_NOTIFICATION)
+
+
+def _leave_one(message: Message, name: str, value: str | None, count: int) -> None:
+    """Leave one field of a name with a value, or (``None``) none at all."""
+    # From the last down: deleting shifts the numbers of those that follow.
+    for index in range(count, 0 if value is None else 1, -1):
+        message.chgheader(name, index, None)
+    if value is not None:
+        message.chgheader(name, 1, fold(name, value))

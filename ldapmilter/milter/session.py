@@ -66,7 +66,8 @@ class Transaction:
     submitted_locally: bool
     recipients: list[str] = field(default_factory=list)
     fields: list[tuple[str, str]] = field(default_factory=list)
-    from_count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many fields of each wanted name there were."""
     decision: Decision | None = None
     wanted: frozenset[str] = frozenset()
     """Names of the header fields to keep (lower case)."""
@@ -130,7 +131,7 @@ class Session:
             return self._refuse(context, decision)
         if decision.headers_needed:
             transaction.wanted = decision.headers_needed | {_FROM}
-        elif decision.applied_from is not None:
+        elif decision.applied_from is not None or decision.applied_header_changes:
             transaction.wanted = frozenset({_FROM})  # to know how many there are: one is left
         elif not decision.applied_copies:
             self._note(context, decision)
@@ -147,7 +148,7 @@ class Session:
             return milter.SKIP if self.may_skip else milter.CONTINUE
         folded = name.strip().lower()
         if folded in transaction.wanted:
-            transaction.from_count += folded == _FROM
+            transaction.counts[folded] = transaction.counts.get(folded, 0) + 1
             if len(transaction.fields) >= _MAX_FIELDS:
                 message = f"more than {_MAX_FIELDS} header fields of {sorted(transaction.wanted)}"
                 raise RuntimeError(message)
@@ -168,7 +169,7 @@ class Session:
         if decision.applied_verdict != "accept":
             return self._refuse(context, decision)
         self._note(context, decision)
-        effects.apply(context, decision, transaction.from_count)
+        effects.apply(context, decision, transaction.counts)
         return self._finish(milter.CONTINUE)
 
     def abort(self, _context: Any) -> int:  # noqa: ANN401 - C type

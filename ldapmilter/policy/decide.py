@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 from ldapmilter.identity import AUTHENTICATED_USER, Author, as_claimed, decided_before, identify
-from ldapmilter.policy import from_rewrite
+from ldapmilter.mailbox.writing import header_value, readable_value
+from ldapmilter.policy import from_enforce, from_rewrite
 from ldapmilter.policy.copies import copies_for
 from ldapmilter.policy.looked_up import LookedUp
 from ldapmilter.policy.matching import Parties
-from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, Notice
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, HeaderChange, Notice, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory
     from ldapmilter.message import Envelope, Headers
-    from ldapmilter.policy.model import Mode, Policy
+    from ldapmilter.policy.model import Mode, Policy, Verdict
 
 # An automatic reply, or a redirect by a mail filter, that a mailbox server made is not a person
 # writing: its From stays (its copies do not). "no" is RFC 3834's way of saying "not automatic".
@@ -95,6 +96,14 @@ def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequen
     )
 
 
+class _Verdict(TypedDict):
+    """The part of a decision that the MTA answers with."""
+
+    verdict: Verdict
+    smtp_reply: str | None
+    verdict_mode: Mode
+
+
 class _Deciding:
     """One decision in the making: the steps that use what was looked up."""
 
@@ -106,6 +115,9 @@ class _Deciding:
         self.headers = headers
         self.notices = parties.notices
         self.truncations = parties.truncations
+        self.headers_needed: set[str] = set()
+        self.header_changes: list[HeaderChange] = []
+        self.refusal: Refusal | None = None
         if self.author.unknown_person is not None:
             text = f"X-Authenticated-User {self.author.unknown_person!r} names no account: ignored"
             self.notices.append(Notice(text=text))
@@ -113,20 +125,20 @@ class _Deciding:
     def decision(self) -> Decision:
         """Put the parts together."""
         copies = self._copies()
-        change, headers_needed = self._from_change()
+        change = self._from_change()
         waits = self._must_wait()
         accepted = self.truncations if self.policy.directory_failure == "accept" else ()
         return Decision(
             identity=self.author.identity,
-            verdict="tempfail" if waits else "accept",
-            smtp_reply=TEMPFAIL_REPLY if waits else None,
-            verdict_mode="apply" if "apply" in waits else next(iter(waits), "apply"),
+            **self._verdict(waits),
             from_change=change,
+            header_changes=tuple(self.header_changes),
+            refusal=self.refusal,
             copies=copies,
             mode=self.policy.mode,
             warnings=tuple(self.notices),
             incomplete=(*self.directory.failures, *accepted, *filter(None, [self.author.unclear])),
-            headers_needed=headers_needed,
+            headers_needed=frozenset(self.headers_needed) if self.headers is None else frozenset(),
             searches=self.directory.searches,
             stale=self.directory.stale,
         )
@@ -163,55 +175,115 @@ class _Deciding:
             copies = copies[: self.policy.max_copies]
         return copies
 
-    def _from_change(self) -> tuple[FromChange | None, frozenset[str]]:
-        """Return the From change and the header fields that have to be read before it is final."""
+    def _from_change(self) -> FromChange | None:
+        """Return the From change: by the sender's rules, else the recipient's wish, else enforcement.
+
+        Notes the header fields that have to be read before it is final.
+        """
         policy = self.policy.from_policy
-        needed = self._headers_for_identity()
+        if self.author.asks_for_person:
+            self.headers_needed.add(AUTHENTICATED_USER)
         if self.author.resolution is None or self.author.identity.address is None:
-            return None, needed
-        parties = (
-            self.looked_up.parties
-            if policy.match_members
-            else [Parties(parties.direct) for parties in self.looked_up.parties]
-        )
-        winner, notices = from_rewrite.choose_sender_rule(
-            self.looked_up.author_chain, parties, self.looked_up.groups, policy
-        )
-        wish, more = from_rewrite.choose_recipient_from(self.looked_up.recipient_chains(), policy)
-        self.notices.extend(notices)
+            return None
+        winner = self._winner()
         if winner is None:
-            winner = wish
-            self.notices.extend(more)
-        else:  # a broken wish is said aloud, a conflict between wishes that count for nothing is not
-            self.notices.extend(notice for notice in more if notice.invalid_value_of)
-        if winner is None:
-            return None, needed
-        needed |= self._headers_for_rule(winner)
-        if self.headers is not None and self._exempt(self.headers):
-            return None, needed
+            return self._enforced()
+        if self._exempt():
+            return None
+        if winner.template.needs_from_name:
+            self.headers_needed.add("from")
         entry = self.author.entry
         author = from_rewrite.Author(
             address=self.author.identity.address, display_name=entry.display_name if entry is not None else ""
         )
         change, notices = from_rewrite.render(winner, author, self.headers, policy, self.directory.hosts)
         self.notices.extend(notices)
-        return change, needed
+        if change is not None:
+            self._keep_author(author)
+        return change
 
-    def _headers_for_identity(self) -> frozenset[str]:
-        wanted = self.headers is None and self.author.asks_for_person
-        return frozenset({AUTHENTICATED_USER}) if wanted else frozenset()
+    def _winner(self) -> from_rewrite.Winner | None:
+        policy, seen = self.policy.from_policy, self.looked_up
+        parties = seen.parties if policy.match_members else [Parties(parties.direct) for parties in seen.parties]
+        winner, notices = from_rewrite.choose_sender_rule(seen.author_chain, parties, seen.groups, policy)
+        wish, more = from_rewrite.choose_recipient_from(seen.recipient_chains(), policy)
+        self.notices.extend(notices)
+        if winner is None:
+            self.notices.extend(more)
+            return wish
+        # A broken wish is said aloud; a conflict between wishes that count for nothing is not.
+        self.notices.extend(notice for notice in more if notice.invalid_value_of)
+        return winner
 
-    def _headers_for_rule(self, winner: from_rewrite.Winner) -> frozenset[str]:
-        if self.headers is not None:
-            return frozenset()
-        needed = _EXEMPTING_FIELDS if self.author.identity.source == "mailbox-host" else frozenset()
-        return needed | {"from"} if winner.template.needs_from_name else needed
+    def _enforced(self) -> FromChange | None:
+        policy = self.policy.from_policy
+        rule, notices = from_enforce.choose(self.looked_up.author_chain, policy)
+        self.notices.extend(notices)
+        account = self.author.entry
+        if rule is None or account is None or self._exempt():
+            return None
+        self.headers_needed |= from_enforce.FIELDS
+        if self.headers is None:
+            return None
+        outcome = from_enforce.enforce(
+            rule,
+            account,
+            self.headers,
+            self.directory,
+            policy,
+            ask_sender=self.author.identity.source == "sasl",
+        )
+        self.refusal = outcome.refusal
+        self.header_changes.extend(outcome.header_changes)
+        if outcome.change is not None:
+            self._keep_original()
+        return outcome.change
 
-    def _exempt(self, headers: Headers) -> bool:
+    def _keep_author(self, author: from_rewrite.Author) -> None:
+        """Leave the author's address in Reply-To, and the old From where it is asked for."""
+        policy = self.policy.from_policy
+        if policy.reply_to == "author":
+            self.headers_needed.add("reply-to")
+            if self.headers is not None and not self.headers.values("reply-to"):
+                value = header_value(author.display_name, author.address)
+                self.header_changes.append(HeaderChange(name="Reply-To", value=value, mode=policy.mode))
+        self._keep_original()
+
+    def _keep_original(self) -> None:
+        policy = self.policy.from_policy
+        if not policy.original_from_header:
+            return
+        self.headers_needed |= {"from", policy.original_from_header.lower()}
+        if self.headers is not None and (old := self.headers.values("from")):
+            value = readable_value(", ".join(old))
+            change = HeaderChange(name=policy.original_from_header, value=value or None, mode=policy.mode)
+            self.header_changes.append(change)
+
+    def _exempt(self) -> bool:
+        """Whether a mailbox server sent an automatic reply or a redirect: nobody wrote that From."""
         if self.author.identity.source != "mailbox-host":
+            return False
+        self.headers_needed |= _EXEMPTING_FIELDS
+        if self.headers is None:
             return False
         automatic = any(
             re.split(r"[;(]", value, maxsplit=1)[0].strip().lower() != "no"
-            for value in headers.values("auto-submitted")
+            for value in self.headers.values("auto-submitted")
         )
-        return automatic or bool(headers.values("x-zimbra-forwarded"))
+        return automatic or bool(self.headers.values("x-zimbra-forwarded"))
+
+    def _verdict(self, waits: Sequence[Mode]) -> _Verdict:
+        """Return verdict, reply and mode: waiting comes first, since a look-up may still change the rest."""
+        if waits:
+            return {
+                "verdict": "tempfail",
+                "smtp_reply": TEMPFAIL_REPLY,
+                "verdict_mode": "apply" if "apply" in waits else waits[0],
+            }
+        if self.refusal is not None:
+            return {
+                "verdict": "reject",
+                "smtp_reply": self.refusal.reply,
+                "verdict_mode": self.policy.from_policy.mode,
+            }
+        return {"verdict": "accept", "smtp_reply": None, "verdict_mode": "apply"}

@@ -67,6 +67,26 @@ class FromChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderChange:
+    """One header field besides From: afterwards there is exactly one of its name, or none."""
+
+    name: str
+    value: str | None
+    """ASCII, unfolded; ``None``: every field of the name goes."""
+    mode: Mode = "apply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a message is rejected: an address in its From that is not the sender's to use."""
+
+    reply: str
+    """SMTP code, enhanced code (RFC 3463) and a text for the user."""
+    address: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Something an administrator should know about a decision.
 
@@ -97,6 +117,10 @@ class Decision:
     verdict: Verdict = "accept"
     smtp_reply: str | None = None
     from_change: FromChange | None = None
+    header_changes: tuple[HeaderChange, ...] = ()
+    """Fields besides From that change, in order."""
+    refusal: Refusal | None = None
+    """Why the verdict is ``reject``."""
     copies: tuple[Copy, ...] = ()
     mode: Mode = "apply"
     warnings: tuple[Notice, ...] = ()
@@ -128,6 +152,11 @@ class Decision:
         return change if change is not None and change.mode == "apply" else None
 
     @property
+    def applied_header_changes(self) -> tuple[HeaderChange, ...]:
+        """The changes of other header fields that are carried out."""
+        return tuple(change for change in self.header_changes if change.mode == "apply")
+
+    @property
     def applied_copies(self) -> tuple[Copy, ...]:
         """The copies that are carried out."""
         return tuple(copy for copy in self.copies if copy.mode == "apply")
@@ -156,8 +185,13 @@ class FromPolicy:
 
     sender_attributes: tuple[str, ...]
     recipient_attributes: tuple[str, ...]
+    enforce_attributes: tuple[str, ...]
     match_members: bool
     invalid_value: OnInvalid
+    reply_to: Literal["keep", "author"]
+    """Whether a changed From leaves the author's address in Reply-To."""
+    original_from_header: str
+    """Name of a header field that keeps the old From; empty: none."""
     mode: Mode
 
 
@@ -174,7 +208,11 @@ class Policy:
 
     def attributes(self) -> frozenset[str]:
         """Return every attribute that may hold a policy value, as configured."""
-        names: set[str] = {*self.from_policy.sender_attributes, *self.from_policy.recipient_attributes}
+        names: set[str] = {
+            *self.from_policy.sender_attributes,
+            *self.from_policy.recipient_attributes,
+            *self.from_policy.enforce_attributes,
+        }
         for copy_class in self.copy_classes:
             names.update(copy_class.sent_attributes, copy_class.received_attributes)
         return frozenset(names)

@@ -54,7 +54,7 @@ def change(value: str = "Legal <legal@example.test>", mode: Mode = "apply") -> F
 
 def calls_for(decision: Decision, from_count: int = 1) -> list[Call]:
     recorder = Recorder()
-    effects.apply(recorder, decision, from_count)
+    effects.apply(recorder, decision, {"from": from_count})
     return recorder.calls
 
 

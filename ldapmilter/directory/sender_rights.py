@@ -1,0 +1,98 @@
+"""Which addresses an account may write as: its own, those Zimbra allows it, those it is granted.
+
+Zimbra keeps a grant on the entry whose address is used (``zimbraACE``), not on the user: so for an
+address that is not the account's own, the entry that it names is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ldapmilter.address import Address, make_address, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ldapmilter.directory.model import Entry, RawEntry
+    from ldapmilter.directory.site import Site
+
+RIGHTS_ATTRIBUTES = (
+    "zimbraMailCanonicalAddress",
+    "zimbraAllowFromAddress",
+    "zimbraAllowAnyFromAddress",
+    "zimbraACE",
+    "zimbraPrefAllowAddressForDelegatedSender",
+)
+COS_RIGHTS_ATTRIBUTES = ("zimbraAllowAnyFromAddress",)
+
+_RIGHTS = {
+    "account": frozenset({"sendas", "sendonbehalfof"}),
+    "group": frozenset({"sendasdistlist", "sendonbehalfofdistlist"}),
+}
+_DENY, _SUBDOMAINS_ONLY = "-", "*"
+_MODIFIERS = "-+*^"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One send right on an entry (``zimbraACE``)."""
+
+    grantee: str
+    """zimbraId of a user, group or domain, in lower case; a constant for everybody."""
+    kind: str
+    """``usr``, ``grp``, ``dom``, ``all``, ``pub``, ..."""
+    right: str
+    denied: bool
+
+
+def grants(entry: Entry) -> Iterator[Grant]:
+    """Yield the send rights on an entry: ``<grantee> <kind> [modifier]<right>``, split from the right."""
+    for text in entry.raw.all("zimbraace"):
+        parts = text.strip().rsplit(" ", 2)
+        if len(parts) != 3:  # noqa: PLR2004 - grantee, kind, right
+            continue
+        grantee, kind, right = parts
+        modifiers = right[: len(right) - len(right.lstrip(_MODIFIERS))]
+        name = right[len(modifiers) :].lower()
+        # A right on subdomains only says nothing about the entry that it stands on.
+        if name in _RIGHTS[entry.kind] and _SUBDOMAINS_ONLY not in modifiers:
+            yield Grant(grantee.lower(), kind.lower(), name, _DENY in modifiers)
+
+
+def own_addresses(account: Entry, site: Site) -> frozenset[str]:
+    """Return the keys of what an account may write as by itself.
+
+    Delivery address, aliases, old address, each in the alias domains of its domain too, the canonical
+    address (also the old From of ``canonical_maps``) and ``zimbraAllowFromAddress``.
+    """
+    raw = account.raw
+    named = [*raw.all("zimbramailcanonicaladdress"), *raw.all("zimbraallowfromaddress")]
+    keys = {*account.addresses, *(address.key for address in _parsed(named))}
+    aliases = [(domain.name, domain.target) for domain in site.domains.values() if domain.target is not None]
+    for key in account.addresses:
+        local, _, domain = key.rpartition("@")
+        keys.update(make_address(local, alias).key for alias, target in aliases if target == domain)
+    return frozenset(keys)
+
+
+def may_use_any(account: RawEntry, cos: RawEntry | None) -> bool:
+    """Whether ``zimbraAllowAnyFromAddress`` is TRUE: the account's, or unset the COS's."""
+    if account.first("zimbraallowanyfromaddress") is not None:
+        return account.is_true("zimbraallowanyfromaddress")
+    return cos is not None and cos.is_true("zimbraallowanyfromaddress")
+
+
+def offered_addresses(entry: Entry) -> frozenset[str]:
+    """Return the keys that a granting entry lets others write as: those it lists, else its main address."""
+    listed = frozenset(address.key for address in _parsed(entry.raw.all("zimbraprefallowaddressfordelegatedsender")))
+    return listed or frozenset({entry.name.key})
+
+
+def canonical_address(account: Entry) -> Address:
+    """Return the address that an account writes as by default: its canonical one, else its name."""
+    return next(_parsed(account.raw.all("zimbramailcanonicaladdress")), account.name)
+
+
+def _parsed(values: Iterable[str]) -> Iterator[Address]:
+    return (address for value in values if (address := parse_address(value)) is not None)
