@@ -45,6 +45,7 @@ class Key(NamedTuple):
 
 
 SITE = Key("site")
+_NO_GENERATION = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,16 @@ class GroupMembers:
 
     entries: tuple[Entry, ...] = ()
     addresses: tuple[Address, ...] = ()
+
+
+class Reads(dict["Hashable", int]):
+    """What a value that is being worked out has read: keys and the generations of the answers."""
+
+    def note(self, reads: Iterable[tuple[Hashable, int]]) -> None:
+        """Add reads; a key read in two generations makes the value one of no moment, never to stand again."""
+        for key, generation in reads:
+            if self.setdefault(key, generation) != generation:
+                self[key] = _NO_GENERATION
 
 
 @dataclass(slots=True)
@@ -70,7 +81,7 @@ class Trace:
     """Keys that could not be asked: a message does not ask for them twice."""
     leftovers: dict[Hashable, Slot] = field(default_factory=dict)
     """Stale answers that were used: a message does not wait for them twice either."""
-    recorders: list[dict[Hashable, int]] = field(default_factory=list)
+    recorders: list[Reads] = field(default_factory=list)
     """Of the values being worked out: what they read, with generations (innermost last)."""
 
     def fail(self, keys: Iterable[Key]) -> None:
@@ -208,7 +219,7 @@ class Reader:
         trace.unanswered.update(answers.failures)
         slots = {key: slot for key in keys if (slot := answers.slots.get(key) or trace.leftovers.get(key))}
         for recorder in trace.recorders:
-            recorder.update((key, slot.generation) for key, slot in slots.items())
+            recorder.note((key, slot.generation) for key, slot in slots.items())
         return {key: slot.value for key, slot in slots.items()}
 
     # -- the searches -----------------------------------------------------------------------

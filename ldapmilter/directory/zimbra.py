@@ -9,12 +9,12 @@ from ldapmilter.directory import groups, sender_rights
 from ldapmilter.directory.derived import Derived
 from ldapmilter.directory.entries import read_entry
 from ldapmilter.directory.model import Chain, Entry, Expansion, Holder, Match, Resolution
-from ldapmilter.directory.reader import Key, Reader, Trace
+from ldapmilter.directory.reader import Key, Reader, Reads, Trace
 from ldapmilter.directory.store import Deadline
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ldapmilter.directory.groups import GroupLimits
     from ldapmilter.directory.interface import KeyT, ValueT
@@ -108,7 +108,7 @@ class MessageDirectory:
                 continue
             values[key] = found.value
             for recorder in self._trace.recorders:
-                recorder.update(found.reads)
+                recorder.note(found.reads.items())
         if missing:
             values.update(self._work_out(missing, work_out))
         return values
@@ -116,7 +116,7 @@ class MessageDirectory:
     def _work_out(
         self, keys: Collection[KeyT], work_out: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]]
     ) -> Mapping[KeyT, ValueT]:
-        reads: dict[Hashable, int] = {}
+        reads = Reads()
         changes, failures, stale = self._derived.changes, len(self._trace.failures), self._trace.stale
         self._trace.recorders.append(reads)
         # What was read before, the snapshot of the site above all, counts as read here too.

@@ -43,14 +43,23 @@ class Recipient:
         return self.resolution.entries if self.resolution is not None else ()
 
 
+_Parties = tuple[tuple["Resolution", tuple[str, ...]], ...]
+"""Addresses with the groups that lead to them."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Some parties of a message, whose chains are asked for copies together."""
+    """Whose chains are asked for copies: one party's, or those of everybody behind an entry."""
 
     direction: Direction
-    parties: tuple[tuple[Resolution, tuple[str, ...]], ...]
-    behind: str | None = None
-    """The DN of the group or forwarding account that the parties are behind."""
+    party: Resolution | None = None
+    behind: Entry | None = None
+
+
+def _parties_of(question: _Question, expansions: Mapping[str, Expansion]) -> _Parties:
+    if question.behind is not None:
+        return tuple((member.resolution, member.path) for member in expansions[question.behind.dn].members)
+    return ((question.party, ()),) if question.party is not None else ()
 
 
 class LookedUp:
@@ -71,7 +80,8 @@ class LookedUp:
         self.truncations: dict[str, None] = {}
         """Which list or bound was too much, in words."""
         self.recipients = self._look_up_recipients()
-        self.expansions = self._expand({entry for recipient in self.recipients for entry in recipient.entries})
+        self.roots = list(dict.fromkeys(entry for recipient in self.recipients for entry in recipient.entries))
+        self.expansions = self._expand(self.roots)
         self.asked = self._ask()
         self.author_chain = self._chain(author.resolution) if author.resolution is not None else ()
         self.groups = self._look_up_groups()
@@ -123,66 +133,54 @@ class LookedUp:
         questions: dict[Hashable, _Question] = {}
         for author in (self.author.resolution, self.author.person):
             if author is not None:
-                questions[("sent", _names(author), self.today)] = _Question("sent", ((author, ()),))
+                questions[("sent", _names(author), self.today)] = _Question("sent", party=author)
         for recipient in self.recipients:
             resolution = recipient.resolution
             if resolution is None or resolution.hosted_domain is None or not resolution.known:
                 continue  # nobody here, or nobody we could ask about
             key = ("received", _names(resolution), resolution.address.text, self.today)
-            questions[key] = _Question("received", ((resolution, ()),))
-        for dn, expansion in self.expansions.items():
-            if expansion.members:
-                members = tuple((member.resolution, member.path) for member in expansion.members)
-                questions[("behind", dn, self.today)] = _Question("received", members, dn)
+            questions[key] = _Question("received", party=resolution)
+        for entry in self.roots:
+            if self.expansions[entry.dn].members:
+                questions[("behind", entry.version, self.today)] = _Question("received", behind=entry)
         answers = self.directory.derived(questions, lambda keys: self._answer({key: questions[key] for key in keys}))
         return [answers[key] for key in questions]
 
     def _answer(self, questions: Mapping[Hashable, _Question]) -> dict[Hashable, Asked]:
-        entries = {
-            entry
-            for question in questions.values()
-            for resolution, _path in question.parties
-            for entry in resolution.entries
-        }
-        self._read_again(questions.values())
+        """Ask the chains. Whatever is not in the key is read in here, so that the answer falls with it."""
+        senders = [q.party.address for q in questions.values() if q.party is not None and q.direction == "sent"]
+        for address in senders:
+            self.directory.sender(address)
+        self.directory.resolve(
+            [q.party.address for q in questions.values() if q.party is not None and q.direction == "received"]
+        )
+        expansions = self.directory.expand([q.behind for q in questions.values() if q.behind is not None])
+        parties = {key: _parties_of(question, expansions) for key, question in questions.items()}
+        entries = {entry for group in parties.values() for resolution, _ in group for entry in resolution.entries}
         chains = self.directory.chains(entries) if entries else {}
-        subjects = {key: list(self._subjects(question, chains)) for key, question in questions.items()}
+        subjects = {
+            key: list(self._subjects(question.direction, parties[key], chains)) for key, question in questions.items()
+        }
         return ask(subjects, self.policy.copy_classes, self.today, self.directory)
 
-    def _read_again(self, questions: Collection[_Question]) -> None:
-        """Read what the parties came from: an answer stands while their addresses mean what they do now."""
-        for question in questions:
-            if question.direction == "sent":
-                self.directory.sender(question.parties[0][0].address)
-        behind = {question.behind for question in questions}
-        direct = [q.parties[0][0].address for q in questions if q.direction == "received" and q.behind is None]
-        roots: dict[str, Entry] = {}
-        for recipient in self.recipients:
-            for entry in recipient.entries:
-                if entry.dn in behind and recipient.resolution is not None:
-                    roots[entry.dn] = entry
-                    direct.append(recipient.resolution.address)
-        self.directory.resolve(direct)
-        self.directory.expand(roots.values())
-
-    def _subjects(self, question: _Question, chains: Mapping[str, Chain]) -> Iterator[Subject]:
+    def _subjects(self, direction: Direction, parties: _Parties, chains: Mapping[str, Chain]) -> Iterator[Subject]:
         """Yield each party once, with the chain that its copies come from."""
         seen: set[str] = set()
-        for resolution, path in question.parties:
-            recipient = resolution.address.text if question.direction == "received" else None
+        for resolution, path in parties:
+            recipient = resolution.address.text if direction == "received" else None
             for entry in resolution.entries:
                 if entry.dn not in seen:
                     seen.add(entry.dn)
                     account = entry.name if entry.kind == "account" else None
                     yield Subject(
-                        direction=question.direction,
+                        direction=direction,
                         chain=chains[entry.dn],
                         account=account,
                         recipient=recipient,
                         path=path,
                     )
             if not resolution.entries and (chain := self._chain(resolution)):
-                yield Subject(direction=question.direction, chain=chain, account=None, recipient=recipient, path=path)
+                yield Subject(direction=direction, chain=chain, account=None, recipient=recipient, path=path)
 
     def _chain(self, resolution: Resolution) -> Chain:
         """Return the levels for one party; an unknown login outside the hosted domains has the global one."""
@@ -250,8 +248,8 @@ class LookedUp:
         return party
 
 
-def _names(resolution: Resolution) -> tuple[str, ...]:
-    """Return what a resolution's chain depends on: its entries, or its address and domain."""
+def _names(resolution: Resolution) -> tuple[Hashable, ...]:
+    """Return what a resolution's chain depends on: its entries as they were read, or address and domain."""
     if resolution.entries:
-        return tuple(entry.dn for entry in resolution.entries)
+        return tuple(entry.version for entry in resolution.entries)
     return (resolution.address.key, resolution.hosted_domain or "")
