@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import fold_domain, parse_address
+from ldapmilter.address import fold_domain, make_address, parse_address
 from ldapmilter.directory.model import Entry, RawEntry
 from ldapmilter.directory.reader import SITE, GroupMembers, Key
 from ldapmilter.directory.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable
+    from collections.abc import Collection, Hashable, Iterable
 
+    from ldapmilter.address import Address
     from ldapmilter.directory.cache import Cache
 
 
@@ -25,22 +26,27 @@ def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
     Whoever has the address in whatever spelling, under all other addresses of theirs, and a dynamic
     group's members when the address is the group's.
     """
-    keys = {address.key for text in addresses if (address := parse_address(text)) is not None}
-    group_ids: set[str] = set()
+    asked = {address.key: address for text in addresses if (address := parse_address(text)) is not None}
+    site = _site(cache)
+    keys = _every_spelling(asked.values(), site)
+    known: list[Entry] = []
     for value in cache.values():
-        for entry in _entries(value):
-            if not keys.isdisjoint(entry.addresses):
-                keys |= entry.addresses
-                group_ids.update(entry.raw.all("zimbraid"))
-    ids = {group_id.lower() for group_id in group_ids}
+        known.extend(entry for entry in _entries(value) if not keys.isdisjoint(entry.addresses))
+    for entry in known:
+        keys |= entry.addresses
+    group_ids = {group_id.lower() for entry in known for group_id in entry.raw.all("zimbraid")}
+    policy_groups = [raw for raw in (site.policy_groups if site is not None else ()) if _concerns(raw, keys)]
+    group_ids.update(group_id.lower() for raw in policy_groups for group_id in raw.all("zimbraid"))
+    # A group, or what is not known yet, may have become a policy group: those are kept with the site.
+    site_too = bool(policy_groups) or not known or any(entry.kind == "group" for entry in known)
 
     def forget(key: Hashable, value: object) -> bool:
         if not isinstance(key, Key):
             return False
-        if key.kind in {"managed", "custom"} and key.name in ids:
+        if key == SITE:
+            return site_too
+        if key.kind in {"managed", "custom"} and key.name in group_ids:
             return True
-        if isinstance(value, Site):
-            return any(_concerns(raw, keys) for raw in value.policy_groups)
         return key.name in keys or any(
             not keys.isdisjoint(entry.addresses) or _concerns(entry.raw, keys) for entry in _entries(value)
         )
@@ -48,17 +54,40 @@ def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
     return cache.flush(forget)
 
 
+def _site(cache: Cache) -> Site | None:
+    return next((value for value in cache.values() if isinstance(value, Site)), None)
+
+
+def _every_spelling(addresses: Iterable[Address], site: Site | None) -> set[str]:
+    """Return the keys of addresses in their own domain, in the one it stands for, and in its alias domains."""
+    keys: set[str] = set()
+    for address in addresses:
+        keys.add(address.key)
+        if site is None:
+            continue
+        keys.update(spelling.key for spelling in site.spellings(address))
+        own = site.local_domain(address.domain)
+        aliases = [domain.name for domain in site.domains.values() if own is not None and domain.target == own.name]
+        keys.update(make_address(address.local, name).key for name in aliases)
+    return keys
+
+
 def flush_cos(cache: Cache, name: str) -> int:
     """Forget a COS by its name or zimbraId; return how many answers that were."""
     wanted = name.strip().lower()
+    known = any(_is_cos(value, wanted) for value in cache.values())
 
     def forget(key: Hashable, value: object) -> bool:
         if not isinstance(key, Key) or key.kind not in {"cos", "cos-name"}:
             return False
-        names = [*value.all("cn"), *value.all("zimbraid")] if isinstance(value, RawEntry) else []
-        return key.name == wanted or wanted in {text.lower() for text in names}
+        # One that is known to be absent, perhaps by its id only, may be the one that was just made.
+        return key.name == wanted or _is_cos(value, wanted) or (value is None and not known and bool(wanted))
 
     return cache.flush(forget)
+
+
+def _is_cos(value: object, name: str) -> bool:
+    return isinstance(value, RawEntry) and name in {text.lower() for text in (*value.all("cn"), *value.all("zimbraid"))}
 
 
 def flush_domain(cache: Cache, name: str) -> int:
@@ -67,7 +96,7 @@ def flush_domain(cache: Cache, name: str) -> int:
     Domains and the global config are one answer, so the global config is forgotten too.
     """
     domain = fold_domain(name.strip()) or name.strip().lower()
-    site = next((value for value in cache.values() if isinstance(value, Site)), None)
+    site = _site(cache)
     names = {domain}
     if site is not None:
         names |= {alias.name for alias in site.domains.values() if alias.target == domain}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import ldap3
 
 from ldapmilter.directory.endpoints import Endpoints
-from ldapmilter.directory.filters import render
+from ldapmilter.directory.filters import And, Equal, Present, render
 from ldapmilter.directory.ldap_connection import (
     ServerFailed,
     compare,
@@ -32,7 +32,7 @@ from ldapmilter.directory.ldap_connection import (
     tls_settings,
     translated,
 )
-from ldapmilter.directory.readability import ALWAYS_THERE, kind_of, unreadable
+from ldapmilter.directory.readability import ALWAYS_THERE, NO_SUCH_OBJECT, SAMPLE_MARKS, kind_of, unreadable, value_for
 from ldapmilter.directory.watchdog import Watchdog
 from ldapmilter.errors import ConfigError, DeadlineExceeded, DirectoryUnavailable
 
@@ -62,6 +62,7 @@ _CHECK_AGAIN = 2.0
 """The same for a server that does not."""
 _SAMPLE_KINDS = len(ALWAYS_THERE) + 2
 _MIN_ATTEMPT = 0.5
+_TO_BE_HEARD = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +168,9 @@ class LdapStore:
             if deadline.remaining() <= 0:
                 failures.append("lookup_deadline has passed")
                 break
-            allowed = _share(deadline.remaining(), len(servers) - position, self._settings.connect_timeout)
+            # A little less than there is: what failed should be heard before nobody waits any more.
+            remaining = deadline.remaining() - min(_TO_BE_HEARD, deadline.remaining() / 10)
+            allowed = _share(remaining, len(servers) - position, self._settings.connect_timeout)
             try:
                 return self._ask(server, base, scope, render(search_filter), attributes, allowed)
             except ServerFailed as error:
@@ -290,8 +293,13 @@ class LdapStore:
         due = self._clock() - server.checked_at >= (_CHECK_AGAIN if server.unreadable else _CHECK_EVERY)
         if due or fresh:
             server.checked_at = self._clock()
-            samples = server.samples if due else fresh
-            problems = unreadable(samples, wanted, lambda dn, attribute: compare(connection, dn, attribute))
+            if due:
+                _replace_gone_samples(server, connection)
+            problems = unreadable(
+                server.samples if due else fresh,
+                wanted,
+                lambda dn, attribute: compare(connection, dn, attribute, value_for(attribute)),
+            )
             if not due and server.unreadable:
                 problems.insert(0, server.unreadable)
             self._take_verdict(server, "; ".join(problems) or None)
@@ -304,6 +312,18 @@ class LdapStore:
         if server.unreadable and not problem:
             _log.info("%s: the policy can be read again", server.uri)
         server.unreadable = problem
+
+
+def _replace_gone_samples(server: _Server, connection: ldap3.Connection) -> None:
+    """Take another entry of a kind when the sample was deleted; if none can be seen, they are hidden."""
+    for kind, object_class in (("domain", "zimbraDomain"), ("account", "zimbraAccount")):
+        dn = server.samples.get(kind)
+        if dn is None or compare(connection, dn, "objectClass", object_class) != NO_SUCH_OBJECT:
+            continue
+        text = render(And((Equal("objectClass", object_class), Present(SAMPLE_MARKS[kind]))))
+        connection.search("", text, ldap3.SUBTREE, attributes=["objectClass", SAMPLE_MARKS[kind]], size_limit=1)
+        found = [raw_entry(item) for item in connection.response or ()]
+        server.samples.update((kind, entry.dn) for entry in found if kind_of(entry) == kind)
 
 
 def _share(remaining: float, servers_left: int, connect_timeout: float) -> float:

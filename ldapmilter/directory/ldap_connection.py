@@ -27,9 +27,9 @@ class ServerFailed(Exception):
     """One server could not answer; the next one may."""
 
 
-def compare(connection: ldap3.Connection, dn: str, attribute: str) -> int:
-    """Compare an attribute with some value and return the result code."""
-    connection.compare(dn, attribute, "TRUE")  # type: ignore[no-untyped-call]
+def compare(connection: ldap3.Connection, dn: str, attribute: str, value: str) -> int:
+    """Compare an attribute with a value and return the result code."""
+    connection.compare(dn, attribute, value)  # type: ignore[no-untyped-call]
     return int(connection.result["result"])
 
 

@@ -91,7 +91,8 @@ def offered_addresses(entry: Entry) -> frozenset[str]:
 
 def canonical_address(account: Entry) -> Address:
     """Return the address that an account writes as by default: its canonical one, else its name."""
-    return next(_parsed(account.raw.all("zimbramailcanonicaladdress")), account.name)
+    canonical = (address for address in _parsed(account.raw.all("zimbramailcanonicaladdress")) if address.is_ascii)
+    return next(canonical, account.name)
 
 
 def _parsed(values: Iterable[str]) -> Iterator[Address]:

@@ -346,7 +346,9 @@ class MessageDirectory:
             for entry in resolved[address.key].entries
             if address.key in sender_rights.offered_addresses(entry) and self._is_granted(account, entry)
         }
-        return allowed | granted
+        # What could not be asked (and is noted as such) is no reason to say no.
+        unknown = {address.key for address in others if not resolved[address.key].known}
+        return allowed | granted | unknown
 
     def _is_granted(self, account: Entry, target: Entry) -> bool:
         """Whether an entry lets an account write as it; a deny to the account itself beats every grant."""
@@ -363,12 +365,16 @@ class MessageDirectory:
         group_ids = {grant.grantee for grant in positive if grant.kind == "grp"}
         if not group_ids:
             return False
-        found = [entry for entry in self._reader.by_id(group_ids, self._trace).values() if entry is not None]
-        return any(
-            member.resolution.entry == account and not member.by_forward
-            for expansion in self.expand(found).values()
-            for member in expansion.members
-        )
+        answered = self._reader.by_id(group_ids, self._trace)
+        expansions = self.expand([entry for entry in answered.values() if entry is not None]).values()
+        members = (member for expansion in expansions for member in expansion.members if not member.by_forward)
+        if any(member.resolution.entry == account for member in members):
+            return True
+        truncated = [expansion.truncated for expansion in expansions if expansion.truncated]
+        if truncated and not self._trace.lenient:
+            raise DirectoryUnavailable(truncated[0])
+        self._trace.failures.extend(truncated)
+        return bool(truncated) or len(answered) < len(group_ids)
 
     # -- mailbox servers --------------------------------------------------------------------
 

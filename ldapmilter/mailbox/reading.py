@@ -63,6 +63,11 @@ class FromHeader:
         return self.mailboxes[0].display_name if self.mailboxes else ""
 
 
+def read_text(value: str) -> str:
+    """Return a header value as a reader sees it: unfolded, encoded words and raw octets decoded."""
+    return encoded_word.decode(_FOLD.sub("", value).translate(_RAW_OCTETS))
+
+
 def read_from(values: Sequence[str]) -> FromHeader:
     """Read the values of all From headers of a message, in their order.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 from ldapmilter.identity import AUTHENTICATED_USER, Author, as_claimed, decided_before, identify
+from ldapmilter.mailbox.reading import read_text
 from ldapmilter.mailbox.writing import header_value, readable_value
 from ldapmilter.policy import from_enforce, from_rewrite
 from ldapmilter.policy.copies import copies_for
@@ -68,7 +69,8 @@ def decide(
                 identity=author.identity, mode=policy.mode, incomplete=(str(error),), searches=directory.searches
             )
         return replace(
-            _held(author, policy, directory, [Notice(text=f"directory unavailable: {error}")]), unavailable=True
+            _held(author, policy, directory, [Notice(text=f"directory unavailable: {error}", error=True)]),
+            unavailable=True,
         )
 
 
@@ -254,8 +256,11 @@ class _Deciding:
         if not policy.original_from_header:
             return
         self.headers_needed |= {"from", policy.original_from_header.lower()}
-        if self.headers is not None and (old := self.headers.values("from")):
-            value = readable_value(", ".join(old))
+        if self.headers is None:
+            return
+        value = readable_value(", ".join(map(read_text, self.headers.values("from"))))
+        # Whatever came under that name was not written by us, so it goes in any case.
+        if value or self.headers.values(policy.original_from_header.lower()):
             change = HeaderChange(name=policy.original_from_header, value=value or None, mode=policy.mode)
             self.header_changes.append(change)
 

@@ -110,17 +110,17 @@ def enforce(
     correct = FromChange(
         value=header_value(account.display_name, own), cause="enforce", reasons=rule.reasons, mode=policy.mode
     )
-    if not from_values:
-        # In both modes: Postfix would fill in the envelope sender, whatever it is.
-        return Outcome(change=correct)
     foreign = _foreign(from_values, account, directory)
     foreign_sender = _foreign(headers.values("sender"), account, directory) if ask_sender else []
+    removed = (HeaderChange(name="Sender", value=None, mode=policy.mode),) if foreign_sender else ()
+    if not from_values:
+        # In both modes: Postfix would fill in the envelope sender, whatever it is.
+        return Outcome(change=correct, header_changes=removed)
     if not foreign and not foreign_sender:
         return Outcome()
     if rule.strictness == "reject":
-        shown = ", ".join((foreign or foreign_sender)[:1])
-        return Outcome(refusal=Refusal(reply=_refusal_text(own.text), address=shown, reasons=rule.reasons))
-    removed = (HeaderChange(name="Sender", value=None, mode=policy.mode),) if foreign_sender else ()
+        field, shown = ("From", foreign[0]) if foreign else ("Sender", foreign_sender[0])
+        return Outcome(refusal=Refusal(reply=_refusal_text(field, own.text), address=shown, reasons=rule.reasons))
     return Outcome(change=correct if foreign else None, header_changes=removed)
 
 
@@ -138,5 +138,5 @@ def _foreign(values: Sequence[str], account: Entry, directory: Directory) -> lis
     return foreign
 
 
-def _refusal_text(address: str) -> str:
-    return f"550 5.7.1 The From address is not yours to use; please send as {address}"
+def _refusal_text(field: str, address: str) -> str:
+    return f"550 5.7.1 The {field} address is not yours to use; please send as {address}"

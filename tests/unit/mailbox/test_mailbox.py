@@ -452,7 +452,8 @@ def test_the_standard_library_reads_the_same(name: str, to: Address) -> None:
         assert mailbox.display_name == clean
 
 
-@given(st.lists(st.tuples(NAMES, ADDRESSES), min_size=1, max_size=5))
+# Shorter than one name may be: all of them together have to be within what is read.
+@given(st.lists(st.tuples(NAMES.map(lambda name: name[:1000]), ADDRESSES), min_size=1, max_size=5))
 @settings(deadline=None)
 def test_mailboxes_in_a_list_are_read_back_each(mailboxes: list[tuple[str, Address]]) -> None:
     header = read_from([", ".join(header_value(*mailbox) for mailbox in mailboxes)])

@@ -1,0 +1,388 @@
+"""What may not be read is never taken for what is not set: a real server hides, lacks, and gives back."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from ldapmilter.directory.cache import Cache
+from ldapmilter.directory.ldap import LdapSettings, LdapStore
+from ldapmilter.directory.reader import Reader, same_answer
+from ldapmilter.directory.zimbra import ZimbraDirectory
+from ldapmilter.message import Envelope
+from ldapmilter.policy.decide import decide
+from tests.support.builders import account, cos, domain, dynamic_group, global_config, static_list
+from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, base_records
+from tests.support.names import account_dn, cos_dn, domain_dn, zimbra_id
+from tests.support.ports import wait_until
+from tests.support.record import Record, merge
+from tests.support.slapd import Slapd
+from tests.support.slapd_config import ROOT_DN, ROOT_PASSWORD
+from tests.unit.policy.world import read_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ldapmilter.policy.model import Decision
+
+ANN: Final = "ann@example.test"
+BOB: Final = "bob@example.test"
+EVE: Final = "eve@example.test"
+LIST: Final = "list@example.test"
+JOE: Final = "joe@outside.test"
+GLOBAL_DN: Final = "cn=config,cn=zimbra"
+CHECKED_EVERY: Final = 61.0
+"""Seconds after which a server that was fine has been checked again."""
+SOON: Final = 10.0
+
+
+def _records(*, with_policy: bool = True) -> list[Record]:
+    """Return ann under a policy (her COS's, her domain's and her group's), and bob and eve."""
+    policy = {"ldapMilterLegalBcc": "domain@vault.test"} if with_policy else {}
+    group = zimbra_id("group", "watch@example.test")
+    watch = {"ldapMilterLegalBcc": "watch@vault.test", "ldapMilterAppliesToMembers": True} if with_policy else {}
+    return merge(
+        [
+            *base_records(),
+            *global_config(zimbraDefaultDomainName="example.test"),
+            *cos("sales", **({"ldapMilterLegalBcc": "sales@vault.test"} if with_policy else {})),
+            *domain("example.test", zimbraDomainDefaultCOSId=zimbra_id("cos", "sales"), **policy),
+            *account(
+                ANN,
+                aliases=["alias@example.test"],
+                zimbraMemberOf=group,
+                zimbraPrefMailForwardingAddress=BOB,
+            ),
+            *account(BOB, cos_id=zimbra_id("cos", "default"), aliases=["second@example.test"]),
+            *account(EVE),
+            *static_list(LIST, [BOB]),
+            *dynamic_group("watch@example.test", **watch),  # type: ignore[arg-type]
+        ]
+    )
+
+
+class Clock:
+    """The real time, and what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+class Milter:
+    """Decisions over LDAP servers, as the daemon opens them."""
+
+    def __init__(self, *servers: Slapd) -> None:
+        self.clock = Clock()
+        config = read_config({})
+        self.policy = config.policy
+        settings = LdapSettings(
+            uris=tuple(server.uri for server in servers),
+            bind_dn=MILTER_DN,
+            read_password=lambda: MILTER_PASSWORD,
+            starttls=False,
+            policy_attributes=tuple(sorted(config.policy.attributes())),
+        )
+        self.store = LdapStore(settings, self.clock)
+        self.cache = Cache(config.cache, self.clock, lambda work: work(), same=same_answer)
+        reader = Reader(
+            self.store,
+            self.cache,
+            policy_attributes=config.policy.attributes(),
+            host_addresses=lambda _names: frozenset(),
+        )
+        self.directory = ZimbraDirectory(reader, config.groups, lookup_deadline=20, clock=self.clock)
+
+    def decide(self, login: str | None = ANN, to: str = JOE) -> Decision:
+        """Decide with nothing remembered: every decision here is about what can be read now."""
+        self.cache.flush()
+        envelope = Envelope(login=login, client="198.51.100.9", sender=login or JOE, recipients=(to,))
+        return decide(envelope, self.directory.for_message(), self.policy, today=date(2026, 6, 15))
+
+    def later(self) -> None:
+        """Let the time pass after which servers are checked again."""
+        self.clock.ahead += CHECKED_EVERY
+
+    def refuses(self, login: str | None = ANN, to: str = JOE) -> str:
+        """Decide, make sure that the mail waits because the directory is unavailable, and return why."""
+        decision = self.decide(login, to)
+        assert decision.verdict == "tempfail"
+        assert (decision.smtp_reply or "").startswith("451 4.3.0 ")
+        assert decision.unavailable
+        assert not decision.copies
+        return " ".join(notice.text for notice in decision.warnings)
+
+    def gives(self, login: str | None = ANN, to: str = JOE) -> set[str]:
+        """Decide, make sure that the mail goes on, and return the copies."""
+        decision = self.decide(login, to)
+        assert decision.verdict == "accept", [notice.text for notice in decision.warnings]
+        return {copy.address.key for copy in decision.copies}
+
+
+ALL_OF_ANN: Final = {"watch@vault.test", "sales@vault.test", "domain@vault.test"}
+
+
+def _mail_database(server: Slapd) -> str:
+    """Return the DN of the database with the empty suffix: its number depends on replication."""
+    code, text = server.search(
+        ROOT_DN, ROOT_PASSWORD, "-b", "cn=config", "(objectClass=olcMdbConfig)", "olcSuffix", "olcDatabase"
+    )
+    assert code == 0
+    (dn,) = [
+        block.splitlines()[0].removeprefix("dn: ")
+        for block in text.split("\n\n")
+        if "\nolcSuffix:" in block and "\nolcSuffix: " not in block
+    ]
+    return dn
+
+
+def hide(server: Slapd, what: str) -> Callable[[], None]:
+    """Hide something from the milter's identity while the server runs; return what undoes it."""
+    dn = _mail_database(server)
+    head = f"dn: {dn}\nchangetype: modify\n"
+    server.modify(f'{head}add: olcAccess\nolcAccess: {{0}}to {what} by dn.exact="{MILTER_DN}" none by * +0 break\n')
+    return lambda: server.modify(f"{head}delete: olcAccess\nolcAccess: {{0}}\n")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Slapd]:
+    """Return a server whose access rules tests change and change back."""
+    with Slapd(_records()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Slapd]:
+    """Return a server without the schema."""
+    with Slapd(_records(with_policy=False), with_schema=False) as running:
+        yield running
+
+
+@pytest.fixture
+def undo() -> Iterator[list[Callable[[], None]]]:
+    """Collect what puts a server right again."""
+    steps: list[Callable[[], None]] = []
+    yield steps
+    for step in steps:
+        step()
+
+
+@pytest.fixture
+def milter(server: Slapd) -> Iterator[Milter]:
+    made = Milter(server)
+    yield made
+    made.store.close()
+
+
+# -- everything may be read -----------------------------------------------------------------
+
+
+def test_values_that_are_not_set_are_fine(milter: Milter) -> None:
+    # Nobody has an archive copy, a rule or a From, and the default COS has nothing at all.
+    assert milter.gives() == ALL_OF_ANN
+    assert milter.gives(BOB) == {"domain@vault.test"}
+    milter.later()
+    assert milter.gives() == ALL_OF_ANN
+    assert milter.store.problems() == []
+
+
+def test_a_directory_without_any_policy_is_fine() -> None:
+    with Slapd(_records(with_policy=False)) as empty:
+        milter = Milter(empty)
+        assert milter.gives() == set()
+        milter.later()
+        assert milter.gives() == set()
+        assert milter.store.problems() == []
+        milter.store.close()
+
+
+# -- hidden ---------------------------------------------------------------------------------
+
+PLACES: Final = {
+    "COS": ('dn.subtree="cn=cos,cn=zimbra" attrs={}', cos_dn("default")),
+    "global config": (f'dn.base="{GLOBAL_DN}" attrs={{}}', GLOBAL_DN),
+    "domain": (f'dn.base="{domain_dn("example.test")}" attrs={{}}', domain_dn("example.test")),
+    "account": (f'dn.subtree="ou=people,{domain_dn("example.test")}" attrs={{}}', account_dn(ANN)),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("attribute", ["ldapMilterLegalBcc", "ldapMilterSenderFromRewrite"])
+def test_a_policy_that_is_hidden_is_unavailable(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], kind: str, attribute: str
+) -> None:
+    what, dn = PLACES[kind]
+    undo.append(hide(server, what.format(attribute)))
+
+    text = milter.refuses()
+
+    for word in (server.uri, attribute, kind, dn):
+        assert word in text
+    (problem,) = milter.store.problems()
+    assert problem.startswith(f"{server.uri}: ")
+    assert attribute in problem
+    # It stays so for whoever else mails.
+    milter.refuses(BOB)
+    milter.refuses(None, EVE)
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_an_entry_that_is_hidden_is_unavailable(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], kind: str
+) -> None:
+    assert milter.gives() == ALL_OF_ANN
+    what, _ = PLACES[kind]
+    undo.append(hide(server, what.format("entry")))
+    milter.later()
+
+    text = milter.refuses()
+
+    # A domain that cannot be seen is missed already when the list of domains is read.
+    assert kind in text or "zimbraDomain" in text
+
+
+@pytest.mark.parametrize("kind", ["account", "domain"])
+def test_what_chooses_the_cos_is_needed_too(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], kind: str
+) -> None:
+    attribute = {"account": "zimbraCOSId", "domain": "zimbraDomainDefaultCOSId"}[kind]
+    undo.append(hide(server, f"attrs={attribute}"))
+
+    assert attribute in milter.refuses()
+
+
+@pytest.mark.parametrize(
+    ("what", "login", "to"),
+    [
+        pytest.param("attrs=ldapMilterAppliesToMembers", ANN, JOE, id="which groups apply to their members"),
+        pytest.param('attrs=objectClass val="ldapMilterPolicy"', ANN, JOE, id="the class of policy groups"),
+        pytest.param("attrs=zimbraMemberOf", ANN, JOE, id="who is in a dynamic group"),
+        pytest.param("attrs=zimbraMailAlias", None, "second@example.test", id="whose an alias is"),
+        pytest.param("attrs=zimbraPrefMailForwardingAddress", None, ANN, id="where an account forwards to"),
+        pytest.param("attrs=zimbraMailForwardingAddress", None, LIST, id="who is on a list"),
+    ],
+)
+def test_whatever_else_policy_needs_is_needed_too(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], what: str, login: str | None, to: str
+) -> None:
+    whole = milter.decide(login, to).copies
+    undo.append(hide(server, what))
+    milter.later()
+
+    decision = milter.decide(login, to)
+
+    # Whatever the mail loses it may not lose in silence.
+    assert decision.unavailable, f"{len(whole)} copies before, {len(decision.copies)} now"
+
+
+def test_it_recovers_by_itself_within_seconds(server: Slapd, milter: Milter, undo: list[Callable[[], None]]) -> None:
+    show = hide(server, "attrs=ldapMilterLegalBcc")
+    undo.append(show)
+    milter.refuses()
+    undo.remove(show)
+    show()
+
+    wait_until(lambda: milter.decide().verdict == "accept", "the policy to be read again", SOON, 0.2)
+
+    assert milter.gives() == ALL_OF_ANN
+    assert milter.store.problems() == []
+
+
+def test_what_becomes_hidden_while_it_runs_is_found_by_the_next_check(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert milter.gives() == ALL_OF_ANN
+    undo.append(hide(server, "attrs=ldapMilterLegalBcc"))
+    milter.later()
+
+    assert "ldapMilterLegalBcc" in milter.refuses()
+    assert [record.levelname for record in caplog.records if "ldapMilterLegalBcc" in record.getMessage()] == ["ERROR"]
+    # While it lasts the servers' problems tell, the log is not filled.
+    for _ in range(5):
+        milter.refuses()
+    assert len([record for record in caplog.records if "ldapMilterLegalBcc" in record.getMessage()]) == 1
+    assert "ldapMilterLegalBcc" in " ".join(milter.store.problems())
+
+
+def test_an_identity_without_rights_of_its_own() -> None:
+    with Slapd(_records(), milter_acl=False) as closed:
+        milter = Milter(closed)
+        assert "may not read" in milter.refuses() or "cannot be seen" in milter.refuses()
+        milter.store.close()
+
+
+def test_an_account_that_is_deleted_is_not_hidden() -> None:
+    with Slapd(_records()) as own:
+        milter = Milter(own)
+        for name in (ANN, EVE, BOB):
+            milter.gives(name)
+        for name in ("alias@example.test", ANN, EVE):
+            own.delete(account_dn(name))
+        try:
+            for _ in range(5):
+                milter.later()
+                decision = milter.decide(BOB)
+            assert decision.verdict == "accept", [notice.text for notice in decision.warnings]
+            assert {copy.address.key for copy in decision.copies} == {"domain@vault.test"}
+            assert milter.store.problems() == []
+        finally:
+            milter.store.close()
+
+
+# -- schema ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["bare", "whole"])
+def test_a_server_without_the_schema_is_passed_over(server: Slapd, bare: Slapd, first: str) -> None:
+    milter = Milter(*((bare, server) if first == "bare" else (server, bare)))
+    for _ in range(3):
+        assert milter.gives() == ALL_OF_ANN
+        milter.later()
+    problems = milter.store.problems()
+    if first == "bare":
+        assert [problem.partition(": ")[0] for problem in problems] == [bare.uri]
+        assert "schema" in problems[0]
+        assert "ldapMilterLegalBcc" in problems[0]
+    milter.store.close()
+
+
+def test_a_server_without_the_schema_does_not_stand_in_for_one_that_is_down(server: Slapd, bare: Slapd) -> None:
+    milter = Milter(server, bare)
+    assert milter.gives() == ALL_OF_ANN
+    server.stop()
+    try:
+        text = milter.refuses()
+        assert bare.uri in text
+        assert "schema" in text
+    finally:
+        server.start()
+    wait_until(lambda: milter.decide().verdict == "accept", "the server that has it", SOON, 0.2)
+    assert milter.gives() == ALL_OF_ANN
+    milter.store.close()
+
+
+def test_the_schema_nowhere_is_unavailable_until_it_is_there(bare: Slapd) -> None:
+    with Slapd(_records(with_policy=False), with_schema=False) as other:
+        milter = Milter(bare, other)
+        text = milter.refuses()
+        assert bare.uri in text
+        assert other.uri in text
+        assert "schema" in text
+        assert len(milter.store.problems()) == 2
+        milter.store.close()
+
+
+def test_an_account_hidden_at_the_first_server_is_read_at_the_second(
+    server: Slapd, undo: list[Callable[[], None]]
+) -> None:
+    with Slapd(_records()) as other:
+        milter = Milter(server, other)
+        undo.append(hide(server, f'dn.subtree="ou=people,{domain_dn("example.test")}" attrs=ldapMilterLegalBcc'))
+        assert milter.gives() == ALL_OF_ANN
+        assert [problem.partition(": ")[0] for problem in milter.store.problems()] == [server.uri]
+        milter.store.close()

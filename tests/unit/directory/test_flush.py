@@ -1,0 +1,429 @@
+"""After a flush the next decision knows; what was not meant stays in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from ldapmilter.directory.cache import Cache, Limits
+from ldapmilter.directory.flush import flush_addresses, flush_cos, flush_domain
+from ldapmilter.directory.ldif import LdifStore
+from ldapmilter.directory.reader import Key
+from tests.support import builders
+from tests.support.names import zimbra_id
+from tests.unit.directory.hand import Clock, Executor, Source, waiting
+from tests.unit.policy.example import GLOBAL, example_records
+from tests.unit.policy.world import ANN, BOB, JOE, Message, World, addresses, raw_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ldapmilter.directory.filters import Filter
+    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.store import Deadline, Scope
+    from tests.support.record import Record
+
+    Flush = Callable[[Cache], int]
+
+ARCHIVE: Final = "ldapMilterArchiveBcc"
+OLD: Final = {ARCHIVE: "old@vault.example.net"}
+NEW: Final = {ARCHIVE: "new@vault.example.net"}
+APPLIES: Final = {"ldapMilterAppliesToMembers": True}
+CREW: Final = "crew@example.com"
+TEAM: Final = "team@example.com"
+LIST: Final = "list@example.com"
+CAROL: Final = "carol@example.com"
+SALES_ID: Final = zimbra_id("cos", "sales")
+
+
+def by_address(*spellings: str) -> Flush:
+    return lambda cache: flush_addresses(cache, spellings)
+
+
+def by_cos(name: str) -> Flush:
+    return lambda cache: flush_cos(cache, name)
+
+
+def by_domain(name: str) -> Flush:
+    return lambda cache: flush_domain(cache, name)
+
+
+def all_of_it(cache: Cache) -> int:
+    return cache.flush()
+
+
+def cache_of(world: World) -> Cache:
+    return world.directory._reader.cache
+
+
+def sent(world: World, login: str = ANN) -> list[str]:
+    return addresses(world.decide(Message(login=login)))
+
+
+def received(world: World, to: str) -> list[str]:
+    return addresses(world.decide(Message(login=None, sender=JOE, to=[to])))
+
+
+def changed(before: Iterable[Record], after: Iterable[Record], warm: Callable[[World], object]) -> World:
+    """Return a world that was asked before its directory changed, and has not noticed."""
+    world = World(before)
+    known = warm(world)
+    world.replace(after)
+    assert warm(world) == known
+    return world
+
+
+# -- by address -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "ann@example.com",
+        "ANN@Example.COM",
+        "<ann@example.com>",
+        "a.able@example.com",
+        "old.ann@example.com",
+        "ann@example.org",
+        "a.able@example.org",
+    ],
+)
+def test_whatever_an_entry_is_called_all_of_it_is_forgotten(spelling: str) -> None:
+    former = {"zimbraOldMailAddress": "old.ann@example.com"}
+
+    def warm(world: World) -> list[list[str]]:
+        names = ("ann@example.com", "a.able@example.com", "ann@example.org", "old.ann@example.com")
+        return [*(sent(world, name) for name in names), *(received(world, name) for name in names)]
+
+    world = changed(example_records({ANN: {**OLD, **former}}), example_records({ANN: {**NEW, **former}}), warm)
+
+    assert by_address(spelling)(cache_of(world)) > 0
+    assert warm(world) == [[NEW[ARCHIVE]]] * 8
+
+
+@pytest.mark.parametrize("spelling", ["fresh@example.com", "fresh@example.org"])
+def test_an_account_that_was_just_made(spelling: str) -> None:
+    fresh = builders.account("fresh@example.com", **NEW)
+    world = changed(example_records(), example_records({}, *fresh), lambda w: received(w, "fresh@example.org"))
+
+    by_address(spelling)(cache_of(world))
+
+    assert received(world, "fresh@example.org") == [NEW[ARCHIVE]]
+
+
+def test_a_catch_all_account() -> None:
+    keeper = "keeper@example.com"
+    world = changed(
+        example_records({keeper: OLD}), example_records({keeper: NEW}), lambda w: received(w, "any@catchall.example")
+    )
+
+    by_address(keeper)(cache_of(world))
+
+    assert received(world, "any@catchall.example") == [NEW[ARCHIVE]]
+
+
+@pytest.mark.parametrize(
+    ("member", "flushed"),
+    [
+        (ANN, ANN),
+        ("a.able@example.com", ANN),
+        (ANN, "a.able@example.com"),
+        ("ann@example.org", "ann@example.org"),
+        ("ann@example.org", ANN),
+        (ANN, LIST),
+    ],
+)
+def test_a_static_list_that_contained_it(member: str, flushed: str) -> None:
+    def records(*members: str) -> list[Record]:
+        return example_records({ANN: OLD}, *builders.static_list(LIST, members))
+
+    world = changed(records(member, BOB), records(BOB), lambda w: received(w, LIST))
+    assert received(world, LIST) == [OLD[ARCHIVE]]
+
+    by_address(flushed)(cache_of(world))
+
+    assert received(world, LIST) == []
+
+
+@pytest.mark.parametrize("flushed", [ANN, "a.able@example.com", CREW])
+@pytest.mark.parametrize("kind", ["managed", "custom"])
+def test_a_dynamic_group_that_contained_it(kind: str, flushed: str) -> None:
+    def records(*, member: bool) -> list[Record]:
+        if kind == "managed":
+            own = {"zimbraMemberOf": zimbra_id("group", CREW)} if member else {}
+            return example_records({ANN: {**OLD, **own}})
+        url = "ldap:///ou=people,dc=example,dc=com??sub?(title=engineer)"
+        title = {"title": "engineer"} if member else {}
+        return example_records({ANN: {**OLD, **title}}, *builders.custom_group("custom@example.com", url))
+
+    group = CREW if kind == "managed" else "custom@example.com"
+    world = changed(records(member=True), records(member=False), lambda w: received(w, group))
+    assert received(world, group) == [OLD[ARCHIVE]]
+
+    by_address(group if flushed == CREW else flushed)(cache_of(world))
+
+    assert received(world, group) == []
+
+
+def test_a_dynamic_group_by_its_own_address_shows_who_joined() -> None:
+    joined = {"zimbraMemberOf": zimbra_id("group", CREW)}
+    world = changed(example_records({ANN: OLD}), example_records({ANN: {**OLD, **joined}}), lambda w: received(w, CREW))
+
+    by_address(CREW)(cache_of(world))
+
+    assert received(world, CREW) == [OLD[ARCHIVE]]
+
+
+@pytest.mark.parametrize("joins", [True, False])
+@pytest.mark.parametrize("kind", ["static", "managed"])
+def test_a_policy_group_and_who_is_in_it(kind: str, joins: bool) -> None:  # noqa: FBT001 - two ways of one change
+    def records(*, member: bool) -> list[Record]:
+        policy: dict[str, Any] = {**NEW, **APPLIES}
+        if kind == "static":
+            return example_records({}, *builders.static_list(LIST, [ANN] if member else [], **policy))
+        return example_records({CREW: policy, ANN: {"zimbraMemberOf": zimbra_id("group", CREW)} if member else {}})
+
+    world = changed(records(member=not joins), records(member=joins), sent)
+
+    by_address(LIST if kind == "static" else CREW)(cache_of(world))
+
+    assert sent(world) == ([NEW[ARCHIVE]] if joins else [])
+
+
+def test_the_value_of_a_policy_group() -> None:
+    world = changed(example_records({TEAM: {**OLD, **APPLIES}}), example_records({TEAM: {**NEW, **APPLIES}}),
+                    lambda w: sent(w, CAROL))  # fmt: skip
+
+    assert by_address("all@example.com")(cache_of(world)) > 0
+
+    assert sent(world, CAROL) == [NEW[ARCHIVE]]
+
+
+def test_a_list_that_becomes_a_policy_group() -> None:
+    world = changed(example_records({TEAM: NEW}), example_records({TEAM: {**NEW, **APPLIES}}), lambda w: sent(w, BOB))
+
+    by_address(TEAM)(cache_of(world))
+
+    assert sent(world, BOB) == [NEW[ARCHIVE]]
+
+
+def test_a_list_that_is_no_policy_group_any_more() -> None:
+    world = changed(example_records({TEAM: {**OLD, **APPLIES}}), example_records({TEAM: OLD}), lambda w: sent(w, BOB))
+
+    by_address(TEAM)(cache_of(world))
+
+    assert sent(world, BOB) == []
+
+
+# -- by COS ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sales", "SALES", " sales ", SALES_ID, SALES_ID.upper()])
+def test_a_cos_acts_at_once_for_all_its_accounts(name: str) -> None:
+    people = [record for n in range(5) for record in builders.account(f"s{n}@example.com", cos_id=SALES_ID)]
+
+    def warm(world: World) -> list[list[str]]:
+        names = [ANN, *(f"s{n}@example.com" for n in range(5))]
+        return [*(sent(world, one) for one in names), *(received(world, one) for one in names)]
+
+    world = changed(example_records({"sales": OLD}, *people), example_records({"sales": NEW}, *people), warm)
+
+    assert by_cos(name)(cache_of(world)) >= 1
+    assert warm(world) == [[NEW[ARCHIVE]]] * 12
+
+
+def test_the_default_cos_by_its_name() -> None:
+    world = changed(example_records({"default": OLD}), example_records({"default": NEW}), lambda w: sent(w, BOB))
+
+    by_cos("default")(cache_of(world))
+
+    assert sent(world, BOB) == [NEW[ARCHIVE]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        zimbra_id("cos", "brand"),
+        pytest.param(
+            "brand",
+        ),
+    ],
+)
+def test_a_cos_that_was_just_made(name: str) -> None:
+    dangling = {ANN: {"zimbraCOSId": zimbra_id("cos", "brand")}}
+    made = builders.cos("brand", **NEW)
+    world = changed(example_records(dangling), example_records(dangling, *made), sent)
+
+    by_cos(name)(cache_of(world))
+
+    assert sent(world) == [NEW[ARCHIVE]]
+
+
+# -- by domain, and all ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["example.com", "EXAMPLE.com", " example.com", "example.com."])
+def test_a_domain_with_everything_in_it(name: str) -> None:
+    def warm(world: World) -> list[list[str]]:
+        return [
+            sent(world),
+            received(world, "ann@example.org"),
+            received(world, "nobody@example.com"),
+            received(world, "late@example.org"),
+            received(world, CREW),
+        ]
+
+    def records(values: dict[str, Any], *more: Record) -> list[Record]:
+        return example_records({"example.com": values, ANN: {"ldapMilterLegalBcc": values[ARCHIVE]}}, *more)
+
+    late = builders.account("late@example.com", **NEW)
+    world = changed(records(OLD), records(NEW, *late), warm)
+
+    assert by_domain(name)(cache_of(world)) > 0
+    assert warm(world) == [[NEW[ARCHIVE]]] * 5
+
+
+def test_the_global_config_falls_with_any_domain() -> None:
+    world = changed(example_records({GLOBAL: OLD}), example_records({GLOBAL: NEW}), sent)
+
+    by_domain("catchall.example")(cache_of(world))
+
+    assert sent(world) == [NEW[ARCHIVE]]
+
+
+def test_everything() -> None:
+    def records(values: dict[str, Any]) -> list[Record]:
+        return example_records({ANN: values, "default": values, GLOBAL: {"ldapMilterLegalBcc": values[ARCHIVE]}})
+
+    def warm(world: World) -> list[list[str]]:
+        return [sent(world), sent(world, BOB), received(world, TEAM), received(world, "nobody@example.com")]
+
+    world = changed(records(OLD), records(NEW), warm)
+
+    assert all_of_it(cache_of(world)) > 0
+    assert len(cache_of(world)) == 0
+    assert warm(world) == [[NEW[ARCHIVE]]] * 4
+
+
+# -- what stays -----------------------------------------------------------------------------
+
+OTHERS: Final = "other@catchall.example"
+
+
+@pytest.mark.parametrize(
+    ("flush", "kept"),
+    [
+        (by_address(ANN), [BOB, CAROL, OTHERS, TEAM, "big@example.com"]),
+        (by_address(CAROL), [ANN, BOB, OTHERS, "big@example.com"]),
+        (by_cos("sales"), [BOB, CAROL, OTHERS, TEAM, CREW]),
+        (by_cos("no-such-cos"), [ANN, BOB, CAROL, OTHERS, TEAM, CREW]),
+        (by_cos(""), [ANN, BOB, CAROL, OTHERS, TEAM, CREW]),
+        (by_cos("ann"), [ANN, BOB, CAROL, OTHERS, TEAM, CREW]),
+    ],
+)
+def test_what_was_not_meant_costs_no_search(flush: Flush, kept: Sequence[str]) -> None:
+    world = World(example_records({}, *builders.account(OTHERS, cos_id=zimbra_id("cos", "gold"))))
+    for _ in range(2):
+        for name in (ANN, BOB, CAROL, OTHERS, TEAM, "big@example.com", CREW):
+            received(world, name)
+    held = len(cache_of(world))
+
+    gone = flush(cache_of(world))
+
+    assert len(cache_of(world)) == held - gone
+    # The list of domains may have gone as well: policy groups are kept with it.
+    assert world.decide(Message(login=None, sender=JOE)).searches <= 1
+    for name in kept:
+        assert world.decide(Message(login=None, sender=JOE, to=[name])).searches == 0
+
+
+def test_addresses_of_other_domains_stay() -> None:
+    world = World(example_records({}, *builders.account(OTHERS)))
+    for name in (OTHERS, ANN):
+        received(world, name)
+
+    by_domain("example.com")(cache_of(world))
+
+    # The list of domains is read again, the account is not.
+    assert world.decide(Message(login=None, sender=JOE, to=[OTHERS])).searches == 1
+
+
+# -- while a search is under way ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flush", [by_address(BOB), by_address(ANN), by_cos("sales"), by_domain("example.com"), all_of_it]
+)
+def test_a_search_under_way_never_fills_the_cache(flush: Flush) -> None:
+    executor, clock = Executor(), Clock()
+    cache = Cache(Limits(ttl=100, negative_ttl=20, stale_ttl=1000), clock, executor, lambda: 0.5)
+    key = Key("address", ANN)
+    source = Source({key: "before"})
+    first = waiting(cache, source.load, clock.deadline(), key)
+
+    flush(cache)
+    second = waiting(cache, source.load, clock.deadline(), key)
+    executor.run(0)
+    source.held[key] = "after"
+    executor.run(0)
+
+    # Whoever asked before gets what was true then; nobody who asks now shares it.
+    for waiter, value in ((first, "before"), (second, "after")):
+        answers = waiter.join().answers
+        assert answers is not None
+        assert answers.values == {key: value}
+    assert cache.get_many([key], source.load, clock.deadline()).values == {key: "after"}
+    assert len(source.asked) == 2
+
+
+class FlushedDuring(LdifStore):
+    """A directory that changes, and whose cache is flushed, while one of its searches is under way."""
+
+    def __init__(self, before: LdifStore, after: LdifStore, number: int, flush: Callable[[], object]) -> None:
+        super().__init__([])
+        self._before, self._after, self._number, self._flush = before, after, number, flush
+        self.count = 0
+
+    def search(
+        self,
+        base: str,
+        scope: Scope,
+        search_filter: Filter,
+        attributes: Sequence[str],
+        deadline: Deadline,
+        **hints: bool,
+    ) -> list[RawEntry]:
+        self.count += 1
+        holding = self._before if self.count <= self._number else self._after
+        found = holding.search(base, scope, search_filter, attributes, deadline, **hints)
+        if self.count == self._number:
+            self._flush()
+        return found
+
+
+def test_nothing_worked_out_from_a_search_under_way_outlives_the_flush() -> None:
+    def records(values: dict[str, Any]) -> list[Record]:
+        return example_records(
+            {
+                ANN: {"ldapMilterArchiveSentBcc": values[ARCHIVE]},
+                "default": {"ldapMilterLegalBcc": values[ARCHIVE]},
+                "sub@example.com": {**values, **APPLIES},
+                CREW: {**values, **APPLIES},
+                GLOBAL: {"ldapMilterLegalBcc": values[ARCHIVE]},
+            }
+        )
+
+    message = Message(to=[TEAM, CREW, BOB, "nobody@example.com"])
+    expected = World(records(NEW)).decide(message).copies
+    searches = World(records(OLD)).decide(message).searches
+    assert searches > 1
+    outlived = []
+    for number in range(1, searches + 1):
+        world = World(records(OLD))
+        before, after = LdifStore(raw_entries(records(OLD))), LdifStore(raw_entries(records(NEW)))
+        world.store.inner = FlushedDuring(before, after, number, cache_of(world).flush)
+        world.decide(message)
+        if world.decide(message).copies != expected:
+            outlived.append(number)
+    assert outlived == []
