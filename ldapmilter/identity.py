@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from ldapmilter.address import envelope_address, parse_address
+from ldapmilter.address import Address, envelope_address, parse_address
 from ldapmilter.directory.model import Resolution
 from ldapmilter.errors import AmbiguousEntry
 from ldapmilter.message import Identity
 
 if TYPE_CHECKING:
-    from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry
     from ldapmilter.message import Envelope, Headers, IdentitySource
@@ -153,10 +152,12 @@ def _with_person(author: Author, directory: Directory, headers: Headers) -> Auth
 def _by_login(login: str, directory: Directory) -> Author:
     resolution = None if _NOBODY.search(login) else directory.login(login)
     if resolution is None:
-        address = parse_address(login)
+        # Nobody's, but of a domain perhaps: its levels, or at least the global one, apply if it may pass.
+        address = envelope_address(login) or Address(key=login, local=login, domain="", odd=True)
+        hosted = address.domain if address.domain and directory.hosts(address.domain) else None
         return Author(
-            identity=Identity(source="sasl", address=address),
-            resolution=Resolution(address=address) if address is not None else None,
+            identity=Identity(source="sasl", address=parse_address(login)),
+            resolution=Resolution(address=address, hosted_domain=hosted),
             unknown_login=True,
         )
     return Author(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.store import Deadline
 
 _JITTER = 0.1
+_PATIENCE = 0.5
 _REFRESH_AFTER = 0.8
 """Share of the time to live after which a key that is still asked for is fetched again."""
 
@@ -134,6 +135,7 @@ class Cache:
         self._epoch = 0
         self._generations = itertools.count(1)
         self._changes = 0
+        self._failing = False
         self.statistics = Statistics()
 
     def get_many(
@@ -219,6 +221,7 @@ class Cache:
             for key in keys:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
+            self._failing = loaded is None
             if loaded is None:
                 self.statistics.failures += 1
             else:
@@ -261,8 +264,12 @@ class Cache:
         answers: Answers,
     ) -> None:
         for key, flight in waiting.items():
+            patience = deadline.remaining()
+            if key in stale and self._failing:
+                # The last search failed: with an old answer at hand, hope is worth half a second.
+                patience = min(patience, _PATIENCE)
             try:
-                answers.slots[key] = flight.future.result(timeout=deadline.remaining())[key]
+                answers.slots[key] = flight.future.result(timeout=patience)[key]
             except (DirectoryUnavailable, FutureTimeoutError) as error:
                 slot = stale.get(key)
                 if slot is not None and self._clock() <= slot.drop_at:

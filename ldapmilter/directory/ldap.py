@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +57,8 @@ _NO_SUCH_OBJECT = 32
 # How long a failed server is passed over while another one answers. When none answers, all are
 # tried again at once: the next message goes through as soon as any server is back.
 _DOWN_FOR = 2.0
+_ATTEMPTS = 10
+"""Attempts at one server in a second, while none answers: not one for every message that comes along."""
 _CHECK_EVERY = 60.0
 """Seconds between two checks that a server lets the policy be read."""
 _CHECK_AGAIN = 2.0
@@ -92,11 +95,24 @@ class _Server:
     starttls: bool
     idle: list[ldap3.Connection] = field(default_factory=list)
     down_until: float = -math.inf
+    failure: str = "not tried yet"
+    """What went wrong last, in words."""
+    failed_at: deque[float] = field(default_factory=lambda: deque(maxlen=_ATTEMPTS))
     samples: dict[str, str] = field(default_factory=lambda: dict(ALWAYS_THERE))
     """One entry of each kind, on which readability is checked."""
     checked_at: float = -math.inf
     unreadable: str | None = None
     """What may not be read here, in words."""
+
+    def failed(self, what: str, now: float) -> None:
+        """Take note of a failure: the server is passed over for a moment while another one answers."""
+        self.failure = what
+        self.down_until = now + _DOWN_FOR
+        self.failed_at.append(now)
+
+    def tried_enough(self, now: float) -> bool:
+        """Whether it has failed often enough in the last second."""
+        return len(self.failed_at) == _ATTEMPTS and now - self.failed_at[0] < 1.0
 
 
 class LdapStore:
@@ -124,6 +140,7 @@ class LdapStore:
         self._watchdog = Watchdog(clock)
         self._current = endpoints or (lambda: settings.endpoints)
         self._endpoints = self._current()
+        self._authorities = _identity(self._endpoints.ca_file)
         self._servers = self._make_servers(self._endpoints)
 
     def _make_servers(self, endpoints: Endpoints) -> list[_Server]:
@@ -135,7 +152,8 @@ class LdapStore:
     def _follow_endpoints(self) -> None:
         """Take over other servers, or another way to secure them, when the configuration says so."""
         endpoints = self._current()
-        if endpoints == self._endpoints:
+        authorities = _identity(endpoints.ca_file)
+        if endpoints == self._endpoints and (authorities is None or authorities == self._authorities):
             return
         try:
             servers = self._make_servers(endpoints)
@@ -144,6 +162,7 @@ class LdapStore:
             servers = self._servers
         with self._lock:
             gone, self._servers, self._endpoints = self._servers, servers, endpoints
+            self._authorities = authorities
         if gone is not servers:
             _log.info("LDAP servers are now %s", " ".join(endpoints.uris))
             for server in gone:
@@ -164,6 +183,8 @@ class LdapStore:
         self._follow_endpoints()
         failures: list[str] = []
         servers = self._in_order(next_server_first=next_server_first)
+        if not servers:
+            raise DirectoryUnavailable("; ".join(f"{server.uri}: {server.failure}" for server in self._servers))
         for position, server in enumerate(servers):
             if deadline.remaining() <= 0:
                 failures.append("lookup_deadline has passed")
@@ -176,8 +197,8 @@ class LdapStore:
             except ServerFailed as error:
                 failures.append(f"{server.uri}: {error}")
                 with self._lock:
-                    server.down_until = self._clock() + _DOWN_FOR
-        kind = DirectoryUnavailable if deadline.remaining() > 0 else DeadlineExceeded
+                    server.failed(str(error), self._clock())
+        kind = DirectoryUnavailable if deadline.remaining() > _TO_BE_HEARD else DeadlineExceeded
         raise kind("; ".join(failures))
 
     def close(self) -> None:
@@ -193,8 +214,9 @@ class LdapStore:
     def _in_order(self, *, next_server_first: bool) -> list[_Server]:
         now = self._clock()
         with self._lock:
-            up = [server for server in self._servers if server.down_until <= now] or list(self._servers)
-        return [*up[1:], up[0]] if next_server_first else up
+            up = [server for server in self._servers if server.down_until <= now]
+            up = up or [server for server in self._servers if not server.tried_enough(now)]
+        return [*up[1:], *up[:1]] if next_server_first else up
 
     def _ask(
         self, server: _Server, base: str, scope: Scope, text: str, attributes: Sequence[str], allowed: float
@@ -203,9 +225,12 @@ class LdapStore:
         with self._lock:
             connection = server.idle.pop() if server.idle else None
         if connection is not None:
+            # A firewall may have forgotten it: silence must leave time for a fresh one.
+            patience = max(_MIN_ATTEMPT, min(allowed / 2, self._settings.connect_timeout))
             try:
-                return self._search(server, connection, base, scope, text, attributes, allowed)
+                return self._search(server, connection, base, scope, text, attributes, min(patience, allowed))
             except ServerFailed:
+                self._drop_idle(server)
                 # An idle connection may be dead since the server's restart: that says nothing
                 # about the server, so a fresh one gets what is left of the time.
                 allowed -= self._clock() - started
@@ -216,6 +241,13 @@ class LdapStore:
         return self._search(
             server, connection, base, scope, text, attributes, max(_MIN_ATTEMPT, allowed - (self._clock() - started))
         )
+
+    def _drop_idle(self, server: _Server) -> None:
+        """Drop what is idle beside a connection that failed: it is as old, or older."""
+        with self._lock:
+            idle, server.idle = server.idle, []
+        for connection in idle:
+            drop(connection)
 
     def _connect(self, server: _Server, allowed: float) -> ldap3.Connection:
         settings = self._settings
@@ -312,6 +344,17 @@ class LdapStore:
         if server.unreadable and not problem:
             _log.info("%s: the policy can be read again", server.uri)
         server.unreadable = problem
+
+
+def _identity(file: Path | None) -> tuple[int, ...] | None:
+    """Return what changes when a file is replaced; ``None`` when there is none (at the moment)."""
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _replace_gone_samples(server: _Server, connection: ldap3.Connection) -> None:

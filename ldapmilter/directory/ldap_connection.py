@@ -143,7 +143,11 @@ class CheckedTls(ldap3.Tls):
     def wrap_socket(self, connection: ldap3.Connection, do_handshake: bool = False) -> None:  # noqa: FBT001, FBT002 - ldap3's
         """Wrap a connection's socket and shake hands; called by ldap3 for ldaps and StartTLS."""
         del do_handshake
-        connection.socket = self._context.wrap_socket(connection.socket, server_hostname=connection.server.host)
+        # Known to the watchdog before the handshake, which a server may drag out for ever.
+        connection.socket = self._context.wrap_socket(
+            connection.socket, server_hostname=connection.server.host, do_handshake_on_connect=False
+        )
+        connection.socket.do_handshake()
 
 
 def tls_settings(endpoints: Endpoints) -> CheckedTls:

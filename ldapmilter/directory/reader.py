@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 COS_BASE = "cn=cos,cn=zimbra"
 _COS_ATTRIBUTES = ("objectClass", "cn", "zimbraId")
-CHUNK = 200
-"""Keys in one search. ldap3 spends the same time per address from 10 to 200; slapd more beyond."""
+CHUNK = 100
+"""Keys in one search. Measured: 25 to 100 cost the same per address within 5 %, 200 a fifth more."""
 
 
 class Key(NamedTuple):

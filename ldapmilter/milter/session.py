@@ -31,8 +31,10 @@ _log = logging.getLogger(__name__)
 
 ACTIONS = milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
 """What a decision may need. ADDRCPT_PAR: without NOTIFY=NEVER a copy would bounce to the author."""
-_NOT_ASKED_FOR = milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOEOH | milter.P_NOBODY
-_UNANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT
+_NOT_ASKED_FOR = milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOBODY
+# The end of the header is asked for although nothing is done there: libmilter takes no end of a
+# message right after DATA, so a message without any header field would never be answered.
+_UNANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_NR_EOH
 _CONNECT_MACROS = "j {daemon_name} {daemon_addr} {daemon_port} v _"
 """Postfix's default milter_connect_macros and the port, which it sends only when asked."""
 _FROM = "from"
@@ -276,6 +278,7 @@ def register(daemon: Deciding) -> None:
     milter.set_envfrom_callback(_unanswered(Session.mail))
     milter.set_envrcpt_callback(_unanswered(Session.rcpt))
     milter.set_header_callback(_answered(Session.header))
+    milter.set_eoh_callback(lambda _context: milter.CONTINUE)
     milter.set_eom_callback(_answered(Session.eom))
     milter.set_abort_callback(_unanswered(Session.abort))
     milter.set_close_callback(_unanswered(Session.close))

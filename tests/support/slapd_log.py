@@ -40,7 +40,7 @@ def parse_searches(log: str, harness_dn: str) -> list[Search]:
         if event["start"]:
             bound.clear()
         elif event["accept"]:
-            bound[event["conn"]] = ""
+            bound.setdefault(event["conn"], "")
         elif event["dn"] is not None:
             bound[event["conn"]] = event["dn"]
         elif event["filter"] is not None:

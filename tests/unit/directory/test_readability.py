@@ -89,6 +89,17 @@ def test_no_answer_is_not_the_answer_that_all_is_well(code: int) -> None:
     assert unreadable(SAMPLES, WANTED, Server(otherwise=code).compare) != []
 
 
+@pytest.mark.parametrize("attribute", ["ldapMilterAppliesToMembers", "objectClass"])
+def test_what_makes_a_policy_group_has_to_be_readable(attribute: str) -> None:
+    problems = unreadable(SAMPLES, WANTED, Server({(ANN_DN, attribute): HIDDEN}).compare)
+    assert any(attribute in problem and ANN_DN in problem for problem in problems)
+
+
+def test_a_site_that_uses_attributes_of_zimbras_needs_no_schema_of_ours() -> None:
+    server = Server({(dn, "ldapMilterAppliesToMembers"): UNDEFINED for dn in SAMPLES.values()})
+    assert unreadable(SAMPLES, ("amavisArchiveQuarantineTo",), server.compare) == []
+
+
 def test_what_every_zimbra_has() -> None:
     assert ALWAYS_THERE == {"COS": COS_DN, "global config": "cn=config,cn=zimbra"}
 

@@ -205,11 +205,11 @@ def test_what_is_asked_for(balanced: Connect) -> None:
     connection = balanced(NOTHING)
     actions, steps, *rest = connection.options
     assert actions == milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
-    wanted = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_SKIP
-    wanted |= milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOEOH | milter.P_NOBODY
+    wanted = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_NR_EOH | milter.P_SKIP
+    wanted |= milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOBODY
     assert steps == wanted
     assert rest == [0, 0]
-    assert not {"helo", "eoh", "body", "unknown"} & set(connection.callbacks)
+    assert not {"helo", "body", "unknown"} & set(connection.callbacks)
     assert connection.policy == [milter.TEMPFAIL]
 
 

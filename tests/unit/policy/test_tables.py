@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     Test = Callable[..., None]
 
 SCHEMA: Final = Path(__file__).parents[3] / "schema" / "ldapmilter.ldif"
-_TESTED: Final = {"directory"}
+# The directory is what the others are run in; enforcement has tests of its own (test_enforcement.py).
+_TESTED: Final = {"directory", "enforcement", "kept-from"}
 
 BOTH_OVERRIDE: Final = {"copy archive": {"inherit": "override"}, "copy legal": {"inherit": "override"}}
 
