@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _MAX_REFERENCES = 20
 """Rounds of ``${key}`` expansion: a reference to itself ends here."""
+_MAX_LENGTH = 4096
 _URL = re.compile(r"(?:ldaps?|ldapi)://\S*\Z")
 
 
@@ -77,7 +78,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
 
 def read(path: Path, fallback: Endpoints) -> Endpoints:
@@ -122,7 +123,7 @@ def read(path: Path, fallback: Endpoints) -> Endpoints:
 def _expand(text: str, values: Mapping[str, str]) -> str:
     """Replace ``${key}`` by the key's value, nested references too; an unknown key by nothing."""
     for _round in range(_MAX_REFERENCES):
-        if not _REFERENCE.search(text):
+        if len(text) > _MAX_LENGTH or not _REFERENCE.search(text):
             break
         text = _REFERENCE.sub(lambda match: values.get(match.group(1), ""), text)
     return text

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 COS_BASE = "cn=cos,cn=zimbra"
 _COS_ATTRIBUTES = ("objectClass", "cn", "zimbraId")
-CHUNK = 100
-"""Keys in one search. Measured: 25 to 100 cost the same per address within 5 %, 200 a fifth more."""
+CHUNK = 200
+"""Keys in one search: enough for 50 recipients in an alias domain, with every spelling, in one.
+
+Measured: 25 to 100 cost the same per address within 5 %, 200 a fifth more, 400 half as much again.
+"""
 
 
 class Key(NamedTuple):

@@ -40,7 +40,15 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = Path(__file__).parents[3] / "schema" / "ldapmilter.ldif"
 # The directory is what the others are run in; enforcement has tests of its own (test_enforcement.py).
-_TESTED: Final = {"directory", "enforcement", "kept-from"}
+_TESTED: Final = {
+    "decided-before",
+    "directory",
+    "enforcement",
+    "kept-from",
+    "person",
+    "policy-group-members",
+    "policy-group-values",
+}
 
 BOTH_OVERRIDE: Final = {"copy archive": {"inherit": "override"}, "copy legal": {"inherit": "override"}}
 
