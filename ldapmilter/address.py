@@ -9,6 +9,7 @@ The local part is held unquoted: ``"ann"@example.test`` and ``ann@example.test``
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -120,7 +121,7 @@ def make_address(local: str, domain: str) -> Address:
     into ASCII ones and so into somebody else's address.
     """
     folded = local.lower() if local.isascii() else local
-    return Address(key=f"{folded}@{domain}", local=local, domain=domain)
+    return Address(key=f"{folded}@{domain}", local=local, domain=sys.intern(domain))
 
 
 def envelope_address(text: str) -> Address | None:

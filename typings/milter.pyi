@@ -5,6 +5,7 @@ from typing import Any
 
 ACCEPT: int
 CONTINUE: int
+NOREPLY: int
 REJECT: int
 SKIP: int
 TEMPFAIL: int

@@ -13,26 +13,28 @@ never is, since the account may have been made a minute ago.
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 import random
 import threading
-from collections.abc import Callable, Collection, Hashable, Mapping
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from concurrent.futures import InvalidStateError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cachetools import TLRUCache
-
+from ldapmilter.directory.answers import Answers, Limits, Slot, Statistics
+from ldapmilter.directory.bounded import Bounded
+from ldapmilter.directory.breaker import Breaker, Flight
 from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable
 
 if TYPE_CHECKING:
     from ldapmilter.directory.store import Deadline
 
+__all__ = ["Cache", "Limits", "Load"]
+
 _JITTER = 0.1
-_PATIENCE = 0.5
+_SWEEP_EVERY = 60.0
 _REFRESH_AFTER = 0.8
 """Share of the time to live after which a key that is still asked for is fetched again."""
 
@@ -41,65 +43,17 @@ Load = Callable[[Collection[Hashable], "Deadline"], Mapping[Hashable, Any]]
 """Fetches keys from the directory by a deadline; an absent key maps to an empty value or is left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long and how much: ``[cache]``, seconds and entries."""
-
-    ttl: float = 300
-    negative_ttl: float = 60
-    stale_ttl: float = 86400
-    max_entries: int = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One answer and how long it counts."""
-
-    value: Any
-    generation: int
-    """Changes when the answer does: a fetch that finds the same keeps it."""
-    loaded_at: float
-    fresh_until: float
-    drop_at: float
-
-
 @dataclass(slots=True)
-class _Flight:
-    """One search on its way, for some keys, and everybody who waits for it."""
+class _Need:
+    """What a question does not find fresh in memory."""
 
-    epoch: int
-    future: Future[Mapping[Hashable, Slot]] = field(default_factory=Future)
-
-
-@dataclass(slots=True)
-class Statistics:
-    """Counts since start."""
-
-    hits: int = 0
-    misses: int = 0
-    stale: int = 0
-    refreshed: int = 0
-    failures: int = 0
-
-
-@dataclass(slots=True)
-class Answers:
-    """What :meth:`Cache.get_many` found out."""
-
-    slots: dict[Hashable, Slot] = field(default_factory=dict)
-    stale_keys: set[Hashable] = field(default_factory=set)
-    """Keys whose answer is past its time to live: the directory failed."""
-    failures: dict[Hashable, DirectoryUnavailable] = field(default_factory=dict)
-
-    @property
-    def stale(self) -> bool:
-        """Whether any answer is past its time to live."""
-        return bool(self.stale_keys)
-
-    @property
-    def values(self) -> dict[Hashable, Any]:
-        """The value of every key that has one, fresh or stale."""
-        return {key: slot.value for key, slot in self.slots.items()}
+    missing: list[Hashable] = field(default_factory=list)
+    waiting: dict[Hashable, Flight] = field(default_factory=dict)
+    """Keys that somebody else is asking for already."""
+    stale: dict[Hashable, Slot] = field(default_factory=dict)
+    """Answers past their time to live."""
+    aging: list[Hashable] = field(default_factory=list)
+    """Fresh still, but not for long."""
 
 
 class Cache:
@@ -128,14 +82,13 @@ class Cache:
         self._jitter = jitter
         self._same = same
         self._lock = threading.Lock()
-        self._slots: TLRUCache[Hashable, Slot] = TLRUCache(
-            maxsize=limits.max_entries, ttu=lambda _key, slot, _now: slot.drop_at, timer=clock
-        )
-        self._flights: dict[Hashable, _Flight] = {}
+        self._slots: Bounded[Hashable, Slot] = Bounded(limits.max_entries)
+        self._sweep_at = -math.inf
+        self._flights: dict[Hashable, Flight] = {}
         self._epoch = 0
-        self._generations = itertools.count(1)
         self._changes = 0
         self._failing = False
+        self._breaker = Breaker()
         self.statistics = Statistics()
 
     def get_many(
@@ -150,53 +103,77 @@ class Cache:
             past_negative: whether to ask again for keys that are known to be absent.
         """
         answers = Answers()
-        stale: dict[Hashable, Slot] = {}
-        waiting: dict[Hashable, _Flight] = {}
-        mine: list[Hashable] = []
-        aging: list[Hashable] = []
         now = self._clock()
         with self._lock:
-            for key in keys:
-                slot = self._slots.get(key)
-                if slot is not None and now < slot.fresh_until and (slot.value or not past_negative):
-                    answers.slots[key] = slot
-                    if self._is_aging(slot, now) and key not in self._flights:
-                        aging.append(key)
-                    continue
-                if slot is not None and slot.value:
-                    stale[key] = slot
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine.append(key)
-                else:
-                    waiting[key] = flight
-            self.statistics.hits += len(answers.slots)
-            self.statistics.misses += len(mine) + len(waiting)
-            own_flight = self._take_off(mine)
-            refresh = self._take_off(aging)
+            need = self._sort(keys, answers, now, past_negative=past_negative)
+            if not (need.missing or need.waiting or need.aging):
+                return answers
+            probe = self._breaker.holds_back(now) if need.missing else None
+            mine = need.missing if probe is None else []
+            refresh = [] if self._breaker.is_open else need.aging
+            own_flight = self._take_off(mine, now)
+            refreshing = self._take_off(refresh, now)
         if mine:
             self._start(mine, own_flight, load, deadline)
-            waiting.update(dict.fromkeys(mine, own_flight))
-        if aging:
-            self.statistics.refreshed += len(aging)
-            self._start(aging, refresh, load, deadline)
-        self._collect(waiting, stale, deadline, answers)
+            need.waiting.update(dict.fromkeys(mine, own_flight))
+        if refresh:
+            self.statistics.refreshed += len(refresh)
+            self._start(refresh, refreshing, load, deadline)
+        self._collect(need, deadline, answers)
+        if probe is None:
+            return answers
+        if self._is_back(probe, deadline):
+            answers.add(self.get_many(need.missing, load, deadline, past_negative=past_negative))
+        else:
+            error = DirectoryUnavailable(f"the directory keeps its askers waiting: {self._breaker.failure}")
+            for key in need.missing:
+                self._fall_back(key, need, error, answers)
         return answers
 
-    def _is_aging(self, slot: Slot, now: float) -> bool:
-        return bool(slot.value) and now - slot.loaded_at > _REFRESH_AFTER * (slot.fresh_until - slot.loaded_at)
+    def _sort(self, keys: Collection[Hashable], answers: Answers, now: float, *, past_negative: bool) -> _Need:
+        """Take what is fresh from memory; return the rest."""
+        need = _Need()
+        for key in keys:
+            slot = self._slots.get(key)
+            flight = self._flights.get(key)
+            if slot is not None and now < slot.fresh_until and (slot.value or not past_negative):
+                answers.slots[key] = slot
+                if slot.value and flight is None and self._is_aging(slot, now):
+                    need.aging.append(key)
+                continue
+            if slot is not None and slot.value:
+                need.stale[key] = slot
+            if flight is None:
+                need.missing.append(key)
+            else:
+                need.waiting[key] = flight
+        self.statistics.hits += len(answers.slots)
+        self.statistics.misses += len(need.missing) + len(need.waiting)
+        return need
 
-    def _take_off(self, keys: Collection[Hashable]) -> _Flight:
-        flight = _Flight(self._epoch)
+    def _is_back(self, probe: Flight, deadline: Deadline) -> bool:
+        """Whether the directory answers again, a moment later at most."""
+        wait([probe.future], timeout=min(probe.patience(self._clock()), deadline.remaining()))
+        return not self._breaker.is_open
+
+    def _is_aging(self, slot: Slot, now: float) -> bool:
+        return now - slot.loaded_at > _REFRESH_AFTER * (slot.fresh_until - slot.loaded_at)
+
+    def _take_off(self, keys: Collection[Hashable], now: float) -> Flight:
+        flight = Flight(self._epoch, now)
+        if keys:
+            self._breaker.took_off(flight)
         self._flights.update(dict.fromkeys(keys, flight))
         return flight
 
-    def _start(self, keys: list[Hashable], flight: _Flight, load: Load, deadline: Deadline) -> None:
+    def _start(self, keys: list[Hashable], flight: Flight, load: Load, deadline: Deadline) -> None:
         def fly() -> None:
+            # Of a search that had to queue for a thread until its time was up, the directory knows nothing.
+            asked = deadline.remaining() > 0
             try:
                 loaded = load(keys, deadline)
             except DirectoryUnavailable as error:
-                self._land(keys, flight, None, error)
+                self._land(keys, flight, None, error, asked=asked)
             except BaseException as error:
                 # A bug in a loader must reach whoever waits, or they would wait for their deadline.
                 self._land(keys, flight, None, error)
@@ -212,9 +189,11 @@ class Cache:
     def _land(
         self,
         keys: list[Hashable],
-        flight: _Flight,
+        flight: Flight,
         loaded: Mapping[Hashable, Any] | None,
         error: BaseException | None,
+        *,
+        asked: bool = True,
     ) -> None:
         slots: dict[Hashable, Slot] = {}
         with self._lock:
@@ -224,7 +203,10 @@ class Cache:
             self._failing = loaded is None
             if loaded is None:
                 self.statistics.failures += 1
+                if asked:
+                    self._breaker.failed(flight, error, self._clock())
             else:
+                self._breaker.succeeded(self._clock())
                 slots = self._fill(keys, loaded, keep=flight.epoch == self._epoch)
         try:
             if loaded is not None:
@@ -238,69 +220,81 @@ class Cache:
         """Make slots of what was loaded, and keep them unless a flush came in between."""
         now = self._clock()
         slots: dict[Hashable, Slot] = {}
+        if keep and now >= self._sweep_at:
+            self._sweep(now)
         for key in keys:
+            value = loaded.get(key)
             before = self._slots.get(key)
-            slot = self._slot(loaded.get(key), now, before)
+            if keep and before is not None and self._same(before.value, value):
+                before.loaded_at, before.fresh_until = now, self._fresh_until(value, now)
+                slot = before
+            else:
+                slot = Slot(key if before is None else before.key, value, now, self._fresh_until(value, now))
+                self._changes += keep and before is not None
             slots[key] = slot
             if keep:
-                self._slots[key] = slot
-                self._changes += before is not None and before.generation != slot.generation
+                self._slots.put(slot.key, slot)
         return slots
 
-    def _slot(self, value: object, now: float, before: Slot | None) -> Slot:
+    def _fresh_until(self, value: object, now: float) -> float:
         spread = 1 + _JITTER * (2 * self._jitter() - 1)
-        ttl = spread * (self.limits.ttl if value else min(self.limits.negative_ttl, self.limits.ttl))
-        fresh_until = now + ttl
-        drop_at = max(fresh_until, now + self.limits.stale_ttl) if value else fresh_until
-        if before is not None and self._same(before.value, value):
-            return Slot(before.value, before.generation, now, fresh_until, drop_at)
-        return Slot(value, next(self._generations), now, fresh_until, drop_at)
+        return now + spread * (self.limits.ttl if value else min(self.limits.negative_ttl, self.limits.ttl))
 
-    def _collect(
-        self,
-        waiting: Mapping[Hashable, _Flight],
-        stale: Mapping[Hashable, Slot],
-        deadline: Deadline,
-        answers: Answers,
-    ) -> None:
-        for key, flight in waiting.items():
+    def _drop_at(self, slot: Slot) -> float:
+        """Return until when a slot may be of use, in an outage at least."""
+        return max(slot.fresh_until, slot.loaded_at + self.limits.stale_ttl) if slot.value else slot.fresh_until
+
+    def _sweep(self, now: float) -> None:
+        """Make room of what can be of no use to anybody, now and then."""
+        self._sweep_at = now + max(_SWEEP_EVERY, self.limits.negative_ttl)
+        for key in [key for key, slot in self._slots.items() if self._drop_at(slot) < now]:
+            self._slots.drop(key)
+
+    def _collect(self, need: _Need, deadline: Deadline, answers: Answers) -> None:
+        for key, flight in need.waiting.items():
             patience = deadline.remaining()
-            if key in stale and self._failing:
-                # The last search failed: with an old answer at hand, hope is worth half a second.
-                patience = min(patience, _PATIENCE)
+            if self._breaker.is_open or (key in need.stale and self._failing):
+                # The last search failed: hope is worth half a second.
+                patience = min(patience, flight.patience(self._clock()))
             try:
                 answers.slots[key] = flight.future.result(timeout=patience)[key]
-            except (DirectoryUnavailable, FutureTimeoutError) as error:
-                slot = stale.get(key)
-                if slot is not None and self._clock() <= slot.drop_at:
-                    answers.slots[key] = slot
-                    answers.stale_keys.add(key)
-                    self.statistics.stale += 1
-                elif isinstance(error, DirectoryUnavailable):
-                    answers.failures[key] = error
-                else:
-                    answers.failures[key] = DeadlineExceeded("no answer within lookup_deadline")
+            except DirectoryUnavailable as error:
+                self._fall_back(key, need, error, answers)
+            except FutureTimeoutError:
+                failure = f": {self._breaker.failure}" if self._breaker.is_open else ""
+                message = f"no answer within lookup_deadline{failure}"
+                self._fall_back(key, need, DeadlineExceeded(message), answers)
+
+    def _fall_back(self, key: Hashable, need: _Need, error: DirectoryUnavailable, answers: Answers) -> None:
+        """Take an answer past its time to live, or else note the failure."""
+        slot = need.stale.get(key)
+        if slot is not None and self._clock() <= self._drop_at(slot):
+            answers.slots[key] = slot
+            answers.stale_keys.add(key)
+            self.statistics.stale += 1
+        else:
+            answers.failures[key] = error
 
     @property
     def changes(self) -> int:
         """How often anything that was held has changed or been forgotten on purpose."""
         return self._changes
 
-    def current(self, reads: Mapping[Hashable, int]) -> float | None:
-        """Return until when all of these keys are fresh, or ``None`` if any is not what was read.
-
-        Args:
-            reads: keys and the generations that they had.
-        """
+    def current(self, reads: Iterable[Slot]) -> float | None:
+        """Return until when all of these answers are fresh, or ``None`` if any is not what the cache holds."""
         now = self._clock()
         until = math.inf
         with self._lock:
-            for key, generation in reads.items():
-                slot = self._slots.get(key)
-                if slot is None or slot.generation != generation or slot.fresh_until <= now:
+            for slot in reads:
+                if slot.fresh_until <= now or self._slots.get(slot.key) is not slot:
                     return None
                 until = min(until, slot.fresh_until)
         return until
+
+    def count_hits(self, hits: int) -> None:
+        """Count answers that were of use without being asked for: a value that was made from them still stands."""
+        with self._lock:
+            self.statistics.hits += hits
 
     def flush(self, forget: Callable[[Hashable, Any], bool] | None = None) -> int:
         """Forget what a predicate on key and value says, or everything; return how many entries.
@@ -312,16 +306,25 @@ class Cache:
             self._epoch += 1
             self._changes += 1
             self._flights.clear()
-            doomed = [key for key, slot in self._slots.items() if forget is None or forget(key, slot.value)]
+            doomed = [key for key, slot in self._held() if forget is None or forget(key, slot.value)]
             for key in doomed:
-                del self._slots[key]
+                self._slots.drop(key)
         return len(doomed)
 
     def values(self) -> list[Any]:
         """Return every value that is held now."""
         with self._lock:
-            return [slot.value for slot in self._slots.values()]
+            return [slot.value for _, slot in self._held()]
+
+    def items(self) -> list[tuple[Hashable, Slot]]:
+        """Return every key and slot that is held now."""
+        with self._lock:
+            return self._held()
+
+    def _held(self) -> list[tuple[Hashable, Slot]]:
+        now = self._clock()
+        return [(key, slot) for key, slot in self._slots.items() if now <= self._drop_at(slot)]
 
     def __len__(self) -> int:
-        """Return the number of entries held."""
+        """Return the number of entries held, some of which may be of no use any more."""
         return len(self._slots)

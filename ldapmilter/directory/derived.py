@@ -13,29 +13,29 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cachetools import LRUCache
+from ldapmilter.directory.bounded import Bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Collection, Hashable
 
+    from ldapmilter.directory.answers import Slot
     from ldapmilter.directory.cache import Cache
 
 _REFRESH_AFTER = 0.8
 _READS_PER_ENTRY = 4
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Remembered:
     """A derived value with what it was made from."""
 
     value: Any
-    reads: Mapping[Hashable, int]
-    """Cache keys and the generations they had."""
+    reads: tuple[Slot, ...]
     changes: int
     """The cache's count of changes when the reads were last known to stand."""
     refresh_at: float
+    """When somebody has to work it out again; as ``fresh_until``: somebody does, or nobody has to."""
     fresh_until: float
-    refreshing: bool = False
 
 
 class Derived:
@@ -46,8 +46,8 @@ class Derived:
         self._cache = cache
         self._clock = clock
         self._lock = threading.Lock()
-        self._values: LRUCache[Hashable, Remembered] = LRUCache(
-            maxsize=_READS_PER_ENTRY * cache.limits.max_entries, getsizeof=lambda remembered: len(remembered.reads) + 1
+        self._values: Bounded[Hashable, Remembered] = Bounded(
+            _READS_PER_ENTRY * cache.limits.max_entries, lambda remembered: len(remembered.reads) + 1
         )
 
     @property
@@ -55,33 +55,43 @@ class Derived:
         """The cache's count of changes: take it before the first read of a value."""
         return self._cache.changes
 
-    def recall(self, key: Hashable) -> Remembered | None:
-        """Return a value that still stands, or ``None``: it has to be worked out (again).
+    def recall(self, keys: Collection[Hashable]) -> dict[Hashable, Remembered]:
+        """Return the values that still stand; the others have to be worked out (again).
 
         Of those who ask for a value that is about to grow old, one is told to work it out again:
         that reads, and so refreshes, the answers behind it. The others still get it.
         """
         now = self._clock()
+        recalled: dict[Hashable, Remembered] = {}
+        hits = 0
         with self._lock:
-            found = self._values.get(key)
-            if found is None:
-                return None
-            if found.changes == self._cache.changes and now < found.refresh_at:
-                return found
-            changes = self._cache.changes
-            until = self._cache.current(found.reads)
-            if until is None:
-                del self._values[key]
-                return None
-            found.changes = changes
-            if until > found.fresh_until:
-                found.refresh_at, found.fresh_until, found.refreshing = _refresh_at(now, until), until, False
-            elif now >= found.refresh_at and not found.refreshing:
-                found.refreshing = True
-                return None
-            return found
+            changes, values = self._cache.changes, self._values
+            for key in keys:
+                found = values.get(key)
+                if found is None:
+                    continue
+                if (found.changes == changes and now < found.refresh_at) or self._still_stands(key, found, now):
+                    recalled[key] = found
+                    hits += len(found.reads)
+        if hits:
+            self._cache.count_hits(hits)
+        return recalled
 
-    def remember(self, key: Hashable, value: object, reads: Mapping[Hashable, int], changes: int) -> None:
+    def _still_stands(self, key: Hashable, found: Remembered, now: float) -> bool:
+        changes = self._cache.changes
+        until = self._cache.current(found.reads)
+        if until is None:
+            self._values.drop(key)
+            return False
+        found.changes = changes
+        if until > found.fresh_until:
+            found.refresh_at, found.fresh_until = _refresh_at(now, until), until
+        elif found.refresh_at <= now:
+            found.refresh_at = found.fresh_until
+            return False
+        return True
+
+    def remember(self, key: Hashable, value: object, reads: Collection[Slot], changes: int) -> None:
         """Keep a value.
 
         Args:
@@ -91,15 +101,14 @@ class Derived:
             changes: :attr:`changes` before the first of them was read.
         """
         until = self._cache.current(reads)
-        if until is None:
+        if until is None or len(reads) >= self._values.bound:
             return
         with self._lock:
             before = self._values.get(key)
-            refreshing = before is not None and before.refreshing and before.fresh_until >= until
-            if len(reads) < self._values.maxsize:
-                self._values[key] = Remembered(
-                    value, reads, changes, _refresh_at(self._clock(), until), until, refreshing
-                )
+            # Whoever was told to work it out, and found nothing newer, does not tell the next one.
+            told = before is not None and before.refresh_at == before.fresh_until >= until
+            refresh_at = until if told else _refresh_at(self._clock(), until)
+            self._values.put(key, Remembered(value, tuple(reads), changes, refresh_at, until))
 
 
 def _refresh_at(now: float, until: float) -> float:

@@ -1,8 +1,9 @@
 """Which LDAP servers there are and how they are spoken to: from our configuration, or Zimbra's own.
 
 ``localconfig.xml`` is read for URLs and TLS only, never for a password: the milter has an identity
-of its own. It is read again when it changes. ``zmlocalconfig`` replaces it by deleting and renaming,
-so for a moment there may be none: what was known before goes on counting.
+of its own. (An administrator's command may ask for one value with :func:`local_value`.) It is read
+again when it changes. ``zmlocalconfig`` replaces it by deleting and renaming, so for a moment there
+may be none: what was known before goes on counting.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _MAX_REFERENCES = 20
 """Rounds of ``${key}`` expansion: a reference to itself ends here."""
 _MAX_LENGTH = 4096
-_URL = re.compile(r"(?:ldaps?|ldapi)://\S*\Z")
+_URL = re.compile(r"(?:ldaps?://(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s/:\[\]]+)(?::[0-9]+)?/?|ldapi://\S+)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +92,7 @@ def read(path: Path, fallback: Endpoints) -> Endpoints:
     Raises:
         ConfigError: the file cannot be read, is not XML, or names no LDAP URL.
     """
-    try:
-        root = ET.fromstring(path.read_bytes())  # noqa: S314 - Zimbra's own configuration file
-    except (OSError, ET.ParseError) as error:
-        message = f"[ldap] zimbra_localconfig = {path}: cannot be read: {error}"
-        raise ConfigError(message) from error
-    texts = {key.get("name", ""): (key.findtext("value") or "").strip() for key in root.iter("key")}
-    values = {name: _expand(text, texts) for name, text in texts.items()}
+    values = _values(path, f"[ldap] zimbra_localconfig = {path}")
     uris = tuple(values.get("ldap_url", "").split())
     if not uris and values.get("ldap_host"):
         uris = (f"ldap://{values['ldap_host']}:{values.get('ldap_port') or 389}",)
@@ -118,6 +113,25 @@ def read(path: Path, fallback: Endpoints) -> Endpoints:
         ca_file=fallback.ca_file,
         ca_directory=authorities if fallback.ca_file is None and authorities.is_dir() else None,
     )
+
+
+def local_value(path: Path, key: str) -> str:
+    """Return one value of a ``localconfig.xml``, references expanded; empty when it is not there.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not XML.
+    """
+    return _values(path, str(path)).get(key, "")
+
+
+def _values(path: Path, what: str) -> dict[str, str]:
+    try:
+        root = ET.fromstring(path.read_bytes())  # noqa: S314 - Zimbra's own configuration file
+    except (OSError, ET.ParseError) as error:
+        message = f"{what}: cannot be read: {error}"
+        raise ConfigError(message) from error
+    texts = {key.get("name", ""): (key.findtext("value") or "").strip() for key in root.iter("key")}
+    return {name: _expand(text, texts) for name, text in texts.items()}
 
 
 def _expand(text: str, values: Mapping[str, str]) -> str:

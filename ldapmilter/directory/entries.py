@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, parse_address
-from ldapmilter.directory.filters import Equal, Filter, Or, unescape_octets
+from ldapmilter.directory.filters import Equal, Filter, Or, any_of, unescape_octets
 from ldapmilter.directory.model import Entry, RawEntry
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ ENTRY_ATTRIBUTES = (
     "memberURL",
 )
 
+EVERYBODY = any_of("objectClass", ("zimbraAccount", "zimbraDistributionList", "zimbraGroup"))
+"""Every account and every group that people know; the units inside dynamic groups are parts of those."""
 _OWN_ADDRESSES = ("zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress")
 GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroupdynamicunit"})
 
@@ -57,7 +59,7 @@ def read_entry(raw: RawEntry) -> Entry | None:
     name = _choose_name(raw.dn, list(primary))
     if name is None:
         return None
-    return Entry(raw=raw, kind=kind, name=name, addresses=frozenset(address.key for address in (*own, name)))
+    return Entry(raw=raw, kind=kind, name=name, own_keys=tuple(dict.fromkeys(address.key for address in (*own, name))))
 
 
 def _addresses(values: Iterable[str]) -> Iterator[Address]:
@@ -93,7 +95,7 @@ def catch_all_keys(raw: RawEntry) -> list[str]:
     return [value.lower() for value in raw.all("zimbramailcatchalladdress")]
 
 
-def entries_filter(keys: Iterable[str]) -> Filter:
+def entries_filter(keys: Iterable[str]) -> Or:
     """Return the filter that finds the entries of addresses, and of ``@domain`` catch-all keys.
 
     Only attributes that Zimbra's slapd indexes; no status filter, since a closed account is still

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import fold_domain, make_address, parse_address
+from ldapmilter.directory.loading import SITE, GroupMembers, Key
 from ldapmilter.directory.model import Entry, RawEntry
-from ldapmilter.directory.reader import SITE, GroupMembers, Key
 from ldapmilter.directory.site import Site
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
     group's members when the address is the group's.
     """
     asked = {address.key: address for text in addresses if (address := parse_address(text)) is not None}
-    site = _site(cache)
-    keys = _every_spelling(asked.values(), site)
+    site = site_in(cache)
+    keys = every_spelling(asked.values(), site)
     known: list[Entry] = []
     for value in cache.values():
-        known.extend(entry for entry in _entries(value) if not keys.isdisjoint(entry.addresses))
+        known.extend(entry for entry in entries_in(value) if not keys.isdisjoint(entry.addresses))
     for entry in known:
         keys |= entry.addresses
     group_ids = {group_id.lower() for entry in known for group_id in entry.raw.all("zimbraid")}
@@ -48,17 +48,18 @@ def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
         if key.kind in {"managed", "custom"} and key.name in group_ids:
             return True
         return key.name in keys or any(
-            not keys.isdisjoint(entry.addresses) or _concerns(entry.raw, keys) for entry in _entries(value)
+            not keys.isdisjoint(entry.addresses) or _concerns(entry.raw, keys) for entry in entries_in(value)
         )
 
     return cache.flush(forget)
 
 
-def _site(cache: Cache) -> Site | None:
+def site_in(cache: Cache) -> Site | None:
+    """Return the site that the cache holds, if any."""
     return next((value for value in cache.values() if isinstance(value, Site)), None)
 
 
-def _every_spelling(addresses: Iterable[Address], site: Site | None) -> set[str]:
+def every_spelling(addresses: Iterable[Address], site: Site | None) -> set[str]:
     """Return the keys of addresses in their own domain, in the one it stands for, and in its alias domains."""
     keys: set[str] = set()
     for address in addresses:
@@ -96,7 +97,7 @@ def flush_domain(cache: Cache, name: str) -> int:
     Domains and the global config are one answer, so the global config is forgotten too.
     """
     domain = fold_domain(name.strip()) or name.strip().lower()
-    site = _site(cache)
+    site = site_in(cache)
     names = {domain}
     if site is not None:
         names |= {alias.name for alias in site.domains.values() if alias.target == domain}
@@ -108,12 +109,13 @@ def flush_domain(cache: Cache, name: str) -> int:
             return False
         if key.kind == "address":
             return key.name.rpartition("@")[2] in names
-        return any(entry.name.domain in names for entry in _entries(value))
+        return any(entry.name.domain in names for entry in entries_in(value))
 
     return cache.flush(forget)
 
 
-def _entries(value: object) -> Collection[Entry]:
+def entries_in(value: object) -> Collection[Entry]:
+    """Return the entries in one cached value."""
     if isinstance(value, GroupMembers):
         return value.entries
     return [entry for entry in value if isinstance(entry, Entry)] if isinstance(value, tuple) else ()

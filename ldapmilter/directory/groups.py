@@ -18,8 +18,8 @@ from ldapmilter.mailbox.reading import read_from
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from ldapmilter.directory.loading import GroupMembers
     from ldapmilter.directory.model import RawEntry
-    from ldapmilter.directory.reader import GroupMembers
 
 _MANAGED_URL = "ldap:///??sub?(|(zimbramemberof="
 
@@ -41,6 +41,8 @@ class Lookups:
     """Return the resolution of an entry's own name, without asking."""
     managed: Callable[[Collection[str]], Mapping[str, GroupMembers]]
     custom: Callable[[Collection[str]], Mapping[str, GroupMembers]]
+    together: Callable[[Collection[Address], Collection[str], Collection[str]], None]
+    """Look up addresses and members of both kinds of groups at once, so that the three find them in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def _load(wanted: Mapping[str, _Children], lookups: Lookups) -> dict[str, tuple[
     addresses = {address.key: address for children in wanted.values() for address in children.addresses}
     managed_ids = {children.managed for children in wanted.values() if children.managed}
     custom_ids = {children.custom for children in wanted.values() if children.custom}
+    lookups.together(list(addresses.values()), managed_ids, custom_ids)
     managed = lookups.managed(managed_ids) if managed_ids else {}
     custom = lookups.custom(custom_ids) if custom_ids else {}
     addresses.update({address.key: address for group in managed.values() for address in group.addresses})

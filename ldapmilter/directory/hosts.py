@@ -8,26 +8,40 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from ldapmilter.directory.resolver import NotAnswered, NotResolved
+from ldapmilter.errors import DirectoryUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ldapmilter.directory.resolver import Resolver
+
 _log = logging.getLogger(__name__)
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_SECONDS = 5.0
+"""How long one name is waited for."""
 
 
-def host_addresses(names: Sequence[str]) -> frozenset[str]:
-    """Return the textual IP addresses of the names; a name that does not resolve is left out.
+def host_addresses(names: Sequence[str], resolver: Resolver) -> frozenset[str]:
+    """Return the textual IP addresses of the names; a name that does not exist is left out.
 
     When one of the servers is this machine, its mail comes over loopback too: a single-server
     Zimbra submits web mail from 127.0.0.1. Waits for the resolver: call it where waiting is fine.
+
+    Raises:
+        DirectoryUnavailable: the resolver does not answer for one of them. Whose mail comes from
+            there is not known then, which is not the same as nobody's.
     """
     found: set[str] = set()
     for name in names:
         try:
-            found.update(str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
+            found.update(str(info[4][0]) for info in resolver.addresses(name, 0, _SECONDS))
+        except NotResolved as error:
             # Not an outage: a server entry may outlive its machine, and then nobody mails from it.
-            _log.warning("mailbox server %s does not resolve: %s", name, error)
+            _log.warning("mailbox server %s: %s", name, error)
+        except NotAnswered as error:
+            message = f"mailbox server {name}: {error} ([identity] mailbox_hosts can name addresses instead)"
+            raise DirectoryUnavailable(message) from error
     if any(_is_here(address) for address in found):
         found |= _LOOPBACK
     return frozenset(found)

@@ -7,7 +7,7 @@ is asked for in batches: the number of searches must not grow with the number of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
@@ -49,6 +49,22 @@ class Directory(Protocol):
                 the directory.
             work_out: makes the values of the keys that are not remembered, all in one call.
         """
+
+    def recall(self, keys: Collection[KeyT]) -> dict[KeyT, Any]:
+        """Return, of values that were worked out before, those that still stand.
+
+        Whoever asks makes the others (:meth:`work_out`): some may be left out because it is time to
+        make them anew, and nobody else is told.
+        """
+
+    def work_out(
+        self,
+        keys: Collection[KeyT],
+        make: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]],
+        *,
+        worth_keeping: Callable[[ValueT], bool] = ...,
+    ) -> Mapping[KeyT, ValueT]:
+        """Return values that are made from this directory, and remember those that are worth keeping."""
 
     def prefetch(self, login: str | None, addresses: Collection[Address]) -> None:
         """Look a login and addresses up together, so that what follows finds them in memory."""

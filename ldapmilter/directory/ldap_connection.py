@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ldap3
 from ldap3.core.exceptions import LDAPException
 
+from ldapmilter.directory.attributes import Attributes
 from ldapmilter.directory.model import RawEntry
 from ldapmilter.errors import ConfigError
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ldapmilter.directory.endpoints import Endpoints
+    from ldapmilter.directory.resolver import SocketAddress
 
 _SEARCH_RESULT_ENTRY = 4
 """RFC 4511 section 4.5.2: [APPLICATION 4]."""
 _LONGEST_WAIT = 3600
+_PAGED_RESULTS = "1.2.840.113556.1.4.319"
+"""RFC 2696 section 2: pagedResultsControl."""
 
 
 class ServerFailed(Exception):
@@ -48,13 +52,14 @@ def _decode_entries_directly(connection: ldap3.Connection) -> None:
         name, attributes = message["payload"][:2]
         entry = RawEntry(
             name[3].decode(),
-            {
-                attribute[3][0][3].decode().lower(): tuple(
-                    value[3].decode("utf-8", "surrogateescape") for value in attribute[3][1][3]
-                )
-                for attribute in attributes[3]
-                if attribute[3][1][3]
-            },
+            Attributes(
+                {
+                    attribute[3][0][3].decode().lower(): tuple(
+                        value[3].decode("utf-8", "surrogateescape") for value in attribute[3][1][3]
+                    )
+                    for attribute in attributes[3]
+                }
+            ),
         )
         return {"type": "searchResEntry", "entry": entry}
 
@@ -72,6 +77,20 @@ def raw_entry(item: dict[str, Any]) -> RawEntry:
         raise ServerFailed(message)
     entry: RawEntry = item["entry"]
     return entry
+
+
+def next_cookie(result: dict[str, Any]) -> bytes:
+    """Return what the next page is asked for with (RFC 2696 section 3); empty after the last one.
+
+    Raises:
+        ServerFailed: the server did not page, so whether that was all cannot be known.
+    """
+    control = (result.get("controls") or {}).get(_PAGED_RESULTS)
+    if control is None:
+        message = "the server ignores paged results (RFC 2696): whether its answer is whole cannot be known"
+        raise ServerFailed(message)
+    cookie: bytes = control["value"]["cookie"]
+    return cookie
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -167,13 +186,36 @@ def tls_settings(endpoints: Endpoints) -> CheckedTls:
     return CheckedTls(context)
 
 
-def server_handle(uri: str, tls: ldap3.Tls, connect_timeout: float) -> ldap3.Server:
+class _ResolvedServer(ldap3.Server):
+    """A server of which one address is known: ldap3 would ask the resolver itself, four times, without a deadline."""
+
+    def __init__(self, uri: str, address: SocketAddress, *, tls: ldap3.Tls, connect_timeout: float) -> None:
+        super().__init__(uri, tls=tls, get_info=ldap3.NONE, connect_timeout=connect_timeout)
+        self._resolved = address
+
+    @property
+    def address_info(self) -> list[list[Any]]:
+        """In ldap3's form: with room for whether it is available, and since when."""
+        return [[*self._resolved, None, None]]
+
+
+def server_handle(
+    uri: str, tls: ldap3.Tls, connect_timeout: float, address: SocketAddress | None = None
+) -> ldap3.Server:
     """Return ldap3's idea of a server.
+
+    Args:
+        uri: names the host that its certificate has to name.
+        tls: how TLS is checked.
+        connect_timeout: seconds for each address.
+        address: the one to connect to; without one, ldap3 resolves the name for as long as that takes.
 
     Raises:
         ConfigError: the URI is none.
     """
     try:
+        if address is not None:
+            return _ResolvedServer(uri, address, tls=tls, connect_timeout=connect_timeout)
         return ldap3.Server(uri, tls=tls, get_info=ldap3.NONE, connect_timeout=connect_timeout)
     except LDAPException as error:
         message = f"[ldap] uri = {uri}: {error}"

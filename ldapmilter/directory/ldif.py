@@ -16,14 +16,14 @@ from urllib.parse import unquote
 from ldapmilter.directory import filters
 from ldapmilter.directory.filters import And, Equal, Filter, Or
 from ldapmilter.directory.model import RawEntry
-from ldapmilter.directory.store import fold_dn
+from ldapmilter.directory.store import PAGE_SIZE, fold_dn
 from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from ldapmilter.directory.store import Deadline, Scope
+    from ldapmilter.directory.store import Deadline, Numbers, Scope
 
 # The attributes that Zimbra's slapd indexes for equality and that searches here are keyed by.
 _INDEXED = (
@@ -92,9 +92,29 @@ class LdifStore:
             if _in_scope(dn, base_dn, scope) and filters.matches(search_filter, entry := self._entries[dn])
         ]
 
+    def pages(
+        self,
+        base: str,
+        scope: Scope,
+        search_filter: Filter,
+        attributes: Sequence[str],
+        deadline: Deadline,
+    ) -> Iterator[list[RawEntry]]:
+        """Return the entries that match, page by page; see :class:`~ldapmilter.directory.store.Store`."""
+        found = self.search(base, scope, search_filter, attributes, deadline)
+        return (found[start : start + PAGE_SIZE] for start in range(0, len(found), PAGE_SIZE))
+
     def problems(self) -> list[str]:
         """Return nothing: memory is never down."""
         return []
+
+    def statistics(self) -> dict[str, Numbers]:
+        """Return nothing: memory is no server."""
+        return {}
+
+    def states(self) -> dict[str, Numbers]:
+        """Return nothing: memory is no server."""
+        return {}
 
     def close(self) -> None:
         """Nothing to let go of."""

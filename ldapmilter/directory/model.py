@@ -63,8 +63,13 @@ class Entry:
     kind: Kind
     name: Address
     """The primary address: Zimbra's account or list name."""
-    addresses: frozenset[str]
-    """Keys of every address that is this entry's own."""
+    own_keys: tuple[str, ...]
+    """See :attr:`addresses`; in little room, since every process keeps tens of thousands."""
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Keys of every address that is this entry's own."""
+        return frozenset(self.own_keys)
 
     @property
     def dn(self) -> str:
@@ -136,10 +141,9 @@ class Resolution:
         Equal after folding, or an alias of the same entry; never through a catch-all or a
         recipient delimiter: two archive mailboxes behind one catch-all stay two.
         """
-        keys = {self.address.key}
         if self.match in {"address", "alias-domain"}:
-            keys.update(f"dn:{entry.dn}" for entry in self.entries)
-        return frozenset(keys)
+            return frozenset((self.address.key, *[f"dn:{entry.raw.dn}" for entry in self.entries]))
+        return frozenset((self.address.key,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ldapmilter.directory.hosts import host_addresses
 from ldapmilter.directory.ldap import LdapSettings, LdapStore
 from ldapmilter.directory.ldif import LdifStore
 from ldapmilter.directory.reader import Reader, same_answer
+from ldapmilter.directory.resolver import Resolver
 from ldapmilter.directory.zimbra import ZimbraDirectory
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class OpenDirectory:
     executor: ThreadPoolExecutor | None
     described: str
     """Where it is, for the log."""
+    embedded: bool
+    """Whether it is a file in memory, which is read when it is opened."""
 
     def close(self) -> None:
         """End threads and connections; searches that are still waiting are given up."""
@@ -52,15 +56,16 @@ def open_directory(config: Config) -> OpenDirectory:
     """
     uri = config.ldap.uris[0] if config.ldap.uris else ""
     executor: ThreadPoolExecutor | None = None
+    resolver = Resolver(time.monotonic)
     store: Store
     submit: Callable[[Callable[[], None]], None]
-    if uri.lower().startswith(LDIF_PREFIX):
+    if is_embedded(config):
         file = Path(uri[len(LDIF_PREFIX) :].strip())
         store = LdifStore.load(file if file.is_absolute() else config.file.parent / file)
         submit = _at_once
     else:
         settings = ldap_settings(config)
-        store = LdapStore(settings, time.monotonic, _endpoints(config.ldap, settings))
+        store = LdapStore(settings, time.monotonic, _endpoints(config.ldap, settings), resolver)
         executor = ThreadPoolExecutor(config.ldap.connections_per_worker, thread_name_prefix="directory")
         pool = executor
 
@@ -73,13 +78,31 @@ def open_directory(config: Config) -> OpenDirectory:
         cache,
         policy_attributes=config.policy.attributes(),
         search_base=config.ldap.search_base,
-        host_addresses=host_addresses,
+        host_addresses=partial(host_addresses, resolver=resolver),
     )
     directory = ZimbraDirectory(
         reader, config.groups, lookup_deadline=config.ldap.lookup_deadline, clock=time.monotonic
     )
     described = " ".join(config.ldap.uris) or f"the servers of {config.ldap.zimbra_localconfig}"
-    return OpenDirectory(directory=directory, cache=cache, store=store, executor=executor, described=described)
+    return OpenDirectory(
+        directory=directory, cache=cache, store=store, executor=executor, described=described, embedded=executor is None
+    )
+
+
+def is_embedded(config: Config) -> bool:
+    """Whether the directory is an LDIF file in memory."""
+    return bool(config.ldap.uris) and config.ldap.uris[0].lower().startswith(LDIF_PREFIX)
+
+
+def current_endpoints(config: Config) -> Endpoints:
+    """Return the LDAP servers as they are configured now, here or by Zimbra.
+
+    Raises:
+        ConfigError: Zimbra's own configuration names them and cannot be used.
+    """
+    settings = ldap_settings(config)
+    follow = _endpoints(config.ldap, settings)
+    return follow() if follow is not None else settings.endpoints
 
 
 def _endpoints(ldap: LdapConfig, settings: LdapSettings) -> Callable[[], Endpoints] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.reader import COS_BASE
+from ldapmilter.directory.loading import COS_BASE
 from ldapmilter.directory.site import APPLIES_TO_MEMBERS, GLOBAL_CONFIG_DN, POLICY_CLASS
 
 if TYPE_CHECKING:

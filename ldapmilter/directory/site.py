@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 GLOBAL_CONFIG_DN = "cn=config,cn=zimbra"
 POLICY_CLASS = "ldapMilterPolicy"
 APPLIES_TO_MEMBERS = "ldapMilterAppliesToMembers"
-_POLICY_GROUPS = And((Equal("objectClass", POLICY_CLASS), Equal(APPLIES_TO_MEMBERS, "TRUE")))
+_GROUPS = ("zimbraDistributionList", "zimbraGroup", "zimbraGroupDynamicUnit")
+# Every account may carry the class of policy, and few are groups: both together are few, by indexes alone.
+_POLICY_GROUPS = And(
+    (any_of("objectClass", _GROUPS), Equal("objectClass", POLICY_CLASS), Equal(APPLIES_TO_MEMBERS, "TRUE"))
+)
 SITE_FILTER = Or((*any_of("objectClass", ("zimbraDomain", "zimbraGlobalConfig", "zimbraServer")).parts, _POLICY_GROUPS))
 SITE_ATTRIBUTES = (
     "objectClass",

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ldapmilter.directory.filters import Filter
     from ldapmilter.directory.model import RawEntry
 
 Scope = Literal["base", "one", "sub"]
+Numbers = dict[str, float]
+PAGE_SIZE = 500
+"""Entries that a page holds at most; memory is bounded by it, whatever the size of the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,32 @@ class Store(Protocol):
             DirectoryUnavailable: no complete answer by the deadline, for whatever reason.
         """
 
+    def pages(
+        self,
+        base: str,
+        scope: Scope,
+        search_filter: Filter,
+        attributes: Sequence[str],
+        deadline: Deadline,
+    ) -> Iterator[list[RawEntry]]:
+        """Return the entries that match as :meth:`search` does, page by page; no page is empty.
+
+        The time that is left to ``deadline`` at the call is what each page may take, however many
+        there are and however long the caller thinks between two of them. The iteration ends without
+        an error only after the last entry.
+
+        Raises:
+            DirectoryUnavailable: by the iteration, wherever the answer breaks off.
+        """
+
     def problems(self) -> list[str]:
         """Return what is wrong with each server now, in words; nothing when all is well."""
+
+    def statistics(self) -> Mapping[str, Numbers]:
+        """Return counts since start for each server, by URI: ``searches``, ``failures``, ``seconds``."""
+
+    def states(self) -> Mapping[str, Numbers]:
+        """Return how each server is now, by URI: whether it is ``up``, and the policy ``readable`` there."""
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_AGAIN = 0.1
+"""Seconds after which a connection is cut once more, if its block has not ended."""
+
 
 class Guarded(Protocol):
     """Anything with a socket; there may be none yet."""
@@ -72,7 +75,9 @@ class Watchdog:
                     self._changed.wait(wait)
                     continue
                 _, number = heapq.heappop(self._heap)
-                connection = self._guarded.pop(number)
+                connection = self._guarded[number]
+                # Until the block ends: what was cut may be about to open another socket.
+                heapq.heappush(self._heap, (self._clock() + _AGAIN, number))
                 with contextlib.suppress(Exception):
                     if connection.socket is not None:
                         connection.socket.shutdown(socket.SHUT_RDWR)

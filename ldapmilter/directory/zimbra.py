@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import Address, parse_address
 from ldapmilter.directory import groups, sender_rights
 from ldapmilter.directory.derived import Derived
 from ldapmilter.directory.entries import read_entry
+from ldapmilter.directory.loading import Key
 from ldapmilter.directory.model import Chain, Entry, Expansion, Holder, Match, Resolution
-from ldapmilter.directory.reader import Key, Reader, Reads, Trace
 from ldapmilter.directory.store import Deadline
+from ldapmilter.directory.trace import Trace
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ldapmilter.directory.groups import GroupLimits
     from ldapmilter.directory.interface import KeyT, ValueT
     from ldapmilter.directory.model import RawEntry, Version
+    from ldapmilter.directory.reader import Reader
     from ldapmilter.directory.site import Site
+    from ldapmilter.directory.trace import Reads
 
 _NOBODY_BEHIND = Expansion()
 _PolicyGroups = dict[str, tuple[Holder, ...]]
@@ -43,10 +46,31 @@ class ZimbraDirectory:
         self._lookup_deadline = lookup_deadline
         self._clock = clock
 
-    def for_message(self, *, lenient: bool = False) -> MessageDirectory:
-        """Return the view of one message, whose deadline starts now."""
-        trace = Trace(Deadline.after(self._lookup_deadline, self._clock), lenient=lenient)
+    def for_message(self, *, lenient: bool = False, seconds: float | None = None) -> MessageDirectory:
+        """Return the view of one message, whose deadline starts now.
+
+        ``seconds`` is another deadline than ``lookup_deadline``, for work that no mail waits for.
+        """
+        trace = Trace(Deadline.after(seconds or self._lookup_deadline, self._clock), lenient=lenient)
         return MessageDirectory(self._reader, self._derived, self._limits, trace)
+
+    def everybody(self, seconds: float) -> Iterator[list[RawEntry]]:
+        """Return every account and group, page by page and past the cache; a page may take so many seconds.
+
+        An entry may be in it that mail cannot be addressed to: :func:`read_entry` tells.
+
+        Raises:
+            DirectoryUnavailable: by the iteration, wherever it breaks off.
+        """
+        return self._reader.everybody(Deadline.after(seconds, self._clock))
+
+    def count_everybody(self, seconds: float) -> int:
+        """Return how many entries :meth:`everybody` is about to go through.
+
+        Raises:
+            DirectoryUnavailable: they could not be counted.
+        """
+        return self._reader.count_everybody(Deadline.after(seconds, self._clock))
 
 
 class MessageDirectory:
@@ -99,35 +123,41 @@ class MessageDirectory:
         self, keys: Collection[KeyT], work_out: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]]
     ) -> dict[KeyT, ValueT]:
         """See the interface."""
-        values: dict[KeyT, ValueT] = {}
-        missing: list[KeyT] = []
-        for key in dict.fromkeys(keys):
-            found = self._derived.recall(key)
-            if found is None:
-                missing.append(key)
-                continue
-            values[key] = found.value
-            for recorder in self._trace.recorders:
-                recorder.note(found.reads.items())
+        values: dict[KeyT, ValueT] = self.recall(keys)
+        missing = [key for key in dict.fromkeys(keys) if key not in values]
         if missing:
-            values.update(self._work_out(missing, work_out))
+            values.update(self.work_out(missing, work_out))
         return values
 
-    def _work_out(
-        self, keys: Collection[KeyT], work_out: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]]
+    def recall(self, keys: Collection[KeyT]) -> dict[KeyT, Any]:
+        """See the interface."""
+        found = self._derived.recall(keys)
+        for recorder in self._trace.recorders:
+            for remembered in found.values():
+                recorder.update(dict.fromkeys(remembered.reads))
+        return {key: found[key].value for key in keys if key in found}
+
+    def work_out(
+        self,
+        keys: Collection[KeyT],
+        make: Callable[[Collection[KeyT]], Mapping[KeyT, ValueT]],
+        *,
+        worth_keeping: Callable[[ValueT], bool] = lambda _value: True,
     ) -> Mapping[KeyT, ValueT]:
-        reads = Reads()
+        """See the interface."""
+        reads: Reads = {}
         changes, failures, stale = self._derived.changes, len(self._trace.failures), self._trace.stale
         self._trace.recorders.append(reads)
         # What was read before, the snapshot of the site above all, counts as read here too.
         self._site_seen = None
         try:
-            made = work_out(keys)
+            made = make(keys)
         finally:
             self._trace.recorders.pop()
         if len(self._trace.failures) == failures and self._trace.stale == stale:
             for key, value in made.items():
-                self._derived.remember(key, value, reads, changes)
+                if worth_keeping(value):
+                    self._derived.remember(key, value, reads, changes)
         return made
 
     # -- addresses --------------------------------------------------------------------------
@@ -135,14 +165,18 @@ class MessageDirectory:
     def prefetch(self, login: str | None, addresses: Collection[Address]) -> None:
         """See the interface."""
         keys = [spelling.key for spelling in self._login_spellings(login)] if login else []
-        keys.extend(
+        keys.extend(self._keys_of(addresses))
+        if keys:
+            self._reader.prefetch([Key("address", key) for key in dict.fromkeys(keys)], self._trace)
+
+    def _keys_of(self, addresses: Collection[Address]) -> list[str]:
+        """Return every key that may hold one of the addresses."""
+        return [
             key
             for address in addresses
             if address.is_ascii and self.hosts(address.domain)
             for key, _match in self._candidates(address, own_only=False)
-        )
-        if keys:
-            self._reader.entries(dict.fromkeys(keys), self._trace)  # what fails matters where it is needed
+        ]
 
     def _login_spellings(self, login: str) -> tuple[Address, ...]:
         """Return what a login may be called in the directory, as Zimbra completes it; nothing: nobody's."""
@@ -319,9 +353,19 @@ class MessageDirectory:
             own=lambda entry: self._resolution(entry.name, (entry,), "address"),
             managed=lambda ids: self._reader.managed_members(ids, self._trace),
             custom=lambda ids: self._reader.custom_members(ids, self._trace),
+            together=self._prefetch_behind,
         )
         expanded = groups.expand([entries[key] for key in keys.values()], lookups, self._limits)
         return {keys[dn]: expansion for dn, expansion in expanded.items()}
+
+    def _prefetch_behind(
+        self, addresses: Collection[Address], managed: Collection[str], custom: Collection[str]
+    ) -> None:
+        keys = [Key("address", key) for key in dict.fromkeys(self._keys_of(addresses))]
+        keys.extend(Key("managed", name) for name in managed)
+        keys.extend(Key("custom", name) for name in custom)
+        if managed or custom:  # else it is one search anyway
+            self._reader.prefetch(keys, self._trace)
 
     # -- sender rights ----------------------------------------------------------------------
 

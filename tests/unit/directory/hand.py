@@ -12,7 +12,8 @@ from tests.support.ports import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
 
-    from ldapmilter.directory.cache import Answers, Cache, Load
+    from ldapmilter.directory.answers import Answers
+    from ldapmilter.directory.cache import Cache, Load
 
 
 @dataclass

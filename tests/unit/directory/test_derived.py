@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldapmilter.directory.answers import Slot
 from ldapmilter.directory.cache import Cache, Limits
-from ldapmilter.directory.derived import Derived
+from ldapmilter.directory.derived import Derived, Remembered
 from ldapmilter.directory.model import RawEntry, Version
 from tests.contract.asking import address
 from tests.support import builders
@@ -41,13 +43,15 @@ class Bench:
         self.derived = Derived(self.cache, self.clock)
         self.worked_out = 0
 
-    def read(self, keys: Collection[Hashable]) -> dict[Hashable, int]:
-        """Return the generations of some answers, fetched where necessary."""
-        answers = self.cache.get_many(keys, self.source.load, self.clock.deadline())
-        return {key: slot.generation for key, slot in answers.slots.items()}
+    def recall(self, key: Hashable) -> Remembered | None:
+        return self.derived.recall([key]).get(key)
+
+    def read(self, keys: Collection[Hashable]) -> list[Slot]:
+        """Return some answers, fetched where necessary."""
+        return list(self.cache.get_many(keys, self.source.load, self.clock.deadline()).slots.values())
 
     def sum_of(self, *keys: str) -> int:
-        found = self.derived.recall(keys)
+        found = self.recall(keys)
         if found is not None:
             value: int = found.value
             return value
@@ -55,7 +59,7 @@ class Bench:
         changes = self.derived.changes
         answers = self.cache.get_many(keys, self.source.load, self.clock.deadline())
         made = sum(value or 0 for value in answers.values.values())
-        self.derived.remember(keys, made, {key: slot.generation for key, slot in answers.slots.items()}, changes)
+        self.derived.remember(keys, made, list(answers.slots.values()), changes)
         return made
 
     def refresh(self, *keys: str) -> None:
@@ -158,9 +162,9 @@ def test_one_caller_is_told_to_work_it_out_again() -> None:
     bench.sum_of("a", "b")
     key = ("a", "b")
     bench.clock.now += 79
-    assert bench.derived.recall(key) is not None
+    assert bench.recall(key) is not None
     bench.clock.now += 2
-    told = [bench.derived.recall(key) is None for _ in range(10)]
+    told = [bench.recall(key) is None for _ in range(10)]
     assert told == [True, *[False] * 9]
 
 
@@ -181,7 +185,7 @@ def test_if_the_one_gives_up_it_ends_when_it_would_have_ended() -> None:
     bench = Bench()
     bench.sum_of("a", "b")
     bench.clock.now += 85
-    assert bench.derived.recall(("a", "b")) is None
+    assert bench.recall(("a", "b")) is None
     bench.source.held["a"] = 2
     assert bench.sum_of("a", "b") == 11
     bench.clock.now += 15
@@ -197,7 +201,7 @@ def test_nothing_is_remembered_of_what_changed_meanwhile() -> None:
     reads = bench.read(KEYS)
     bench.cache.flush(lambda key, _value: key == "a")
     bench.derived.remember("x", 111, reads, changes)
-    assert bench.derived.recall("x") is None
+    assert bench.recall("x") is None
 
 
 def test_nor_of_what_is_past_its_time() -> None:
@@ -206,7 +210,7 @@ def test_nor_of_what_is_past_its_time() -> None:
     reads = bench.read(KEYS)
     bench.clock.now += TTL
     bench.derived.remember("x", 111, reads, changes)
-    assert bench.derived.recall("x") is None
+    assert bench.recall("x") is None
 
 
 def test_it_is_bounded_by_what_it_was_made_from() -> None:
@@ -215,7 +219,7 @@ def test_it_is_bounded_by_what_it_was_made_from() -> None:
     reads = bench.read(range(50))
     for number in range(1000):
         bench.derived.remember(number, number, reads, bench.derived.changes)
-    held = [number for number in range(1000) if bench.derived.recall(number) is not None]
+    held = [number for number in range(1000) if bench.recall(number) is not None]
     assert 1 <= len(held) <= 4 * 100 // len(reads)
     # The latest are those that are held.
     assert held[-1] == 999
@@ -225,9 +229,11 @@ def test_one_that_is_larger_than_the_bound_is_not_remembered_and_takes_no_other_
     bench = Bench(max_entries=10)
     bench.source.held = {number: number for number in range(100)}
     bench.derived.remember("small", 1, bench.read([0]), bench.derived.changes)
-    bench.derived.remember("large", 2, dict.fromkeys(range(100), 1), bench.derived.changes)
-    assert bench.derived.recall("large") is None
-    assert bench.derived.recall("small") is not None
+    bench.derived.remember(
+        "large", 2, [Slot(number, number, 0, math.inf) for number in range(100)], bench.derived.changes
+    )
+    assert bench.recall("large") is None
+    assert bench.recall("small") is not None
 
 
 def _is(wanted: str) -> Callable[[Hashable, Any], bool]:
@@ -259,7 +265,7 @@ def test_what_is_recalled_is_what_the_answers_say(steps: list[tuple[str, Any]]) 
         elif step == "read":
             bench.read([what])
         else:
-            found = bench.derived.recall(what)
+            found = bench.recall(what)
             if found is not None:
                 slots = [bench.cache._slots[key] for key in what]
                 assert found.value == sum(slot.value or 0 for slot in slots)

@@ -9,7 +9,7 @@ import pytest
 from ldapmilter.directory.cache import Cache, Limits
 from ldapmilter.directory.flush import flush_addresses, flush_cos, flush_domain
 from ldapmilter.directory.ldif import LdifStore
-from ldapmilter.directory.reader import Key
+from ldapmilter.directory.loading import Key
 from tests.support import builders
 from tests.support.names import zimbra_id
 from tests.unit.directory.hand import Clock, Executor, Source, waiting
