@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import milter
 
 from ldapmilter.address import parse_address, strip_brackets
-from ldapmilter.message import Envelope, Headers
+from ldapmilter.errors import LdapmilterError
+from ldapmilter.message import Envelope, HandledMessage, Headers
 from ldapmilter.milter import effects
 from ldapmilter.policy.model import TEMPFAIL_REPLY
 
@@ -35,9 +36,12 @@ _NOT_ASKED_FOR = milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOBODY
 # The end of the header is asked for although nothing is done there: libmilter takes no end of a
 # message right after DATA, so a message without any header field would never be answered.
 _UNANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_NR_EOH
-_CONNECT_MACROS = "j {daemon_name} {daemon_addr} {daemon_port} v _"
-"""Postfix's default milter_connect_macros and the port, which it sends only when asked."""
 _FROM = "from"
+_MESSAGE_ID = "message-id"
+PROBE_MACRO = "{ldapmilter_probe}"
+"""Sent with its messages by ``ldapmilter probe``, and by no MTA."""
+_CONNECT_MACROS = f"j {{daemon_name}} {{daemon_addr}} {{daemon_port}} v _ {PROBE_MACRO}"
+"""Postfix's default milter_connect_macros and the port, which it sends only when asked."""
 # More header fields of the few kinds that are kept than any mail program writes; past it the
 # message is held rather than decided on a part of its header.
 _MAX_FIELDS = 1000
@@ -49,13 +53,29 @@ class Deciding(Protocol):
     def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
         """Return the decision, or ``None`` when policy is switched off (mode ``pass``)."""
 
-    def done(self, queue_id: str, envelope: Envelope, decision: Decision) -> None:
-        """Take note of a decision that is about to be carried out."""
+    def wants_message_id(self, decision: Decision) -> bool:
+        """Whether the header is worth reading for the Message-ID alone."""
 
-    def transaction_began(self) -> None:
-        """Count a message in flight."""
+    def done(self, message: HandledMessage, decision: Decision) -> None:
+        """Take note of a decision that is about to be carried out.
 
-    def transaction_ended(self) -> None:
+        Raises:
+            LdapmilterError: the note cannot be taken and has to be: the message waits.
+        """
+
+    def failed(self) -> None:
+        """Take note of an unexpected error, for which a message waits."""
+
+    def session_began(self) -> None:
+        """Count a connection."""
+
+    def session_ended(self) -> None:
+        """Count a connection that is closed."""
+
+    def transaction_began(self) -> int:
+        """Count a message in flight; return what to hand to :meth:`transaction_ended`."""
+
+    def transaction_ended(self, epoch: int) -> None:
         """Count a message that is through."""
 
 
@@ -66,6 +86,8 @@ class Transaction:
     sender: str
     login: str | None
     submitted_locally: bool
+    epoch: int
+    """What the daemon counts it under."""
     recipients: list[str] = field(default_factory=list)
     fields: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -89,6 +111,8 @@ class Session:
         self.transaction: Transaction | None = None
         self.may_skip = False
         self.missing_actions = 0
+        self.unanswered = 0
+        """Steps that the MTA waits for no answer to (P_NR_*), as negotiated."""
 
     # -- the envelope, without answers ------------------------------------------------------
 
@@ -104,13 +128,14 @@ class Session:
         """Begin a message."""
         self._drop()
         text = _text(sender)
+        epoch = self.daemon.transaction_began()
         self.transaction = Transaction(
             sender=_as_delivered(context, "{mail_addr}", strip_brackets(text)),
             login=_macro(context, "{auth_authen}"),
             # sendmail(1) mail: simulated by cleanup, from port 0, addresses without brackets.
             submitted_locally=self.client_port == 0 and not text.startswith("<"),
+            epoch=epoch,
         )
-        self.daemon.transaction_began()
         return milter.CONTINUE
 
     def rcpt(self, context: Any, recipient: bytes, *_parameters: bytes) -> int:  # noqa: ANN401 - C type
@@ -138,6 +163,8 @@ class Session:
         elif not decision.applied_copies:
             self._note(context, decision)
             return self._finish(milter.ACCEPT)
+        if transaction.wanted or self.daemon.wants_message_id(decision):
+            transaction.wanted |= {_MESSAGE_ID}
         if self.missing_actions:
             message = f"the MTA does not offer the milter actions {self.missing_actions:#x}"
             raise RuntimeError(message)
@@ -155,6 +182,12 @@ class Session:
                 message = f"more than {_MAX_FIELDS} header fields of {sorted(transaction.wanted)}"
                 raise RuntimeError(message)
             transaction.fields.append((folded, _text(value)))
+            if folded == _MESSAGE_ID:  # one is enough, and it may have been all
+                transaction.wanted -= {_MESSAGE_ID}
+        return milter.CONTINUE
+
+    def end_of_header(self, _context: Any) -> int:  # noqa: ANN401 - C type
+        """Do nothing; see why it is asked for."""
         return milter.CONTINUE
 
     def eom(self, context: Any) -> int:  # noqa: ANN401 - C type
@@ -182,6 +215,7 @@ class Session:
     def close(self, _context: Any) -> int:  # noqa: ANN401 - C type
         """End the connection."""
         self._drop()
+        self.daemon.session_ended()
         return milter.CONTINUE
 
     # -- helpers ----------------------------------------------------------------------------
@@ -207,7 +241,16 @@ class Session:
 
     def _note(self, context: Any, decision: Decision) -> None:  # noqa: ANN401 - C type
         transaction = self._require()
-        self.daemon.done(_macro(context, "i") or "", self._envelope(transaction), decision)
+        message = HandledMessage(
+            queue_id=_macro(context, "i") or "",
+            envelope=self._envelope(transaction),
+            message_id=next((value.strip() for name, value in transaction.fields if name == _MESSAGE_ID), None),
+            old_from=tuple(value for name, value in transaction.fields if name == _FROM)
+            if _FROM in transaction.wanted
+            else None,
+            probe=_macro(context, PROBE_MACRO) is not None,
+        )
+        self.daemon.done(message, decision)
 
     def _refuse(self, context: Any, decision: Decision) -> int:  # noqa: ANN401 - C type
         self._note(context, decision)
@@ -219,9 +262,9 @@ class Session:
         return verdict
 
     def _drop(self) -> None:
-        if self.transaction is not None:
-            self.transaction = None
-            self.daemon.transaction_ended()
+        transaction, self.transaction = self.transaction, None
+        if transaction is not None:
+            self.daemon.transaction_ended(transaction.epoch)
 
 
 def reply(context: Any, text: str) -> None:  # noqa: ANN401 - C type
@@ -260,6 +303,7 @@ def register(daemon: Deciding) -> None:
     def negotiate(context: Any, options: list[int]) -> int:  # noqa: ANN401 - C type
         session = Session(daemon)
         context.setpriv(session)
+        daemon.session_began()
         offered_actions, offered_steps = options[0], options[1]
         session.missing_actions = ACTIONS & ~offered_actions
         if session.missing_actions:
@@ -271,14 +315,15 @@ def register(daemon: Deciding) -> None:
         session.may_skip = bool(offered_steps & milter.P_SKIP)
         options[0] = ACTIONS & offered_actions
         options[1] = (_NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP) & offered_steps
+        session.unanswered = options[1] & _UNANSWERED
         options[2] = options[3] = 0
         return milter.CONTINUE
 
-    milter.set_connect_callback(_unanswered(Session.connect))
-    milter.set_envfrom_callback(_unanswered(Session.mail))
-    milter.set_envrcpt_callback(_unanswered(Session.rcpt))
+    milter.set_connect_callback(_unanswered(Session.connect, milter.P_NR_CONN))
+    milter.set_envfrom_callback(_unanswered(Session.mail, milter.P_NR_MAIL))
+    milter.set_envrcpt_callback(_unanswered(Session.rcpt, milter.P_NR_RCPT))
     milter.set_header_callback(_answered(Session.header))
-    milter.set_eoh_callback(lambda _context: milter.CONTINUE)
+    milter.set_eoh_callback(_unanswered(Session.end_of_header, milter.P_NR_EOH))
     milter.set_eom_callback(_answered(Session.eom))
     milter.set_abort_callback(_unanswered(Session.abort))
     milter.set_close_callback(_unanswered(Session.close))
@@ -286,8 +331,12 @@ def register(daemon: Deciding) -> None:
     milter.register("ldapmilter", data=_answered(Session.data), negotiate=negotiate)
 
 
-def _unanswered(method: Callable[..., int]) -> Callable[..., int]:
-    """Wrap a callback whose outcome the MTA does not wait for: a failure waits for the next reply."""
+def _unanswered(method: Callable[..., int], step: int = 0) -> Callable[..., int]:
+    """Wrap a callback whose outcome the MTA does not wait for: a failure waits for the next reply.
+
+    ``step`` is the bit that says so. Where it was negotiated libmilter wants NOREPLY, and complains
+    to syslog of anything else, for every single recipient.
+    """
 
     @wraps(method)
     def callback(context: Any, *arguments: Any) -> int:  # noqa: ANN401 - C types
@@ -297,11 +346,12 @@ def _unanswered(method: Callable[..., int]) -> Callable[..., int]:
                 method(session, context, *arguments)
             except Exception as error:  # noqa: BLE001 - nothing may reach libmilter from here
                 _log.exception("unexpected error in %s", method.__name__)
+                session.daemon.failed()
                 if session.transaction is None:
-                    session.transaction = Transaction(sender="", login=None, submitted_locally=False)
-                    session.daemon.transaction_began()
+                    epoch = session.daemon.transaction_began()
+                    session.transaction = Transaction(sender="", login=None, submitted_locally=False, epoch=epoch)
                 session.transaction.failure = error
-        return milter.CONTINUE
+        return milter.NOREPLY if session is not None and session.unanswered & step else milter.CONTINUE
 
     return callback
 
@@ -316,8 +366,10 @@ def _answered(method: Callable[..., int]) -> Callable[..., int]:
             return milter.TEMPFAIL
         try:
             return method(session, context, *arguments)
-        except Exception:  # noqa: BLE001 - whatever it is, the client gets 451
-            _log.exception("%s: unexpected error in %s", _macro(context, "i") or "NOQUEUE", method.__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets 451
+            if not isinstance(error, LdapmilterError):
+                _log.exception("%s: unexpected error in %s", _macro(context, "i") or "NOQUEUE", method.__name__)
+                session.daemon.failed()
             session.abort(context)
             reply(context, TEMPFAIL_REPLY)
             return milter.TEMPFAIL

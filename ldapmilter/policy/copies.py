@@ -8,6 +8,7 @@ of a ``with=``, the author, and who is a recipient already.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,10 @@ class Asked:
         """Return every condition that a message has to be held against."""
         conditions = {one.when for one in self.asks} | {bad.when for bad in self.broken}
         return {when for when in conditions if when is not None}
+
+
+NOTHING_ASKED = Asked()
+"""The one object for whoever asks for nothing, as nearly everybody does."""
 
 
 def ask(
@@ -150,6 +155,8 @@ def _ask(
         for (class_name, direction, _, when), (address, reasons) in found.items()
         if address.key in targets
     ]
+    if not (found or broken or remarks):
+        return NOTHING_ASKED
     return Asked(asks=tuple(asks), broken=tuple(dict.fromkeys(broken)), remarks=tuple(remarks.values()))
 
 
@@ -173,8 +180,7 @@ def _effective_copies(
             raise InvalidValue(message)
         return rule, address
 
-    attributes = copy_class.sent_attributes if subject.direction == "sent" else copy_class.received_attributes
-    return effective(subject.chain, attributes, copy_class.inherit, read, ends=is_none)
+    return effective(subject.chain, copy_class.attributes(subject.direction), copy_class.inherit, read, ends=is_none)
 
 
 def is_none(text: str) -> bool:
@@ -221,7 +227,6 @@ def copies_for(
         envelope: the envelope recipients.
     """
     notices: dict[str, Notice] = {}
-    present = {key for recipient in envelope for key in recipient.identity_keys}
     own = author.identity_keys if author is not None else frozenset()
     merged: dict[str, list[Ask]] = {}
     leader: dict[str, str] = {}
@@ -249,6 +254,7 @@ def copies_for(
     for item in asked:
         notices.update((remark.text, remark) for remark in item.remarks)
     modes = {copy_class.name: copy_class.mode for copy_class in classes}
+    present = set(itertools.chain.from_iterable(one.identity_keys for one in envelope)) if merged else set()
     copies = tuple(
         Copy(
             address=group[0].address,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
-from ldapmilter.identity import AUTHENTICATED_USER, Author, as_claimed, decided_before, identify
+from ldapmilter.identity import AUTHENTICATED_USER, Author, as_claimed, decided_before, identify, login_key
 from ldapmilter.mailbox.reading import read_text
 from ldapmilter.mailbox.writing import header_value, readable_value
 from ldapmilter.policy import from_enforce, from_rewrite
@@ -23,7 +23,7 @@ from ldapmilter.policy.matching import Parties
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, HeaderChange, Notice, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from datetime import date
 
     from ldapmilter.directory.interface import Directory
@@ -51,19 +51,19 @@ def decide(
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
-    author = Author(identity=as_claimed(envelope))
     if (why := decided_before(envelope, policy.identity)) is not None:
-        return Decision(identity=author.identity, mode=policy.mode, decided_before=why)
+        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
+    author: Author | None = None
     try:
-        addresses = [envelope_address(text) for text in (envelope.sender, *envelope.recipients)]
-        directory.prefetch(envelope.login, [address for address in addresses if address is not None])
-        author = _identify(envelope, directory, policy, headers)
+        remembered = _remembered(envelope, directory)
+        author = remembered.get(login_key(envelope.login)) or _identify(envelope, directory, policy, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
             text = f"the login {envelope.login!r} resolves to no account: [identity] unknown_login = tempfail"
             return _held(author, policy, directory, [Notice(text=text)])
-        parties = LookedUp(envelope, directory, policy, today, author)
+        parties = LookedUp(envelope, directory, policy, today, author, remembered)
         return _Deciding(parties, headers).decision()
     except DirectoryUnavailable as error:
+        author = author or Author(identity=as_claimed(envelope))
         if policy.directory_failure == "accept":
             return Decision(
                 identity=author.identity, mode=policy.mode, incomplete=(str(error),), searches=directory.searches
@@ -74,6 +74,38 @@ def decide(
         )
 
 
+def decide_whole(
+    envelope: Envelope, headers: Headers, directory: Directory, policy: Policy, *, today: date
+) -> Decision:
+    """Return what happens to a message whose header is at hand, as the daemon comes to it in two steps."""
+    decision = decide(envelope, directory, policy, today=today)
+    if decision.headers_needed:
+        return decide(envelope, directory, policy, today=today, headers=headers)
+    return decision
+
+
+def _remembered(envelope: Envelope, directory: Directory) -> Mapping[Hashable, Any]:
+    """Return what earlier messages left of this one's parties; what is missing is looked up, all at once.
+
+    Returns:
+        recipients by their texts, the author by :func:`login_key`.
+    """
+    login = envelope.login
+    keys: list[Hashable] = [*envelope.recipients]
+    if login:
+        keys.append(login_key(login))
+    remembered = directory.recall(keys)
+    if len(remembered) < len(keys):
+        texts = [text for text in envelope.recipients if text not in remembered]
+        if not login:
+            texts.append(envelope.sender)
+        elif login_key(login) in remembered:
+            login = None
+        addresses = [envelope_address(text) for text in texts]
+        directory.prefetch(login, [address for address in addresses if address is not None])
+    return remembered
+
+
 def _identify(envelope: Envelope, directory: Directory, policy: Policy, headers: Headers | None) -> Author:
     try:
         return identify(envelope, directory, policy.identity, headers)
@@ -81,7 +113,11 @@ def _identify(envelope: Envelope, directory: Directory, policy: Policy, headers:
         if policy.directory_failure == "tempfail":
             raise
         # What is known is applied: who receives the mail is known.
-        return Author(identity=as_claimed(envelope), unclear=str(error))
+        if headers is None:
+            return Author(identity=as_claimed(envelope), unclear=str(error))
+        # It may be the person whom a header names that is not clear: the mailbox is known all the same.
+        author = _identify(envelope, directory, policy, None)
+        return replace(author, unclear=str(error))
 
 
 def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequence[Notice]) -> Decision:
@@ -163,6 +199,8 @@ class _Deciding:
         return modes
 
     def _copies(self) -> tuple[Copy, ...]:
+        if not self.looked_up.asked:
+            return ()
         copies, notices = copies_for(
             self.looked_up.asked,
             self.policy.copy_classes,
@@ -206,9 +244,12 @@ class _Deciding:
 
     def _winner(self) -> from_rewrite.Winner | None:
         policy, seen = self.policy.from_policy, self.looked_up
+        by_author, wishes = seen.by_author, seen.from_wishes()
+        if by_author is None or not (by_author.rules.says_something or wishes):
+            return None
         parties = seen.parties if policy.match_members else [Parties(parties.direct) for parties in seen.parties]
-        winner, notices = from_rewrite.choose_sender_rule(seen.author_chain, parties, seen.groups, policy)
-        wish, more = from_rewrite.choose_recipient_from(seen.recipient_chains(), policy)
+        winner, notices = from_rewrite.choose_sender_rule(by_author.rules, parties, seen.groups)
+        wish, more = from_rewrite.choose_recipient_from(wishes)
         self.notices.extend(notices)
         if winner is None:
             self.notices.extend(more)
@@ -219,7 +260,10 @@ class _Deciding:
 
     def _enforced(self) -> FromChange | None:
         policy = self.policy.from_policy
-        rule, notices = from_enforce.choose(self.looked_up.author_chain, policy)
+        by_author = self.looked_up.by_author
+        if by_author is None:
+            return None
+        rule, notices = by_author.enforcement
         self.notices.extend(notices)
         account = self.author.entry
         if rule is None or account is None or self._exempt():

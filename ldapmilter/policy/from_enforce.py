@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ldapmilter.directory.interface import Directory
-    from ldapmilter.directory.model import Chain, Entry, Holder
+    from ldapmilter.directory.model import Chain, Entry
     from ldapmilter.message import Headers
     from ldapmilter.policy.model import FromPolicy
 
@@ -49,20 +49,27 @@ class Outcome:
     header_changes: tuple[HeaderChange, ...] = ()
 
 
+def read_strictness(text: str) -> Strictness:
+    """Parse the value of an enforcement attribute.
+
+    Raises:
+        InvalidValue: it is none of the three words.
+    """
+    value = text.strip().lower()
+    if value not in _STRICTNESS:
+        message = f"{text!r} is none of {', '.join(_STRICTNESS)}"
+        raise InvalidValue(message)
+    return value
+
+
 def choose(chain: Chain, policy: FromPolicy) -> tuple[Rule | None, list[Notice]]:
     """Return the enforcement on a sender's chain, or ``None`` when there is none.
 
     The first level that says anything decides; among policy groups the strictest.
     """
-
-    def read(_holder: Holder, text: str) -> Strictness:
-        value = text.strip().lower()
-        if value not in _STRICTNESS:
-            message = f"{text!r} is none of {', '.join(_STRICTNESS)}"
-            raise InvalidValue(message)
-        return value
-
-    values: Effective[Strictness] = effective(chain, policy.enforce_attributes, "override", read, ends=is_none)
+    values: Effective[Strictness] = effective(
+        chain, policy.enforce_attributes, "override", lambda _holder, text: read_strictness(text), ends=is_none
+    )
     notices = [
         Notice(
             text=f"invalid value of {bad.attribute} at {bad.holder.dn}: {bad.problem}",

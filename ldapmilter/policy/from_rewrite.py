@@ -8,8 +8,10 @@ any order; and a warning whenever somebody's rule lost.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ldapmilter.address import make_address
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import read_from
 from ldapmilter.mailbox.writing import header_value
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Chain
     from ldapmilter.message import Headers
-    from ldapmilter.policy.matching import Parties, Seen
+    from ldapmilter.policy.matching import Parties
     from ldapmilter.policy.model import FromCause, FromPolicy
-    from ldapmilter.policy.rules import When
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +64,24 @@ class Winner:
     reasons: tuple[Reason, ...]
 
 
-def conditions(chain: Chain, policy: FromPolicy) -> set[When]:
-    """Return every condition in the sender's rules on a chain."""
-    return {found.value.when for found in _sender_rules(chain, policy).found}
-
-
-def _sender_rules(chain: Chain, policy: FromPolicy) -> Effective[SenderRule]:
+def sender_rules(chain: Chain, policy: FromPolicy) -> Effective[SenderRule]:
+    """Return the rules that count on a sender's chain."""
     return effective(
         chain, policy.sender_attributes, "override", lambda _holder, text: parse_sender_rule(text), ends=is_none
     )
 
 
+def recipient_wishes(chain: Chain, policy: FromPolicy) -> Effective[MailboxTemplate]:
+    """Return the From that a recipient's chain asks our users to write with."""
+    return effective(
+        chain, policy.recipient_attributes, "override", lambda _holder, text: parse_mailbox(text), ends=is_none
+    )
+
+
 def choose_sender_rule(
-    chain: Chain, recipients: Sequence[Parties], groups: Mapping[str, frozenset[str]], policy: FromPolicy
+    values: Effective[SenderRule], recipients: Sequence[Parties], groups: Mapping[str, frozenset[str]]
 ) -> tuple[Winner | None, list[Notice]]:
     """Return the sender's rule that fires: any recipient, the most specific WHEN."""
-    values = _sender_rules(chain, policy)
     notices = _problems(values)
     candidates = [
         candidate
@@ -101,24 +104,19 @@ def _candidate(
 
 
 def choose_recipient_from(
-    recipients: Sequence[tuple[Seen, Chain]], policy: FromPolicy
+    recipients: Sequence[tuple[str, Effective[MailboxTemplate]]],
 ) -> tuple[Winner | None, list[Notice]]:
     """Return the From that a recipient of the envelope asks our users to write with.
 
     Args:
-        recipients: each envelope recipient that has a chain, as written, in order.
-        policy: the ``[from]`` section.
+        recipients: each envelope recipient that says something, as written, in order, and what it says.
     """
     candidates: list[Candidate] = []
     notices: list[Notice] = []
-    for index, (seen, chain) in enumerate(recipients):
-        values = effective(
-            chain, policy.recipient_attributes, "override", lambda _holder, text: parse_mailbox(text), ends=is_none
-        )
+    for index, (recipient, values) in enumerate(recipients):
         notices.extend(_problems(values))
         candidates.extend(
-            Candidate((0, 0), index, found.text, found.value, _reason(found, seen.address, seen.path))
-            for found in values.found
+            Candidate((0, 0), index, found.text, found.value, _reason(found, recipient, ())) for found in values.found
         )
     return _best(candidates, "recipient", notices)
 
@@ -190,16 +188,25 @@ def render(
     """
     from_name = read_from(headers.values("from")).display_name if headers is not None else ""
     try:
-        name, address = winner.template.render(
-            sender=author.address, display_name=author.display_name, from_name=from_name
-        )
-        value = header_value(name, address)
+        # What the writer of the message chose is not remembered: it may be long.
+        rendered = _rendered if not from_name else _rendered.__wrapped__
+        sender = author.address
+        value, domain = rendered(winner.template, sender.local, sender.domain, author.display_name, from_name)
     except InvalidValue as error:
         reason = winner.reasons[0]
         text = f"invalid value of {reason.attribute} at {reason.dn}: {error}"
         return None, [Notice(text=text, invalid_value_of="from", error=True)]
     notices = []
-    if not hosts(address.domain):
-        text = f"the From domain {address.domain} is not hosted by this directory: DMARC and replies may fail"
+    if not hosts(domain):
+        text = f"the From domain {domain} is not hosted by this directory: DMARC and replies may fail"
         notices.append(Notice(text=text))
     return FromChange(value=value, cause=winner.cause, reasons=winner.reasons, mode=policy.mode), notices
+
+
+@lru_cache(maxsize=4096)
+def _rendered(template: MailboxTemplate, local: str, domain: str, display_name: str, from_name: str) -> tuple[str, str]:
+    """Return the header value that a template makes, and the domain of its address."""
+    # By the parts of the address: addresses that differ in case only are equal, but look different.
+    sender = make_address(local, domain)
+    name, address = template.render(sender=sender, display_name=display_name, from_name=from_name)
+    return header_value(name, address), address.domain

@@ -45,6 +45,11 @@ class Effective(Generic[ValueT]):
     unusable: list[Unusable]
     none_beside_values: list[Holder]
 
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to use or to report."""
+        return bool(self.found or self.unusable or self.none_beside_values)
+
 
 def effective(
     chain: Chain,

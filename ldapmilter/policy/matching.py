@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,15 +78,57 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class Single:
+    """One address, as a party of its own: nothing that an index would be worth."""
+
+    text: str
+    """As written: what is no address has nothing else."""
+    resolution: Resolution | None
+
+    def match(self, when: When, groups: Mapping[str, frozenset[str]]) -> Seen | None:
+        """See :meth:`Party.match`."""
+        one = self.resolution
+        if one is None:
+            # No address: outside every hosted domain, as the null sender is.
+            return Seen(self.text) if when.kind in {"any", "external"} else None
+        return Seen(one.address.text) if _is_meant(one, when, groups) else None
+
+
+def _is_meant(one: Resolution, when: When, groups: Mapping[str, frozenset[str]]) -> bool:
+    """Whether an address matches: as it is written, or as the entries it resolves to."""
+    if when.kind == "any":
+        return True
+    if when.kind in {"internal", "external"}:
+        return (one.hosted_domain is not None) == (when.kind == "internal")
+    if when.kind == "domain":
+        return when.operand in _domains(one)
+    if when.kind == "subdomains":
+        return any(domain.endswith(f".{when.operand}") for domain in _domains(one))
+    keys = [one.address.key, *(key for entry in one.entries for key in (f"dn:{entry.dn}", *entry.own_keys))]
+    if when.kind == "address":
+        return when.operand in keys
+    return not groups.get(when.operand, frozenset()).isdisjoint(keys)
+
+
+def _domains(one: Resolution) -> list[str]:
+    return [one.address.domain, *(entry.name.domain for entry in one.entries)]
+
+
+One = Union[Single, "Party"]
+
+
+@dataclass(frozen=True, slots=True)
 class Parties:
     """One recipient as rules see it: itself, and (for a group) its members."""
 
-    direct: Party
+    direct: One
     members: tuple[Party, ...] = ()
 
     def match(self, when: When, groups: Mapping[str, frozenset[str]]) -> Seen | None:
         """Return who matches, the recipient itself first, or ``None``."""
-        return next((seen for party in (self.direct, *self.members) if (seen := party.match(when, groups))), None)
+        if (direct := self.direct.match(when, groups)) is not None or not self.members:
+            return direct
+        return next((seen for party in self.members if (seen := party.match(when, groups))), None)
 
 
 def group_keys(own: Resolution, members: Iterable[Resolution]) -> frozenset[str]:

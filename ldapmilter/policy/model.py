@@ -178,6 +178,10 @@ class CopyClass:
         """Whether the mail log may not name its copies: every class but plain archiving."""
         return self.name != "archive"
 
+    def attributes(self, direction: Direction) -> tuple[str, ...]:
+        """Return the attributes that ask for copies in one direction; none: it is switched off."""
+        return self.sent_attributes if direction == "sent" else self.received_attributes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FromPolicy:

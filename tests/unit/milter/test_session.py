@@ -9,7 +9,7 @@ import milter
 import pytest
 
 from ldapmilter.address import make_address
-from ldapmilter.message import Envelope, Headers, Identity
+from ldapmilter.message import Envelope, HandledMessage, Headers, Identity
 from ldapmilter.milter import session
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, Reason
 
@@ -37,6 +37,10 @@ class Daemon:
         self.decisions = list(decisions)
         self.asked: list[tuple[Envelope, Headers | None]] = []
         self.noted: list[tuple[str, Envelope, Decision]] = []
+        self.handled: list[HandledMessage] = []
+        self.message_ids_wanted = False
+        self.failures = 0
+        self.sessions = 0
         self.began = self.ended = 0
         self.most_in_flight = 0
 
@@ -47,14 +51,29 @@ class Daemon:
             raise answer
         return answer
 
-    def done(self, queue_id: str, envelope: Envelope, decision: Decision) -> None:
-        self.noted.append((queue_id, envelope, decision))
+    def wants_message_id(self, decision: Decision) -> bool:
+        return bool(decision.copies) and self.message_ids_wanted
 
-    def transaction_began(self) -> None:
+    def done(self, message: HandledMessage, decision: Decision) -> None:
+        self.handled.append(message)
+        self.noted.append((message.queue_id, message.envelope, decision))
+
+    def failed(self) -> None:
+        self.failures += 1
+
+    def session_began(self) -> None:
+        self.sessions += 1
+
+    def session_ended(self) -> None:
+        self.sessions -= 1
+
+    def transaction_began(self) -> int:
         self.began += 1
         self.most_in_flight = max(self.most_in_flight, self.began - self.ended)
+        return self.began
 
-    def transaction_ended(self) -> None:
+    def transaction_ended(self, epoch: int) -> None:
+        assert epoch == self.began
         self.ended += 1
         assert self.ended <= self.began
 
@@ -129,7 +148,7 @@ class Connection:
         self.options = [actions, steps, 0, 0]
         assert self.callbacks["negotiate"](self.context, self.options) == milter.CONTINUE
         self.peer = peer
-        self.call("connect", "client.test", 2, peer)
+        assert self.call("connect", "client.test", 2, peer) == self.unanswered(milter.P_NR_CONN)
 
     def _keeper(self, name: str) -> Callable[[Callable[..., int]], None]:
         def keep(callback: Callable[..., int]) -> None:
@@ -147,9 +166,13 @@ class Connection:
         self, sender: bytes = b"<ann@example.test>", recipients: Iterable[bytes] = (b"<bob@example.test>",)
     ) -> None:
         """Send MAIL and RCPTs, whose answers nobody waits for."""
-        assert self.call("envfrom", sender, b"SIZE=100") == milter.CONTINUE
+        assert self.call("envfrom", sender, b"SIZE=100") == self.unanswered(milter.P_NR_MAIL)
         for recipient in recipients:
-            assert self.call("envrcpt", recipient) == milter.CONTINUE
+            assert self.call("envrcpt", recipient) == self.unanswered(milter.P_NR_RCPT)
+
+    def unanswered(self, step: int) -> int:
+        """What libmilter wants from a callback: that there is no reply, where that was agreed."""
+        return milter.NOREPLY if self.options[1] & step else milter.CONTINUE
 
     def headers(self, *fields: tuple[str, bytes]) -> list[int]:
         """Send header fields until the milter does not want any more."""
@@ -624,19 +647,31 @@ def test_a_callback_without_an_answer_never_raises_and_the_next_answer_is_451(
     connection = balanced(COPIES)
     if callback == "envrcpt":
         connection.call("envfrom", b"<ann@example.test>")
-    assert connection.call(callback, *arguments) == milter.CONTINUE
+    assert connection.call(callback, *arguments) == milter.NOREPLY
     assert error_logs(caplog)
     if callback == "connect":
         # Who the client is cannot be known; whether that holds up one message or the session
         # is not decided, that nothing is raised is.
         assert connection.message() in (milter.TEMPFAIL, milter.CONTINUE, milter.ACCEPT)
         return
-    assert connection.call("envrcpt", b"<bob@example.test>") == milter.CONTINUE
+    assert connection.call("envrcpt", b"<bob@example.test>") == milter.NOREPLY
     assert connection.call("data") == milter.TEMPFAIL
     assert connection.context.calls == []
     assert connection.daemon.asked == []
     connection.message()
     assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+@pytest.mark.parametrize("agreed", [ALL_STEPS, 0])
+def test_no_reply_is_given_where_none_was_agreed_on(balanced: Connect, agreed: int) -> None:
+    """libmilter complains to syslog of any other answer: one line at error level for every recipient."""
+    connection = balanced(COPIES, steps=agreed)
+    expected = milter.NOREPLY if agreed else milter.CONTINUE
+    assert connection.call("envfrom", b"<ann@example.test>") == expected
+    assert connection.call("envrcpt", b"<bob@example.test>") == expected
+    assert connection.call("data") == milter.CONTINUE
+    assert connection.call("eoh") == expected
+    assert connection.call("abort") == milter.CONTINUE
 
 
 def test_a_daemon_that_fails_to_take_note_holds_the_message(balanced: Connect) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support import builders
 from tests.support.names import zimbra_id
 from tests.unit.policy.example import GLOBAL, example_records
-from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, TODAY, Message, World
+from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, TODAY, Message, World, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,3 +143,48 @@ def test_entries_that_grow_old_at_different_times(seed: int) -> None:
         number = rng.randrange(len(MESSAGES))
         assert outcome(world, MESSAGES[number]) == fresh[number]
         world.clock.now += rng.choice([0, 1, 30, 70, 250, 400])
+
+
+def test_another_configuration_over_the_same_directory_counts_at_once() -> None:
+    narrow, wide = World(records()), World(records(), {"copy archive": {"inherit": "union"}})
+    before = [outcome(narrow, message) for message in MESSAGES]
+    after = [outcome(wide, message) for message in MESSAGES]
+    assert before != after
+
+    shared = World(records())
+    for expected, config in ((before, narrow.config), (after, wide.config), (before, narrow.config)):
+        shared.config = config
+        assert [outcome(shared, message) for message in MESSAGES] == expected
+
+
+def test_one_recipient_that_changes_takes_no_other_with_it() -> None:
+    world = World(records())
+    crowd = Message(login=ANN, to=["dan@example.com", "carol@example.com", BOB])
+    world.decide(crowd)
+    assert world.decide(crowd).searches == 0
+
+    forgotten = world.cache.flush(lambda key, _value: getattr(key, "name", "") == "dan@example.com")
+
+    assert forgotten == 1
+    texts: list[str] = []
+
+    def note(search_filter: str) -> bool:
+        texts.append(search_filter)
+        return False
+
+    world.goes_down(note)
+    assert addresses(world.decide(crowd)) == addresses(World(records()).decide(crowd))
+    assert len(texts) == 1
+    assert "dan@example.com" in texts[0]
+    assert "carol@example.com" not in texts[0]
+
+
+def test_a_login_that_was_nobodys_is_looked_up_for_the_next_message() -> None:
+    world = World(records())
+    stranger = Message(login="nobody@example.com", to=[BOB])
+    assert world.decide(stranger).verdict == "tempfail"
+
+    world.replace(CHANGES["an account that was missing"]())
+
+    assert world.decide(stranger).verdict == "accept"
+    assert world.decide(stranger).searches == 0

@@ -24,7 +24,7 @@ from ldapmilter.policy.decide import decide
 from tests.support.record import to_ldif
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ldapmilter.config import Config
     from ldapmilter.directory.filters import Filter
@@ -77,6 +77,20 @@ class FailingStore:
             raise DirectoryUnavailable(msg)
         return self.inner.search(base, scope, search_filter, attributes, deadline)
 
+    def pages(
+        self, base: str, scope: Scope, search_filter: Filter, attributes: Sequence[str], deadline: Deadline
+    ) -> Iterator[list[RawEntry]]:
+        if self.fails(filters.render(search_filter)):
+            msg = "the directory is down"
+            raise DirectoryUnavailable(msg)
+        return self.inner.pages(base, scope, search_filter, attributes, deadline)
+
+    def statistics(self) -> dict[str, dict[str, float]]:
+        return {}
+
+    def states(self) -> dict[str, dict[str, float]]:
+        return {}
+
     def problems(self) -> list[str]:
         return self.inner.problems()
 
@@ -115,7 +129,7 @@ class World:
         self.config = read_config(options or {})
         self.clock = Clock()
         self.store = FailingStore(raw_entries(records))
-        cache = Cache(self.config.cache, self.clock, _at_once, jitter=lambda: 0.5, same=same_answer)
+        cache = self.cache = Cache(self.config.cache, self.clock, _at_once, jitter=lambda: 0.5, same=same_answer)
         reader = Reader(
             self.store,
             cache,
