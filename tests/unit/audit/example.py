@@ -1,0 +1,68 @@
+"""A decision with everything in it, and records made of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from ldapmilter.address import make_address
+from ldapmilter.audit.record import record
+from ldapmilter.message import Envelope, Identity
+from ldapmilter.policy.model import Copy, Decision, FromChange, HeaderChange, Notice, Reason, Refusal
+
+ANN_DN: Final = "uid=ann,ou=people,dc=example,dc=test"
+SALES_DN: Final = "cn=sales,cn=cos,cn=zimbra"
+NOON: Final = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=timezone.utc)
+ANN: Final = Identity(source="sasl", address=make_address("ann", "example.test"), dn=ANN_DN)
+ENVELOPE: Final = Envelope(
+    login="Ann", client="192.0.2.1", sender="ann@example.test", recipients=("joe@x.test", "team@example.test")
+)
+
+
+def reason(copy_class: str | None = None, **more: Any) -> Reason:
+    values: dict[str, Any] = {
+        "level": "cos",
+        "dn": SALES_DN,
+        "attribute": "ldapMilterLegalBcc" if copy_class else "ldapMilterSenderFromRewrite",
+        "value": "hold@counsel.test ref=case-7" if copy_class else "x.test => Legal <legal@example.test>",
+        "copy_class": copy_class,
+        "direction": "received" if copy_class else None,
+        "recipient": "bob@example.test",
+        "group_path": ("team@example.test", "sub@example.test"),
+        "ref": "case-7" if copy_class else None,
+    }
+    return Reason(**{**values, **more})
+
+
+def copy(address: str, *classes: str, mode: Any = "apply") -> Copy:
+    local, _, domain = address.partition("@")
+    return Copy(address=make_address(local, domain), reasons=tuple(reason(name) for name in classes), mode=mode)
+
+
+FULL: Final = Decision(
+    identity=ANN,
+    verdict="reject",
+    smtp_reply="550 5.7.1 not yours",
+    from_change=FromChange(value="Legal <legal@example.test>", cause="rewrite", reasons=(reason(),)),
+    header_changes=(HeaderChange(name="Reply-To", value="ann@example.test"), HeaderChange(name="X-Old", value=None)),
+    refusal=Refusal(reply="550 5.7.1 not yours", address="boss@example.test", reasons=(reason(),)),
+    copies=(copy("hold@counsel.test", "legal"),),
+    warnings=(Notice(text="a broken value", confidential=True, invalid_value_of="legal", error=True),),
+    incomplete=("no answer from ldap://a",),
+    stale=True,
+    searches=4,
+)
+
+
+def recorded(
+    decision: Decision = FULL, *, after: timedelta = timedelta(0), envelope: Envelope = ENVELOPE, **more: Any
+) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "host": "mta1.example.test",
+        "worker": 4711,
+        "queue_id": "4XyZ",
+        "message_id": "<one@example.test>",
+        "old_from": ("Ann <ann@example.test>",),
+        "probe": False,
+    }
+    return record(time=NOON + after, envelope=envelope, decision=decision, **{**values, **more})
