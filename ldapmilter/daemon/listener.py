@@ -1,8 +1,9 @@
 """The one listening socket: bound so that nothing half-made is ever visible, and what was bound is told.
 
-libmilter binds it; what libmilter does not do is done here: owner and mode before the socket can be
-reached (bound under a temporary name, renamed when ready), TCP_NODELAY (or every modified message
-would cost 44 ms), and a refusal to start beside another process on the same socket.
+The parent binds it and every worker accepts from it. A unix socket gets its owner and mode before it
+can be reached (bound under a temporary name, renamed when ready), a TCP socket TCP_NODELAY, which
+accepted sockets inherit (or every modified message would cost 44 ms). Nobody starts beside another
+process on the same socket.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import milter
-
 from ldapmilter.errors import LdapmilterError
 
 if TYPE_CHECKING:
     from ldapmilter.config import MilterSettings
 
-
+_BACKLOG = 1024
 _LIVING_SECONDS = 2.0
 
 
@@ -31,60 +30,97 @@ class CannotListen(LdapmilterError):
     """The socket cannot be bound; the text names it and says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """The bound socket."""
+    """A bound socket."""
 
-    settings: MilterSettings
-    descriptor: int
-    identity: tuple[int, int] | None
-    """Device and inode of a unix socket's path."""
+    socket: socket.socket
+    path: Path | None = None
+    """Of a unix socket."""
+    identity: tuple[int, int] | None = None
+    """Device and inode of that path."""
 
-    def refuse_new_connections(self) -> None:
-        """Put a socket that nobody can reach in the place of the listening one; open sessions go on."""
-        family = socket.AF_UNIX if self.settings.socket.kind == "unix" else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as dead:
-            dead.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            os.dup2(dead.fileno(), self.descriptor)
-        self.remove()
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.socket.fileno()
 
-    def remove(self) -> None:
-        """Remove the path of a unix socket, unless somebody else's has taken its place."""
-        path = self.settings.socket.path
+    def shut(self) -> None:
+        """Have the kernel refuse whoever comes, whichever process still has the socket."""
         with contextlib.suppress(OSError):
-            if path and _identity(Path(path)) == self.identity:
-                Path(path).unlink()
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it here (workers may still have it), and let nobody find it any more."""
+        self.socket.close()
+        self.hide()
+
+    def hide(self) -> None:
+        """Take the path of a unix socket away."""
+        with contextlib.suppress(OSError):
+            # Unless somebody else's has taken its place.
+            if self.path is not None and _identity(self.path) == self.identity:
+                self.path.unlink()
 
 
-def listen(settings: MilterSettings) -> Listener:
-    """Bind the socket through libmilter.
+def listen(settings: MilterSettings, replacing: Listener | None = None) -> Listener:
+    """Bind the milter's socket; one that is in use as ``replacing`` may be taken over.
 
     Raises:
         CannotListen: it is taken, or the path, owner or mode cannot be had.
     """
     address = settings.socket
     if address.kind == "unix":
-        path = Path(address.path)
         group = _group(settings.socket_group)
-        _make_room(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = _open(f"unix:{temporary}", str(address))
-        try:
-            temporary.chmod(settings.socket_mode)
-            if group is not None:
-                os.chown(temporary, -1, group)
-            temporary.rename(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            message = f"cannot set up the socket {address}: {error.strerror}"
-            raise CannotListen(message) from error
-        return Listener(settings, descriptor, _identity(path))
-    _probe_tcp(address.kind, address.host, address.port, str(address))
-    descriptor = _open(address.libmilter, str(address))
-    with socket.socket(fileno=os.dup(descriptor)) as listening:
+        return listen_unix(Path(address.path), settings.socket_mode, group, replacing)
+    return _listen_tcp(address.kind == "inet6", address.host, address.port, str(address))
+
+
+def listen_unix(path: Path, mode: int, group: int | None = None, replacing: Listener | None = None) -> Listener:
+    """Bind a unix socket; it appears under its name with owner and mode, in one step.
+
+    Raises:
+        CannotListen: another process listens there, or path, owner or mode cannot be had.
+    """
+    if replacing is None or not path.exists() or _identity(path) != replacing.identity:
+        _check_room(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}")
+    mask = os.umask(0o177)
+    try:
+        listening.bind(str(temporary))
+        temporary.chmod(mode)
+        if group is not None:
+            os.chown(temporary, -1, group)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        identity = _identity(temporary)
+        temporary.rename(path)
+    except OSError as error:
+        listening.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        message = f"cannot set up the socket unix:{path}: {error.strerror or error}"
+        raise CannotListen(message) from error
+    finally:
+        os.umask(mask)
+    return Listener(socket=listening, path=path, identity=identity)
+
+
+def _listen_tcp(wants_ipv6: bool, host: str, port: int, shown: str) -> Listener:  # noqa: FBT001 - private
+    family = socket.AF_INET6 if wants_ipv6 else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        where = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Listener(settings, descriptor, None)
+        listening.bind(where)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    except OSError as error:
+        listening.close()
+        message = f"cannot listen on {shown}: {error.strerror or error}"
+        raise CannotListen(message) from error
+    return Listener(socket=listening)
 
 
 def _group(name: str) -> int | None:
@@ -97,8 +133,8 @@ def _group(name: str) -> int | None:
         raise CannotListen(message) from None
 
 
-def _make_room(path: Path) -> None:
-    """Remove a stale socket; refuse a living one, or anything that is no socket."""
+def _check_room(path: Path) -> None:
+    """Let a stale socket be replaced; refuse a living one, or anything that is no socket."""
     if not path.parent.is_dir():
         message = f"cannot listen on unix:{path}: the directory {path.parent} does not exist"
         raise CannotListen(message)
@@ -121,49 +157,6 @@ def _make_room(path: Path) -> None:
             raise CannotListen(message) from error
     message = f"cannot listen on unix:{path}: another process is listening there"
     raise CannotListen(message)
-
-
-def _probe_tcp(kind: str, host: str, port: int, shown: str) -> None:
-    """Bind once ourselves: libmilter retries and reports to syslog only."""
-    family = socket.AF_INET6 if kind == "inet6" else socket.AF_INET
-    try:
-        where = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(where[4])
-    except OSError as error:
-        message = f"cannot listen on {shown}: {error.strerror}"
-        raise CannotListen(message) from error
-
-
-def _open(connection: str, shown: str) -> int:
-    """Let libmilter bind, and return the descriptor that appeared."""
-    before = _sockets()
-    mask = os.umask(0o177)
-    try:
-        milter.setconn(connection)
-        milter.opensocket(False)  # noqa: FBT003 - pymilter's C signature
-    except milter.error as error:
-        message = f"cannot listen on {shown}: {error}"
-        raise CannotListen(message) from error
-    finally:
-        os.umask(mask)
-    new = _sockets() - before
-    if len(new) != 1:
-        message = f"cannot listen on {shown}: libmilter did not open one socket but {len(new)}"
-        raise CannotListen(message)
-    (descriptor,) = new
-    os.set_blocking(descriptor, False)
-    return descriptor
-
-
-def _sockets() -> set[int]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                found.add(int(name))
-    return found
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,148 +1,311 @@
-"""The running service: one process, libmilter in a thread of its own, signals in the main thread."""
+"""What decides in a worker: the configuration and the directory that count now, and what is in flight.
+
+A reload replaces configuration and directory as one. A message that asks gets what counts at that
+moment; the directory of before is let go of when nobody can be waiting for it any more.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import select
-import signal
+import socket
 import threading
 import time
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-import milter
-
+from ldapmilter.audit.file import AuditFile
+from ldapmilter.audit.record import must_be_durable, record, wants_audit
 from ldapmilter.daemon import decision_log
-from ldapmilter.daemon.listener import Listener, listen
+from ldapmilter.daemon.tally import Numbers, Tally, add
 from ldapmilter.directory.opening import OpenDirectory, open_directory
-from ldapmilter.errors import DirectoryUnavailable
-from ldapmilter.milter import session
+from ldapmilter.errors import AuditError, DirectoryUnavailable
 from ldapmilter.policy.decide import decide
 
 if TYPE_CHECKING:
     from ldapmilter.config import Config
-    from ldapmilter.message import Envelope, Headers
-    from ldapmilter.policy.model import Decision
+    from ldapmilter.directory.cache import Cache
+    from ldapmilter.message import Envelope, HandledMessage, Headers
+    from ldapmilter.policy.model import Decision, Policy
 
 _log = logging.getLogger(__name__)
 
-_DRAIN_SECONDS = 30.0
-_REMINDER_SECONDS = 60.0
+_LET_GO_AFTER = 60.0
+"""Seconds after a message's deadline for which the directory of before is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What counts for a message: one configuration, and the directory opened by it."""
+
+    config: Config
+    opened: OpenDirectory
+    switched_off: bool = field(init=False)
+    """Whether no message needs a decision."""
+
+    def __post_init__(self) -> None:
+        """Work out once what every message asks."""
+        object.__setattr__(self, "switched_off", self.config.policy.switched_off())
+
+    @classmethod
+    def of(cls, config: Config, before: Standing | None = None) -> Standing:
+        """Return what counts under a configuration; the directory of before, cache and all, where it fits.
+
+        Raises:
+            ConfigError: the directory cannot be opened as configured.
+        """
+        if before is not None and not before.opened.embedded and _same_directory(config, before.config):
+            return cls(config=config, opened=before.opened)
+        return cls(config=config, opened=open_directory(config))
+
+
+def _numbers_of(opened: OpenDirectory) -> Numbers:
+    return {"cache": asdict(opened.cache.statistics), "servers": dict(opened.store.statistics())}
+
+
+def open_audit(config: Config) -> AuditFile | None:
+    """Open the audit file that a configuration names, if any.
+
+    Raises:
+        AuditError: it cannot be written, or somebody else may read it.
+    """
+    return AuditFile(config.audit) if config.audit is not None else None
+
+
+def _same_directory(one: Config, other: Config) -> bool:
+    return (one.ldap, one.cache, one.groups, one.policy.attributes()) == (
+        other.ldap,
+        other.cache,
+        other.groups,
+        other.policy.attributes(),
+    )
 
 
 class Service:
-    """Decides for every session: the configuration, the directory, and what is in flight."""
+    """Decides for every session of one worker."""
 
-    def __init__(self, config: Config) -> None:
-        """Open the directory.
+    def __init__(self, standing: Standing) -> None:
+        """Serve under a configuration; to be made in the process that serves, which locks the audit file.
 
         Raises:
-            ConfigError: it cannot be opened as configured.
+            AuditError: the audit file cannot be written.
         """
-        self._config = config
-        self._policy = config.policy
-        self._opened: OpenDirectory = open_directory(config)
-        self._lenient = config.policy.directory_failure == "accept"
-        self._broken: set[str] = set()
-        """Confidential copy classes of which an invalid value has been said in this minute."""
-        self._in_flight = 0
+        self._standing = standing
+        self._audit = open_audit(standing.config)
+        self._host = socket.gethostname()
+        self._coming: OpenDirectory | None = None
+        """The directory that a reload is just warming up."""
+        self._retired: list[tuple[float, OpenDirectory]] = []
+        self._past: Numbers = {}
+        """What the directories had counted that are gone."""
+        self.tally = Tally()
+        self.last_message: float | None = None
+        """When the last message was decided, in seconds since the epoch."""
+        self.sessions = 0
+        """How many connections are open."""
+        self._said: set[str] = set()
+        """What has been complained of in this minute."""
+        self._in_flight: dict[int, int] = {0: 0}
+        self._epoch = 0
         self._lock = threading.Lock()
+
+    @property
+    def standing(self) -> Standing:
+        """What counts now."""
+        return self._standing
+
+    # -- for sessions -----------------------------------------------------------------------
 
     def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
         """Return the decision for one message, or ``None`` when policy is switched off."""
-        if self._policy.switched_off():
+        standing = self._standing
+        policy = standing.config.policy
+        if standing.switched_off:
             return None
-        return decide(
+        began = time.perf_counter()
+        decision = decide(
             envelope,
-            self._opened.directory.for_message(lenient=self._lenient),
-            self._policy,
+            standing.opened.directory.for_message(lenient=policy.directory_failure == "accept"),
+            policy,
             today=datetime.now(timezone.utc).date(),
             headers=headers,
         )
+        if headers is None:
+            self.tally.waited(time.perf_counter() - began)
+        return decision
 
-    def done(self, queue_id: str, envelope: Envelope, decision: Decision) -> None:
-        """Log a decision.
+    def wants_message_id(self, decision: Decision) -> bool:
+        """Whether the header is worth reading for the Message-ID alone."""
+        return self._audit is not None and must_be_durable(decision, self._standing.config.policy)
 
-        That a confidential value is broken is said apart and once a minute at most, without naming
-        the message: a line for each would tell on whom there is one.
-        """
-        _log.info("%s", decision_log.line(queue_id, envelope, decision, self._policy))
-        broken = {notice.invalid_value_of for notice in decision.warnings if notice.confidential}
-        for name in sorted(broken - self._broken - {None}, key=str):
-            self._broken.add(str(name))
-            _log.error("copy class %s has an invalid value that is in use; ldapmilter explain names it", name)
-
-    def transaction_began(self) -> None:
-        """Count a message in flight."""
-        with self._lock:
-            self._in_flight += 1
-
-    def transaction_ended(self) -> None:
-        """Count a message that is through."""
-        with self._lock:
-            self._in_flight -= 1
-
-    def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; return the exit status.
+    def done(self, message: HandledMessage, decision: Decision) -> None:
+        """Keep a decision in the audit, count it and log it.
 
         Raises:
-            CannotListen: the socket cannot be bound.
+            AuditError: a confidential copy is about to be made, and the audit cannot be written.
         """
-        session.register(self)
-        listener = listen(self._config.milter)
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
-        serving = threading.Thread(target=self._serve, args=(writing,), name="libmilter", daemon=True)
-        serving.start()
-        _log.info("listening on %s", self._config.milter.socket)
-        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
-        return self._wait(reading, listener)
+        policy = self._standing.config.policy
+        self._keep(message, decision, policy)
+        if message.probe:
+            self.tally.happened("probes")
+        else:
+            self.tally.decided(decision)
+            self.last_message = time.time()
+        line = decision_log.line(message, decision, policy, verbose=_log.isEnabledFor(logging.DEBUG))
+        if line is not None:
+            _log.info("%s", line)
+        broken = {notice.invalid_value_of for notice in decision.warnings if notice.confidential}
+        for name in sorted(broken - {None}, key=str):
+            self._complain(f"copy class {name} has an invalid value that is in use; ldapmilter explain names it")
 
-    def _warm_up(self) -> None:
+    def _keep(self, message: HandledMessage, decision: Decision, policy: Policy) -> None:
+        audit = self._audit
+        if audit is None or not wants_audit(decision):
+            return
+        durable = must_be_durable(decision, policy)
+        kept = record(
+            time=datetime.now(timezone.utc),
+            host=self._host,
+            worker=os.getpid(),
+            queue_id=message.queue_id,
+            message_id=message.message_id,
+            envelope=message.envelope,
+            decision=decision,
+            old_from=message.old_from,
+            probe=message.probe,
+        )
+        try:
+            audit.write(kept, durable=durable)
+        except AuditError as error:
+            self.tally.happened("audit_failures")
+            self._complain(f"the audit cannot be written, so mail that needs it waits: {error}")
+            if durable:
+                raise
+
+    def _complain(self, text: str) -> None:
+        """Log something about confidential copies: once a minute at most, and without naming a message.
+
+        A line for each message would tell on whom there is one.
+        """
+        if text not in self._said:
+            self._said.add(text)
+            _log.error("%s", text)
+
+    def failed(self) -> None:
+        """Count an unexpected error, for which a message was told to wait."""
+        self.tally.happened("errors")
+
+    def session_began(self) -> None:
+        """Count a connection."""
+        with self._lock:
+            self.sessions += 1
+
+    def session_ended(self) -> None:
+        """Count a connection that is closed."""
+        with self._lock:
+            self.sessions -= 1
+
+    def transaction_began(self) -> int:
+        """Count a message in flight; return what to hand to :meth:`transaction_ended`."""
+        with self._lock:
+            self._in_flight[self._epoch] += 1
+            return self._epoch
+
+    def transaction_ended(self, epoch: int) -> None:
+        """Count a message that is through."""
+        with self._lock:
+            self._in_flight[epoch] -= 1
+
+    # -- for the worker ---------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are in flight."""
+        return sum(self._in_flight.values())
+
+    def wait_for_messages(self, seconds: float, pause: float = 0.02) -> int:
+        """Wait for the messages that are in flight now, not for those that begin later.
+
+        Returns:
+            how many of them were not through in time.
+        """
+        with self._lock:
+            epoch, self._epoch = self._epoch, self._epoch + 1
+            self._in_flight[self._epoch] = 0
+        deadline = time.monotonic() + seconds
+        while self._in_flight[epoch] > 0 and time.monotonic() < deadline:
+            time.sleep(pause)
+        # The last callback has returned; libmilter still has to write what it said.
+        time.sleep(min(3 * pause, seconds))
+        return self._in_flight[epoch]
+
+    def warm_up(self, standing: Standing) -> None:
         """Read what every message needs, and say at once when the directory does not answer."""
         try:
-            self._opened.directory.for_message().warm_up()
+            standing.opened.directory.for_message().warm_up()
         except DirectoryUnavailable as error:
             _log.error("directory unavailable: %s", error)
         else:
-            _log.info("the directory answers: %s", self._opened.described)
+            _log.info("the directory answers: %s", standing.opened.described)
 
-    def _serve(self, writing: int) -> None:
-        try:
-            milter.main()
-        except milter.error:
-            _log.exception("libmilter stopped")
-        with contextlib.suppress(OSError):
-            os.write(writing, b"\0")
+    def caches(self) -> list[Cache]:
+        """Return the caches that a flush has to reach: the one that counts, and the one that is about to."""
+        with self._lock:
+            opened = (self._standing.opened, self._coming)
+        return [one.cache for one in opened if one is not None]
 
-    def _wait(self, reading: int, listener: Listener) -> int:
-        while True:
-            ready, _, _ = select.select([reading], [], [], _REMINDER_SECONDS)
-            numbers = os.read(reading, 64) if ready else b""
-            if 0 in numbers:
-                listener.remove()
-                return 1
-            if signal.SIGTERM in numbers or signal.SIGINT in numbers:
-                self._drain(listener)
-                return 0
-            if signal.SIGHUP in numbers:
-                _log.warning("SIGHUP: the configuration is read at start only; restart to change it")
-            for text in self._policy.not_applied():
-                _log.warning("%s", text)
-            self._broken.clear()
-            for text in self._opened.store.problems():
-                _log.error("directory: %s", text)
+    def directory_numbers(self) -> Numbers:
+        """Return what caches and LDAP servers have counted since the start, over reloads."""
+        with self._lock:
+            total = self._past
+            for one in (self._standing.opened, *(opened for _, opened in self._retired)):
+                total = add(total, _numbers_of(one))
+        return total
 
-    def _drain(self, listener: Listener) -> None:
-        """Refuse new connections, let messages in flight finish (bounded), and be gone."""
-        listener.refuse_new_connections()
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        while self._in_flight > 0 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        _log.info("stopped with %d messages in flight", self._in_flight)
-        self._opened.close()
+    def take_over(self, config: Config) -> None:
+        """Let another configuration count from the next message on.
+
+        Raises:
+            ConfigError: it cannot be used here; the one of before goes on counting.
+            AuditError: the audit file cannot be opened; the configuration of before goes on counting.
+        """
+        before = self._standing
+        standing = Standing.of(config, before)
+        self._follow_audit(before.config, config)  # before anything is begun that a refusal would leave behind
+        if standing.opened is not before.opened:
+            with self._lock:
+                self._coming = standing.opened
+            self.warm_up(standing)
+        with self._lock:
+            if standing.opened is not before.opened:
+                release = time.monotonic() + before.config.ldap.lookup_deadline + _LET_GO_AFTER
+                self._retired.append((release, before.opened))
+            self._standing, self._coming = standing, None
+
+    def _follow_audit(self, before: Config, config: Config) -> None:
+        """Open another audit file, or the same anew after its rotation."""
+        if self._audit is not None and config.audit == before.audit:
+            self._audit.reopen()
+            return
+        old, self._audit = self._audit, open_audit(config)
+        if old is not None:
+            old.close()
+
+    def every_minute(self) -> None:
+        """Say again what is not as it should be, and let go of what nobody uses any more."""
+        self._said.clear()
+        for text in self._standing.opened.store.problems():
+            _log.error("directory: %s", text)
+        now = time.monotonic()
+        with self._lock:
+            due = [opened for release, opened in self._retired if release <= now]
+            self._retired = [(release, opened) for release, opened in self._retired if release > now]
+            for opened in due:
+                self._past = add(self._past, _numbers_of(opened))
+        for opened in due:
+            opened.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._standing.opened.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ldapmilter.address import make_address
 from ldapmilter.config import load
 from ldapmilter.daemon import decision_log
-from ldapmilter.message import Envelope, Identity
+from ldapmilter.message import Envelope, HandledMessage, Identity
 from ldapmilter.policy.model import Copy, Decision, FromChange, Notice, Reason
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ def copy(address: str, *reasons: Reason, mode: Mode = "apply") -> Copy:
     return Copy(address=make_address(local, domain), reasons=reasons, mode=mode)
 
 
+def line_of(
+    decision: Decision, policy: Policy, queue_id: str = "4QID", envelope: Envelope = ENVELOPE, **more: bool
+) -> str:
+    """Return the line for a message; there has to be one."""
+    message = HandledMessage(queue_id=queue_id, envelope=envelope, probe=more.get("probe", False))
+    line = decision_log.line(message, decision, policy, verbose=more.get("verbose", True))
+    assert line is not None
+    return line
+
+
 def fields(line: str) -> list[tuple[str, str]]:
     """Take a line apart again; fail where anything is left over."""
     queue_id, colon, rest = line.partition(":")
@@ -74,7 +84,7 @@ def values(line: str, name: str) -> list[str]:
 
 
 def test_a_message_without_policy(policy: Policy) -> None:
-    line = decision_log.line("4QID", ENVELOPE, Decision(identity=ANN, searches=3), policy)
+    line = line_of(Decision(identity=ANN, searches=3), policy)
     assert line.startswith("4QID: ")
     assert "\n" not in line
     assert dict(fields(line)) == {
@@ -84,6 +94,34 @@ def test_a_message_without_policy(policy: Policy) -> None:
         "nrcpt": "2",
         "searches": "3",
     }
+
+
+def test_only_effects_and_problems_have_a_line(policy: Policy) -> None:
+    message = HandledMessage(queue_id="4QID", envelope=ENVELOPE)
+    quiet = (
+        Decision(identity=ANN, searches=3),
+        Decision(identity=ANN, decided_before="it came to port 10025"),
+        # A line for a message of which a legal copy is all that happens would tell that there is one.
+        Decision(identity=ANN, copies=(copy("hold@counsel.test", reason("legal")),)),
+        Decision(identity=ANN, warnings=(Notice(text="hold@counsel.test names the author", confidential=True),)),
+    )
+    for decision in quiet:
+        assert decision_log.line(message, decision, policy) is None
+    telling = (
+        Decision(identity=ANN, verdict="tempfail", smtp_reply="451 4.3.0 x"),
+        Decision(identity=ANN, copies=(copy("vault@keep.test", reason("archive")),)),
+        Decision(identity=ANN, warnings=(Notice(text="conflict"),)),
+        Decision(identity=ANN, incomplete=("the list",)),
+        Decision(identity=ANN, stale=True),
+    )
+    for decision in telling:
+        assert decision_log.line(message, decision, policy) is not None
+
+
+def test_a_probe_is_marked_and_always_has_a_line(policy: Policy) -> None:
+    line = line_of(Decision(identity=ANN), policy, probe=True, verbose=False)
+    assert values(line, "probe") == ["yes"]
+    assert not values(line_of(Decision(identity=ANN), policy), "probe")
 
 
 def test_what_was_done_and_why(policy: Policy) -> None:
@@ -96,7 +134,7 @@ def test_what_was_done_and_why(policy: Policy) -> None:
         ),
         copies=(copy("vault@keep.test", reason("archive")),),
     )
-    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    line = line_of(decision, policy)
     assert values(line, "from") == ["Legal Dept. <legal@example.test>"]
     assert values(line, "copy") == ["vault@keep.test"]
     (why,) = values(line, "from_reason")
@@ -118,7 +156,7 @@ def test_a_confidential_copy_is_not_there(policy: Policy, copy_class: str) -> No
             Notice(text="a plain warning"),
         ),
     )
-    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    line = line_of(decision, policy)
     assert values(line, "copy") == ["vault@keep.test"]
     assert values(line, "warning") == ["a plain warning"]
     for secret in ("counsel", "on-hold", f"the{copy_class}Attribute"):
@@ -129,7 +167,7 @@ def test_a_confidential_copy_is_not_there(policy: Policy, copy_class: str) -> No
 def test_with_a_confidential_copy_the_line_is_the_same_as_without(policy: Policy, mode: Mode) -> None:
     without = Decision(identity=ANN)
     with_copy = Decision(identity=ANN, copies=(copy("hold@counsel.test", reason("legal"), mode=mode),))
-    lines = {decision_log.line("4QID", ENVELOPE, decision, policy) for decision in (without, with_copy)}
+    lines = {line_of(decision, policy) for decision in (without, with_copy)}
     assert len(lines) == 1
 
 
@@ -137,12 +175,8 @@ def test_with_a_confidential_copy_the_line_is_the_same_as_without(policy: Policy
 def test_an_address_that_both_ask_for_is_named_for_the_archive_only(policy: Policy, first: str) -> None:
     both = (reason("archive"), reason("legal", HOLD_DN))
     reasons = both if first == "archive" else both[::-1]
-    line = decision_log.line(
-        "4QID", ENVELOPE, Decision(identity=ANN, copies=(copy("vault@keep.test", *reasons),)), policy
-    )
-    only = decision_log.line(
-        "4QID", ENVELOPE, Decision(identity=ANN, copies=(copy("vault@keep.test", both[0]),)), policy
-    )
+    line = line_of(Decision(identity=ANN, copies=(copy("vault@keep.test", *reasons),)), policy)
+    only = line_of(Decision(identity=ANN, copies=(copy("vault@keep.test", both[0]),)), policy)
     assert line == only
 
 
@@ -160,7 +194,7 @@ def test_what_is_not_applied_is_said_to_be_what_would_be(policy: Policy, mode: M
             copy("h@counsel.test", reason("legal"), mode=mode),
         ),
     )
-    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    line = line_of(decision, policy)
     assert values(line, "verdict") == ["would-tempfail"]
     assert values(line, "would_from") == ["l@example.test"]
     assert values(line, "would_copy") == ["vault@keep.test"]
@@ -176,20 +210,20 @@ def test_modes_may_differ_in_one_line(policy: Policy) -> None:
         from_change=FromChange(value="l@example.test", cause="rewrite", reasons=(reason(),), mode="observe"),
         copies=(copy("vault@keep.test", reason("archive")),),
     )
-    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    line = line_of(decision, policy)
     assert values(line, "would_from")
     assert values(line, "copy")
 
 
 def test_incomplete_and_stale_are_said(policy: Policy) -> None:
     decision = Decision(identity=ANN, incomplete=("no answer from ldap://a",), stale=True)
-    line = decision_log.line("4QID", ENVELOPE, decision, policy)
+    line = line_of(decision, policy)
     assert values(line, "incomplete") == ["no answer from ldap://a"]
     assert values(line, "stale") == ["yes"]
 
 
 def test_nobody_and_no_queue_id(policy: Policy) -> None:
-    line = decision_log.line("", Envelope(recipients=("a@x.test",)), Decision(identity=Identity(source="none")), policy)
+    line = line_of(Decision(identity=Identity(source="none")), policy, "", Envelope(recipients=("a@x.test",)))
     assert line.startswith("NOQUEUE: ")
     assert values(line, "identity") == ["none"]
     assert values(line, "mail_from") == ["<>"]
@@ -234,7 +268,7 @@ def check(policy: Policy, text: str) -> None:
         incomplete=(text,),
     )
     envelope = Envelope(sender=text, recipients=(text,))
-    line = decision_log.line(text, envelope, decision, policy)
+    line = line_of(decision, policy, text, envelope)
     assert line.isprintable()
     assert line.encode("utf-8")
     if not set(text) & set(": "):
@@ -249,13 +283,13 @@ def check(policy: Policy, text: str) -> None:
 @pytest.mark.parametrize("text", ["4QID verdict=reject x", "a: verdict=reject copy=b", 'a"b'])
 def test_a_queue_id_is_no_place_to_hide_fields_either(policy: Policy, text: str) -> None:
     """The id is the MTA's own; still, whoever reaches the socket can send any macro."""
-    line = decision_log.line(text, ENVELOPE, Decision(identity=ANN), policy)
+    line = line_of(Decision(identity=ANN), policy, text)
     assert line.count("\n") == 0
     assert line.endswith("searches=0")
 
 
 def test_the_line_has_a_bound_for_thousands_of_recipients(policy: Policy) -> None:
     envelope = Envelope(sender="a@x.test", recipients=tuple(f"r{number}@x.test" for number in range(5000)))
-    line = decision_log.line("4QID", envelope, Decision(identity=ANN), policy)
+    line = line_of(Decision(identity=ANN), policy, envelope=envelope)
     assert values(line, "nrcpt") == ["5000"]
     assert len(line) < 300

@@ -27,24 +27,19 @@ import json, os, socket, stat, sys
 from ldapmilter.config import MilterSettings
 from ldapmilter.daemon import listener
 from ldapmilter.milter.socket_address import parse_socket
-import milter
 
 address, mode, group, then = sys.argv[1:5]
-milter.register("test")
 os.umask(0)
-options = {"socket": parse_socket(address), "socket_mode": int(mode, 8), "socket_group": group}
-options.update((name, 1) for name in MilterSettings.__dataclass_fields__ if name not in options)
-settings = MilterSettings(**options)
+settings = MilterSettings(socket=parse_socket(address), socket_mode=int(mode, 8), socket_group=group, workers=1)
 try:
     bound = listener.listen(settings)
 except listener.CannotListen as error:
     print(json.dumps({"refused": str(error)}))
     sys.exit(0)
-told = {"blocking": os.get_blocking(bound.descriptor), "umask": os.umask(0)}
+told = {"blocking": os.get_blocking(bound.fileno()), "umask": os.umask(0)}
 if not address.startswith("unix:"):
-    with socket.socket(fileno=os.dup(bound.descriptor)) as listening:
-        told["nodelay"] = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        told["name"] = list(listening.getsockname())
+    told["nodelay"] = bound.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    told["name"] = list(bound.socket.getsockname())
 else:
     path = address[len("unix:"):]
     status = os.stat(path)
@@ -55,20 +50,19 @@ if then == "replaced":
     os.rename(path, path + ".old")
     other = socket.socket(socket.AF_UNIX)
     other.bind(path)
-    bound.remove()
+    bound.close()
     told["left"] = os.path.exists(path)
 elif then == "remove":
-    bound.remove()
-    bound.remove()
+    bound.close()
+    bound.close()
     told["left"] = os.path.exists(path)
-elif then == "refuse":
-    bound.refuse_new_connections()
-    kind = socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET
-    with socket.socket(kind) as probe:
-        probe.settimeout(2)
-        where = path if kind == socket.AF_UNIX else tuple(told["name"])
-        told["connect"] = probe.connect_ex(where)
-        told["blocking_after"] = os.get_blocking(bound.descriptor)
+elif then == "again":
+    again = listener.listen(settings, replacing=bound)
+    with socket.socket(socket.AF_UNIX) as probe:
+        told["connect"] = probe.connect_ex(path)
+    bound.close()
+    told["left"] = os.path.exists(path)
+    told["names"] = sorted(os.listdir(os.path.dirname(path)))
 print(json.dumps(told), flush=True)
 os._exit(0)
 """
@@ -179,13 +173,11 @@ def test_the_path_is_removed_once_and_only_if_it_is_ours(path: Path) -> None:
     assert bind(f"unix:{path}", then="replaced")["left"] is True
 
 
-def test_refusing_new_connections(path: Path) -> None:
-    told = bind(f"unix:{path}", then="refuse")
-    assert told["connect"] != 0
-    assert told["blocking_after"] is False
-    assert not path.exists()
-    told = bind(f"inet:127.0.0.1:{free_port()}", then="refuse")
-    assert told["connect"] != 0
+def test_taking_over_from_itself_leaves_no_moment_without_a_socket(path: Path) -> None:
+    told = bind(f"unix:{path}", then="again")
+    assert told["connect"] == 0
+    assert told["left"] is True  # closing the one of before removes nothing of the new one's
+    assert told["names"] == ["s"]
 
 
 def test_tcp_without_the_stall() -> None:

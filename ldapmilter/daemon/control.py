@@ -1,0 +1,123 @@
+"""The control socket: one line of JSON in, one out, from whoever may (unix(7), ``SO_PEERCRED``).
+
+Root, the daemon's own user and members of the socket's group may ask. Requests are bounded in size,
+number and time; an answer tells what every worker said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import pwd
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from ldapmilter.daemon.channel import MAX_REQUEST, Message, RequestRefused, decode, encode
+from ldapmilter.errors import LdapmilterError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ldapmilter.daemon.listener import Listener
+
+_log = logging.getLogger(__name__)
+
+_READ_SECONDS = 5.0
+_WRITE_SECONDS = 30.0
+_CLIENTS = 32
+_CREDENTIALS = struct.Struct("3i")
+
+
+class ControlServer:
+    """Answers requests on a unix socket."""
+
+    def __init__(self, answer: Callable[[Message], Awaitable[Message]], listener: Listener) -> None:
+        """Answer by a coroutine, which may raise :class:`~ldapmilter.errors.LdapmilterError`."""
+        self._answer = answer
+        self._listener = listener
+        self._clients = 0
+        self._server: asyncio.Server | None = None
+
+    async def serve(self) -> None:
+        """Begin to accept."""
+        self._server = await asyncio.start_unix_server(self._client, sock=self._listener.socket, limit=MAX_REQUEST)
+
+    def close(self) -> None:
+        """Accept no more; the path is gone."""
+        if self._server is not None:
+            self._server.close()
+        self._listener.close()
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients += 1
+        try:
+            writer.write(encode(await self._served(reader, writer)))
+            await asyncio.wait_for(writer.drain(), _WRITE_SECONDS)
+        except asyncio.TimeoutError:
+            writer.transport.abort()  # the client does not read
+        except OSError:
+            return  # the client has gone away
+        finally:
+            self._clients -= 1
+            writer.close()
+
+    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Message:
+        try:
+            self._check_room()
+            _check_peer(writer.get_extra_info("socket"))
+            return await self._answer(decode(await _line(reader)))
+        except LdapmilterError as error:
+            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 - whoever asks must get an answer
+            _log.exception("unexpected error in a control request")
+            return {"error": f"unexpected {type(error).__name__}: {error}"}
+
+    def _check_room(self) -> None:
+        if self._clients > _CLIENTS:
+            message = f"more than {_CLIENTS} requests at a time"
+            raise RequestRefused(message)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Return a client's request.
+
+    Raises:
+        RequestRefused: it is too long, or not there in time.
+    """
+    try:
+        return await asyncio.wait_for(reader.readline(), _READ_SECONDS)
+    except asyncio.TimeoutError:
+        message = f"no whole request within {_READ_SECONDS:g} s"
+        raise RequestRefused(message) from None
+    except ValueError:
+        message = f"a request has at most {MAX_REQUEST} bytes"
+        raise RequestRefused(message) from None
+
+
+def _check_peer(connection: socket.socket) -> None:
+    """Let a client ask that may.
+
+    Raises:
+        RequestRefused: it may not.
+    """
+    octets = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, gid = _CREDENTIALS.unpack(octets)
+    own_group = os.getegid()
+    if uid in {0, os.geteuid()} or gid == own_group:
+        return
+    name = str(uid)
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(uid)
+        name = user.pw_name
+        if own_group in os.getgrouplist(user.pw_name, user.pw_gid):
+            return
+    group = str(own_group)
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(own_group).gr_name
+    message = f"user {name} may not ask: only root, the daemon's user and members of group {group} may"
+    _log.warning("control socket: %s", message)
+    raise RequestRefused(message)

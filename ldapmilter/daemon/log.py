@@ -1,0 +1,135 @@
+"""Where log lines go, and a writer that no callback ever waits for.
+
+A line is written whole, in one system call, so that the lines of several processes never mix. Under
+systemd a line carries its priority (sd-daemon(3)); syslog gets the facility ``mail``.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import Literal
+
+from ldapmilter.errors import LdapmilterError
+
+LogTarget = Literal["stderr", "syslog"]
+
+_SYSLOG = Path("/dev/log")
+_WAITING_LINES = 10_000
+"""Lines that may wait to be written; past it they are dropped and counted."""
+_LAST_WORDS = 1.0
+"""Seconds to write what is waiting at the end."""
+_PRIORITIES = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+
+
+class CannotLog(LdapmilterError):
+    """The log cannot be written to; the text says why."""
+
+
+def log_to(target: LogTarget, *, verbose: bool = False) -> None:
+    """Send this process's log somewhere, at once and line by line.
+
+    Raises:
+        CannotLog: there is no such log here.
+    """
+    # Threads belong to libmilter, and naming them costs a third of the throughput.
+    logging.logThreads = False
+    _take_over(_handler(target), logging.DEBUG if verbose else logging.INFO)
+
+
+def _handler(target: LogTarget) -> logging.Handler:
+    if target == "stderr":
+        return _Stderr()
+    if not _SYSLOG.exists():
+        message = f"cannot log to syslog: there is no {_SYSLOG}"
+        raise CannotLog(message)
+    handler = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_MAIL)
+    handler.ident = f"ldapmilter[{os.getpid()}]: "
+    handler.append_nul = False
+    return handler
+
+
+def _take_over(handler: logging.Handler, level: int) -> None:
+    root = logging.getLogger()
+    root.setLevel(level)
+    root.handlers[:] = [handler]
+
+
+class _Stderr(logging.Handler):
+    """One ``write`` for each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._with_priority = _is_journal(2)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        lines = self.format(record)
+        if self._with_priority:
+            priority = _PRIORITIES.get(record.levelno, 6)
+            lines = "\n".join(f"<{priority}>{line}" for line in lines.splitlines())
+        try:
+            os.write(2, f"{lines}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            return  # nobody is left to tell
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Whether a descriptor leads to systemd's journal (systemd.exec(5): ``$JOURNAL_STREAM``)."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
+
+
+class LogWriter(logging.Handler):
+    """Takes this process's log over and writes it from a thread of its own.
+
+    A log that is stuck (a full disk, a stopped journal) must not hold mail up: past a bound lines are
+    dropped and counted.
+    """
+
+    def __init__(self, target: LogTarget) -> None:
+        super().__init__()
+        self._target = _handler(target)
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(_WAITING_LINES)
+        self.dropped = 0
+        """How many lines were dropped so far."""
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+        _take_over(self, logging.getLogger().level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record to the writing thread."""
+        try:
+            self._waiting.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+    def _write(self) -> None:
+        told = 0
+        while (record := self._waiting.get()) is not None:
+            try:
+                # Not handle: its lock would be waited for at the end of a process whose log is stuck.
+                self._target.emit(record)
+            except Exception:  # noqa: BLE001 - one line that cannot be made must not be the last one
+                self.dropped += 1
+            if self.dropped > told:
+                dropped, told = self.dropped - told, self.dropped
+                text = f"{dropped} log lines were dropped: the log did not take them in time"
+                self._target.emit(logging.LogRecord(__name__, logging.ERROR, __file__, 0, text, (), None))
+
+    def close(self) -> None:
+        """Write what is waiting, for a second at most."""
+        try:
+            self._waiting.put(None, timeout=_LAST_WORDS)
+        except queue.Full:
+            return
+        self._thread.join(_LAST_WORDS)
+        super().close()

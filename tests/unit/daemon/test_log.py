@@ -1,0 +1,169 @@
+"""The log: written from a thread of its own, bounded, with priorities for the journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ldapmilter.daemon import log
+from ldapmilter.daemon.log import CannotLog, LogWriter, log_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+_log = logging.getLogger(__name__)
+
+
+class Slow(logging.Handler):
+    """A log that takes a line in only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.busy = threading.Event()
+        self.go_on = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.busy.set()
+        self.go_on.wait(20)
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level, threads = list(root.handlers), root.level, logging.logThreads
+    root.setLevel(logging.INFO)
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.logThreads = threads
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    target = Slow()
+    monkeypatch.setattr(log, "_handler", lambda _target: target)
+    monkeypatch.setattr(log, "_WAITING_LINES", 5)
+    monkeypatch.setattr(log, "_LAST_WORDS", 10.0)
+    return target
+
+
+def test_a_log_that_is_stuck_holds_nobody_up_and_what_it_missed_is_counted(stuck: Slow) -> None:
+    writer = LogWriter("stderr")
+    _log.info("first")
+    assert stuck.busy.wait(20)
+    for number in range(12):
+        _log.info("line %d", number)
+    assert writer.dropped == 7
+    stuck.go_on.set()
+    writer.close()
+    assert stuck.lines == [
+        "first",
+        "7 log lines were dropped: the log did not take them in time",
+        *(f"line {number}" for number in range(5)),
+    ]
+
+
+def test_the_end_does_not_wait_for_a_log_that_is_stuck(stuck: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_LAST_WORDS", 0.1)
+    writer = LogWriter("stderr")
+    for number in range(20):
+        _log.info("line %d", number)
+    closing = threading.Thread(target=writer.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+    stuck.go_on.set()
+
+
+def test_last_words_are_written(stuck: Slow) -> None:
+    stuck.go_on.set()
+    writer = LogWriter("stderr")
+    _log.error("the end")
+    writer.close()
+    assert stuck.lines == ["the end"]
+    assert writer.dropped == 0
+
+
+def test_a_line_that_cannot_be_made_does_not_end_the_log(stuck: Slow) -> None:
+    stuck.go_on.set()
+    writer = LogWriter("stderr")
+    _log.info("%d", "no number")
+    _log.info("afterwards")
+    writer.close()
+    assert "afterwards" in stuck.lines
+    assert writer.dropped == 1
+
+
+# -- where it goes --------------------------------------------------------------------------
+
+
+def written_to_stderr(work: Callable[[], None]) -> str:
+    """Return what a function writes to descriptor 2."""
+    kept = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        work()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    with os.fdopen(reading, "rb") as pipe:
+        return pipe.read().decode()
+
+
+def test_lines_on_stderr_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+
+    def work() -> None:
+        log_to("stderr")
+        _log.debug("not shown")
+        _log.warning("café \udcff")
+
+    assert written_to_stderr(work) == "café \\udcff\n"
+
+
+def test_the_journal_gets_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> None:
+        status = os.fstat(2)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        log_to("stderr", verbose=True)
+        _log.debug("a")
+        _log.info("b")
+        _log.warning("c")
+        _log.error("d\ne")
+
+    assert written_to_stderr(work) == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"
+
+
+def test_syslog_gets_the_mail_facility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    monkeypatch.setattr(log, "_SYSLOG", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslogd:
+        syslogd.bind(str(path))
+        syslogd.settimeout(20)
+        log_to("syslog")
+        _log.info("4QID: verdict=accept")
+        _log.error("trouble")
+        mail = 2 << 3
+        lines = [syslogd.recv(4096).decode() for _ in range(2)]
+    logging.getLogger().handlers[0].close()
+    assert lines == [
+        f"<{mail | 6}>ldapmilter[{os.getpid()}]: 4QID: verdict=accept",
+        f"<{mail | 3}>ldapmilter[{os.getpid()}]: trouble",
+    ]
+
+
+def test_without_a_syslog_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_SYSLOG", tmp_path / "log")
+    with pytest.raises(CannotLog, match=str(tmp_path / "log")):
+        log_to("syslog")
