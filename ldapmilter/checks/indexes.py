@@ -1,0 +1,65 @@
+"""The indexes that look-ups rely on: without one, every message makes slapd read the whole directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter.checks.finding import Area, Kind, Severity
+from ldapmilter.directory.filters import Present
+
+if TYPE_CHECKING:
+    from ldapmilter.checks.finding import Report
+    from ldapmilter.directory.one_server import OneServer
+
+_AREA = Area.LDAP
+
+NEEDED = (
+    "objectClass",
+    "uid",
+    "cn",
+    "zimbraId",
+    "zimbraMailDeliveryAddress",
+    "zimbraMailAlias",
+    "zimbraOldMailAddress",
+    "zimbraMailCatchAllAddress",
+    "zimbraMemberOf",
+)
+"""What the milter's searches are keyed by; Zimbra indexes all of them for equality."""
+
+MISSING = Kind(
+    code="ldap-index-missing",
+    severity=Severity.WARNING,
+    area=_AREA,
+    meaning="Attributes that every look-up uses have no equality index: look-ups are slow, and slower as the site"
+    " grows.",
+    remedy="add olcDbIndex: $attribute eq to the mail database of that server; slapd builds it while it runs",
+)
+UNSEEN = Kind(
+    code="ldap-indexes-unseen",
+    severity=Severity.NOTE,
+    area=_AREA,
+    meaning="Which indexes there are could not be looked at: the bind identity may not read cn=config, as is usual.",
+    remedy="on the LDAP server: ldapsearch -Q -Y EXTERNAL -H ldapi:/// -b cn=config '(olcSuffix=*)' olcDbIndex",
+)
+
+KINDS = (MISSING, UNSEEN)
+
+
+def check(server: OneServer, report: Report) -> None:
+    """Look at the indexes of the mail database, which is the one whose suffix is empty."""
+    databases = server.search("cn=config", "sub", Present("olcSuffix"), ("olcSuffix", "olcDbIndex", "olcDatabase"))
+    mail = next((entry for entry in databases if "" in entry.all("olcsuffix")), None)
+    if mail is None:
+        report.add(UNSEEN.found(f"{server.uri}: cn=config cannot be read"))
+        return
+    indexed: set[str] = set()
+    for value in mail.all("olcdbindex"):
+        names, _, kinds = value.partition(" ")
+        if "eq" in kinds.replace(" ", "").split(","):
+            indexed.update(name.lower() for name in names.split(","))
+    missing = [name for name in NEEDED if name.lower() not in indexed]
+    if missing:
+        text = f"{server.uri}: no equality index on {', '.join(missing)}"
+        report.add(MISSING.found(text, attribute=",".join(missing)))
+    else:
+        report.fine(_AREA, f"{server.uri}: all indexes that look-ups need")

@@ -1,0 +1,232 @@
+"""Every LDAP server for itself: reached, secured, bound to, with the schema, and readable.
+
+Schema and access rules are not replicated: a server that lacks them looks, in every search, like one
+on which no policy is set. So nothing here may be concluded from another server's answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter.checks import indexes, visibility
+from ldapmilter.checks.finding import Area, Kind, Severity
+from ldapmilter.checks.replicas import compare_replicas, read_change_numbers
+from ldapmilter.directory.filters import And, Equal, Present
+from ldapmilter.directory.ldap_connection import ServerFailed
+from ldapmilter.directory.one_server import CannotConnect, OneServer
+from ldapmilter.directory.readability import ALWAYS_THERE, SAMPLE_MARKS, kind_of, unreadable, value_for
+from ldapmilter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ldapmilter.checks.finding import Report
+    from ldapmilter.checks.visibility import Somebody
+    from ldapmilter.directory.endpoints import Endpoints
+    from ldapmilter.directory.ldap import LdapSettings
+
+_AREA = Area.LDAP
+_DAY = 86400
+EXPIRING_DAYS = 30
+NEARLY_EXPIRED_DAYS = 7
+
+UNREACHABLE = Kind(
+    code="ldap-unreachable",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="A server does not answer. While others do, mail goes on; when none does, it waits or goes without copies.",
+    remedy="look whether slapd runs there and a firewall lets this host in; take a server that is gone out of [ldap]"
+    " uri",
+)
+TLS_FAILED = Kind(
+    code="ldap-tls-failed",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The connection cannot be secured: expired certificate, unknown authority, another name, or no TLS there.",
+    remedy="renew the server's certificate, or name the right authority in [ldap] ca_file and the name in its"
+    " certificate"
+    " in [ldap] uri",
+)
+CLEARTEXT = Kind(
+    code="ldap-cleartext",
+    severity=Severity.WARNING,
+    area=_AREA,
+    meaning="Password and policy cross the network unencrypted.",
+    remedy="set [ldap] starttls = yes, or use ldaps://",
+)
+CERTIFICATE_EXPIRING = Kind(
+    code="ldap-certificate-expiring",
+    severity=Severity.WARNING,
+    area=_AREA,
+    meaning=f"The server's certificate expires within {EXPIRING_DAYS} days.",
+    remedy="renew it (Zimbra: zmcertmgr) before then: afterwards no connection is made any more",
+)
+CERTIFICATE_NEARLY_EXPIRED = Kind(
+    code="ldap-certificate-nearly-expired",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning=f"The server's certificate expires within {NEARLY_EXPIRED_DAYS} days.",
+    remedy="renew it now (Zimbra: zmcertmgr): afterwards no connection is made any more",
+)
+BIND_REFUSED = Kind(
+    code="ldap-bind-refused",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The server does not take the bind DN with its password.",
+    remedy="put the right password into [ldap] bind_password_file, or make the identity"
+    " (ldapmilter schema --bind-account)",
+)
+SCHEMA_MISSING = Kind(
+    code="ldap-schema-missing",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The server's schema lacks attributes that hold policy: there it looks as if no policy were set.",
+    remedy="load the schema on this server too (ldapmilter schema --ldif); cn=config is not replicated",
+)
+UNREADABLE = Kind(
+    code="ldap-unreadable",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The bind identity may not read what policy needs, so the milter does not believe this server.",
+    remedy="add the access rule on this server (ldapmilter schema --acl); cn=config is not replicated",
+)
+STOPPED_ANSWERING = Kind(
+    code="ldap-stopped-answering",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The server took the connection and then left a question without an answer.",
+    remedy="look at slapd's log on that server",
+)
+
+KINDS = (
+    UNREACHABLE,
+    TLS_FAILED,
+    CLEARTEXT,
+    CERTIFICATE_EXPIRING,
+    CERTIFICATE_NEARLY_EXPIRED,
+    BIND_REFUSED,
+    SCHEMA_MISSING,
+    UNREADABLE,
+    STOPPED_ANSWERING,
+)
+_STEPS = {"connect": UNREACHABLE, "tls": TLS_FAILED, "bind": BIND_REFUSED}
+_LOCAL = ("ldap://127.", "ldap://localhost", "ldap://[::1]")
+_UNDEFINED_ATTRIBUTE = 17
+_NO_SUCH_ATTRIBUTE = 16
+
+
+def check(
+    settings: LdapSettings, endpoints: Endpoints, report: Report, *, somebody: Somebody | None, now: float
+) -> OneServer | None:
+    """Look at every server; return a connection to the first on which the policy can be read.
+
+    Args:
+        settings: the bind identity, and the attributes that hold policy.
+        endpoints: the servers, and how they are secured.
+        report: what to add to.
+        somebody: an ordinary mail user whose view is tried; ``None``: nobody was given.
+        now: seconds since the epoch.
+    """
+    if somebody is None:
+        report.add(visibility.USER_UNTRIED.found("no mail user was given"))
+    change_numbers: dict[str, dict[str, str]] = {}
+    usable: OneServer | None = None
+    up = 0
+    for uri in endpoints.uris:
+        server = _connect(uri, settings, endpoints, report)
+        if server is None:
+            continue
+        up += 1
+        try:
+            readable = _look(server, settings, endpoints, report, somebody=somebody, now=now)
+            change_numbers[uri] = read_change_numbers(server)
+        except ServerFailed as error:
+            report.add(STOPPED_ANSWERING.found(f"{uri}: {error}"))
+            readable = False
+        if readable and usable is None:
+            usable = server
+        else:
+            server.close()
+    compare_replicas(change_numbers, report, now=now)
+    report.directory_asked = report.directory_asked or usable is not None
+    report.figures["ldap_servers"] = len(endpoints.uris)
+    report.figures["ldap_servers_up"] = up
+    return usable
+
+
+def _connect(uri: str, settings: LdapSettings, endpoints: Endpoints, report: Report) -> OneServer | None:
+    try:
+        password = settings.read_password() if settings.bind_dn else ""
+        return OneServer(uri, endpoints, settings.bind_dn, password, settings.connect_timeout)
+    except CannotConnect as error:
+        report.add(_STEPS[error.step].found(f"{uri}: {error}"))
+    except ConfigError as error:
+        report.add(BIND_REFUSED.found(f"{uri}: {error}"))
+    return None
+
+
+def _look(
+    server: OneServer,
+    settings: LdapSettings,
+    endpoints: Endpoints,
+    report: Report,
+    *,
+    somebody: Somebody | None,
+    now: float,
+) -> bool:
+    """Look at one server; return whether the policy can be read there."""
+    _security(server, report, now=now)
+    samples = _samples(server)
+    missing: set[str] = set()
+
+    def compare(dn: str, attribute: str) -> int:
+        code = server.compare(dn, attribute, value_for(attribute))
+        if code == _UNDEFINED_ATTRIBUTE:
+            missing.add(attribute)
+            return _NO_SUCH_ATTRIBUTE
+        return code
+
+    hidden = unreadable(samples, settings.policy_attributes, compare)
+    # Every Zimbra has some of each: where none is seen they are hidden, and there is nothing to compare.
+    hidden += [f"no {kind} can be seen" for kind in SAMPLE_MARKS if kind not in samples]
+    if missing:
+        report.add(SCHEMA_MISSING.found(f"{server.uri}: the schema lacks {', '.join(sorted(missing))}"))
+    if hidden:
+        who = settings.bind_dn or "anonymous"
+        report.add(UNREADABLE.found(f"{server.uri}: bound as {who}: {'; '.join(hidden)}"))
+    if not missing and not hidden:
+        kinds = ", ".join(samples)
+        report.fine(
+            _AREA, f"{server.uri}: bound as {settings.bind_dn or 'anonymous'}; schema and policy readable ({kinds})"
+        )
+    visibility.check(server, settings, endpoints, samples, report, somebody=somebody)
+    indexes.check(server, report)
+    return not missing and not hidden
+
+
+def _security(server: OneServer, report: Report, *, now: float) -> None:
+    uri = server.uri
+    ends = server.certificate_ends
+    if ends is None:
+        if uri.lower().startswith("ldap://") and not uri.lower().startswith(_LOCAL):
+            report.add(CLEARTEXT.found(f"{uri}: no TLS"))
+        return
+    days = int((ends - now) // _DAY)
+    report.figures["certificate_days"] = min(days, report.figures.get("certificate_days", days))
+    text = f"{uri}: the certificate expires in {days} days"
+    if days < NEARLY_EXPIRED_DAYS:
+        report.add(CERTIFICATE_NEARLY_EXPIRED.found(text))
+    elif days < EXPIRING_DAYS:
+        report.add(CERTIFICATE_EXPIRING.found(text))
+    else:
+        report.fine(_AREA, f"{uri}: encrypted; the certificate is valid for {days} more days")
+
+
+def _samples(server: OneServer) -> Mapping[str, str]:
+    """Return the DN of one entry of each kind: those that every Zimbra has, a domain and an account."""
+    samples = dict(ALWAYS_THERE)
+    for kind, object_class in (("domain", "zimbraDomain"), ("account", "zimbraAccount")):
+        wanted = And((Equal("objectClass", object_class), Present(SAMPLE_MARKS[kind])))
+        found = server.search("", "sub", wanted, ("objectClass", SAMPLE_MARKS[kind]), most=1)
+        samples.update((kind, entry.dn) for entry in found if kind_of(entry) == kind)
+    return samples

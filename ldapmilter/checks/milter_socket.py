@@ -1,0 +1,118 @@
+"""The milter's socket: whether the daemon answers there, is ours, and lets Postfix in."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldapmilter.checks.finding import Area, Kind, Severity
+from ldapmilter.errors import DaemonUnreachable
+from ldapmilter.milter.client import MilterClient
+from ldapmilter.milter.wire import Action, Protocol
+
+if TYPE_CHECKING:
+    from ldapmilter.checks.finding import Report
+    from ldapmilter.milter.socket_address import SocketAddress
+    from ldapmilter.milter.wire import Negotiated
+
+_AREA = Area.MILTER_SOCKET
+
+UNREACHABLE = Kind(
+    code="socket-unreachable",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The daemon does not answer: Postfix does to all mail what `milter_default_action` says.",
+    remedy="start the daemon (systemctl start ldapmilter) and read what it logs",
+)
+WRONG_MILTER = Kind(
+    code="socket-wrong-milter",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="What answers at the socket does not ask for what ldapmilter needs: it is another milter, or an old one.",
+    remedy="give ldapmilter a socket of its own ([milter] socket), restart it, and look who else listens there",
+)
+POSTFIX_DENIED = Kind(
+    code="socket-postfix-denied",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="Postfix's user may not connect to the unix socket, although root may.",
+    remedy="set [milter] socket_group to a group of the user $user, socket_mode = 0660, and let it into the directory",
+)
+
+KINDS = (UNREACHABLE, WRONG_MILTER, POSTFIX_DENIED)
+
+_ACTIONS = Action.ADDRCPT | Action.ADDRCPT_PAR | Action.CHGHDRS | Action.ADDHDRS
+_STEPS = {
+    "CONNECT": Protocol.NOCONNECT,
+    "MAIL": Protocol.NOMAIL,
+    "RCPT": Protocol.NORCPT,
+    "DATA": Protocol.NODATA | Protocol.NR_DATA,
+    "the header": Protocol.NOHDRS | Protocol.NR_HDR,
+}
+"""What has to be sent (and, for the last two, answered), by the bits that would prevent it."""
+_USERS = ("postfix",)
+
+
+def check(address: SocketAddress, report: Report, *, timeout: float = 5.0) -> None:
+    """Open a milter session as Postfix would, negotiate, and leave.
+
+    Args:
+        address: where the daemon listens.
+        report: what to add to.
+        timeout: seconds to connect and negotiate.
+    """
+    try:
+        with MilterClient.connect(address, timeout=timeout) as client:
+            negotiated = client.negotiated
+    except DaemonUnreachable as error:
+        report.add(UNREACHABLE.found(str(error)))
+        return
+    report.daemon_reached = True
+    wrong = _missing(negotiated)
+    if wrong:
+        report.add(WRONG_MILTER.found(f"{address}: {'; '.join(wrong)}"))
+    else:
+        report.fine(_AREA, f"{address}: answers, and asks for the envelope, the header and the right to add recipients")
+    if address.kind == "unix":
+        _for_postfix(Path(address.path), report)
+
+
+def _missing(negotiated: Negotiated) -> list[str]:
+    actions = [action.name or "" for action in Action if action & _ACTIONS and not action & negotiated.actions]
+    steps = [step for step, bits in _STEPS.items() if negotiated.protocol & bits]
+    wrong = []
+    if actions:
+        wrong.append(f"does not ask for {', '.join(actions)}")
+    if steps:
+        wrong.append(f"does not want to see or answer {', '.join(steps)}")
+    return wrong
+
+
+def _for_postfix(path: Path, report: Report) -> None:
+    """Whether Postfix's user gets through the directories to the socket (path_resolution(7), unix(7))."""
+    user = _postfix_user()
+    if user is None:
+        return
+    name, uid, groups = user
+    for place in (*reversed(path.parents), path):
+        status = place.stat()
+        wanted = stat.S_IWOTH if place == path else stat.S_IXOTH
+        shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
+        if not status.st_mode & (wanted << shift):
+            kind = "write to" if place == path else "enter"
+            text = f"{place} (mode {stat.S_IMODE(status.st_mode):04o}): the user {name} may not {kind} it"
+            report.add(POSTFIX_DENIED.found(text, user=name))
+            return
+
+
+def _postfix_user() -> tuple[str, int, frozenset[int]] | None:
+    for name in _USERS:
+        try:
+            account = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name, account.pw_uid, frozenset(os.getgrouplist(name, account.pw_gid))
+    return None

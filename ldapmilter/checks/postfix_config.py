@@ -1,0 +1,223 @@
+"""Postfix's configuration as postconf(1) tells it: parameters, services, and lists of milters."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldapmilter.errors import LdapmilterError
+from ldapmilter.milter.socket_address import parse_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ldapmilter.milter.socket_address import SocketAddress
+
+_PLACES = ("/opt/zimbra/common/sbin/postconf", "/opt/zextras/common/sbin/postconf", "/usr/sbin/postconf")
+_SECONDS = 20
+_LOCAL = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104 - names, nothing is bound
+_MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_FIELDS = 8
+"""Columns of master.cf before the arguments: name, type, private, unprivileged, chroot, wake-up, limit, command."""
+_WELL_KNOWN = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
+
+
+class PostconfFailed(LdapmilterError):
+    """Postfix's configuration could not be read; the text is postconf's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milter:
+    """One milter in a list: an address, or ``{ address, name = value, ... }`` (Postfix 3.0)."""
+
+    address: str
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One line of master.cf with the parameters that it overrules."""
+
+    name: str
+    kind: str
+    """``inet``, ``pass``, ``unix``, ..."""
+    chrooted: bool
+    command: str
+    parameters: Mapping[str, str]
+    """Every parameter as it counts for this service."""
+    overrides: frozenset[str]
+    """Which of them are set on the service itself."""
+
+    @property
+    def shown(self) -> str:
+        """How master.cf names it."""
+        return f"{self.name}/{self.kind}"
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port; that of SMTP for the service behind postscreen; ``None`` for others."""
+        if self.kind == "pass":
+            return _WELL_KNOWN["smtp"]
+        name = self.name.rpartition(":")[2]
+        if self.kind != "inet":
+            return None
+        if name.isdecimal():
+            return int(name)
+        try:
+            return _WELL_KNOWN.get(name) or socket.getservbyname(name, "tcp")
+        except OSError:
+            return None
+
+    def parameter(self, name: str) -> str:
+        """Return a parameter as it counts for this service; empty when Postfix has none of the name."""
+        return self.parameters.get(name, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostfixConfig:
+    """main.cf and master.cf, with ``$name`` expanded."""
+
+    parameters: Mapping[str, str]
+    services: tuple[Service, ...]
+
+    def parameter(self, name: str) -> str:
+        """Return a parameter of main.cf, or its default; empty when Postfix has none of the name."""
+        return self.parameters.get(name, "")
+
+
+def find_postconf() -> str | None:
+    """Return where postconf(1) is: on the path, or where Zimbra and Carbonio have theirs."""
+    for place in _PLACES[:2]:
+        if Path(place).exists():
+            return place
+    return shutil.which("postconf") or next((place for place in _PLACES if Path(place).exists()), None)
+
+
+def read_postfix(postconf: str, directory: Path | None) -> PostfixConfig:
+    """Read the configuration.
+
+    Args:
+        postconf: the program.
+        directory: that holds main.cf; Postfix's own unless given.
+
+    Raises:
+        PostconfFailed: postconf does not run, or refuses the configuration.
+    """
+    place = ["-c", str(directory)] if directory is not None else []
+    parameters = dict(_assignments(_run(postconf, *place, "-x")))
+    services = _services(_run(postconf, *place, "-M"), _run(postconf, *place, "-x", "-P"), parameters)
+    return PostfixConfig(parameters=parameters, services=tuple(services))
+
+
+def _run(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(  # noqa: S603 - found by name or by the administrator's word
+            command, check=False, capture_output=True, text=True, errors="replace", timeout=_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PostconfFailed(f"{' '.join(command)}: {error}") from error
+    if done.returncode:
+        complaint = " ".join(done.stderr.split())
+        raise PostconfFailed(f"{' '.join(command)}: {complaint}")
+    return done.stdout.splitlines()
+
+
+def _assignments(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals:
+            yield name.strip(), value.strip()
+
+
+def _services(lines: list[str], overrides: list[str], parameters: Mapping[str, str]) -> Iterator[Service]:
+    own: dict[tuple[str, str], dict[str, str]] = {}
+    for path, value in _assignments(overrides):
+        name, kind, parameter = [*path.rsplit("/", 2), "", ""][:3]
+        own.setdefault((name, kind), {})[parameter] = value
+    old = parameters.get("compatibility_level", "0").partition(".")[0] == "0"
+    for line in lines:
+        fields = line.split(None, _FIELDS)
+        if len(fields) < _FIELDS:
+            continue
+        name, kind, chroot, command = fields[0], fields[1], fields[4], fields[7]
+        mine = own.get((name, kind), {})
+        yield Service(
+            name=name,
+            kind=kind,
+            chrooted=chroot == "y" or (chroot == "-" and old),
+            command=command,
+            parameters={**parameters, **mine},
+            overrides=frozenset(mine),
+        )
+
+
+def parse_milters(text: str) -> list[Milter]:
+    """Return the milters of a list, in order (postconf(5), ``smtpd_milters``)."""
+    milters = []
+    for braced, plain in _MILTER.findall(text):
+        address, *settings = [part.strip() for part in (braced or plain).split(",")]
+        pairs = (setting.partition("=") for setting in settings if "=" in setting)
+        if address:
+            milters.append(Milter(address=address, settings={name.strip(): value.strip() for name, _, value in pairs}))
+    return milters
+
+
+def position(milters: list[Milter], ours: SocketAddress, *, queue: str = "", chrooted: bool = False) -> int | None:
+    """Return where our socket stands in a list, or ``None`` when it is not in it.
+
+    Args:
+        milters: the list.
+        ours: where the daemon listens.
+        queue: Postfix's queue directory, which relative and chrooted paths lie in.
+        chrooted: whether the process that connects is.
+    """
+    return next((n for n, one in enumerate(milters) if is_ours(one, ours, queue=queue, chrooted=chrooted)), None)
+
+
+def is_ours(milter: Milter, ours: SocketAddress, *, queue: str = "", chrooted: bool = False) -> bool:
+    """Whether a milter of a list is the socket on which the daemon listens."""
+    scheme, _, path = milter.address.partition(":")
+    if scheme.lower() in {"unix", "local"}:
+        if chrooted or not path.startswith("/"):
+            path = f"{queue.rstrip('/')}/{path.lstrip('/')}"
+        return ours.kind == "unix" and Path(path) == Path(ours.path)
+    try:
+        other = parse_socket(milter.address)
+    except ValueError:
+        return False
+    if ours.kind == "unix" or other.port != ours.port:
+        return False
+    if other.host == ours.host or (ours.is_wildcard and other.host in _LOCAL):
+        return True
+    if other.host in _LOCAL and ours.host in _LOCAL:
+        return True
+    theirs = _addresses(other.host)
+    return not theirs.isdisjoint(_own_addresses() if ours.is_wildcard else _addresses(ours.host))
+
+
+def _own_addresses() -> frozenset[str]:
+    return _addresses(socket.gethostname()) | _addresses(socket.getfqdn())
+
+
+def _addresses(host: str) -> frozenset[str]:
+    try:
+        return frozenset(str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
+        return frozenset()
+
+
+def seconds(text: str, unit: str = "s") -> float | None:
+    """Return a time of main.cf (``30s``, ``5m``, ``300``) in seconds, or ``None`` when it is none."""
+    match = re.fullmatch(r"([0-9]+)([smhdw]?)", text.strip())
+    return float(match[1]) * _UNITS[match[2] or unit] if match else None
+
+
+def macro_names(text: str) -> frozenset[str]:
+    """Return the macros of a list such as ``milter_mail_macros``, without braces."""
+    return frozenset(name.strip("{}") for name in text.replace(",", " ").split())

@@ -1,0 +1,96 @@
+"""What each attribute is for, by the configuration, and on which entries that has any effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ldapmilter.directory.entries import GROUP_CLASSES
+from ldapmilter.policy.copies import is_none
+from ldapmilter.policy.from_enforce import read_strictness
+from ldapmilter.policy.rules import (
+    CopyRule,
+    MailboxTemplate,
+    NoCopy,
+    SenderRule,
+    parse_copy,
+    parse_mailbox,
+    parse_sender_rule,
+)
+
+if TYPE_CHECKING:
+    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.policy.model import Policy
+
+Use = Literal["sent", "received", "sender-from", "recipient-from", "enforce"]
+HolderKind = Literal["account", "group", "policy-group", "cos", "domain", "alias-domain", "global", "other"]
+Value = CopyRule | NoCopy | SenderRule | MailboxTemplate | str | None
+"""A value that can be used; ``None``: it ends inheritance (``none`` among From rules)."""
+
+_BY_SENDER: frozenset[Use] = frozenset({"sent", "sender-from", "enforce"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """One thing that values of an attribute are for."""
+
+    use: Use
+    section: str
+    """Of the configuration: ``copy archive``, ``from``."""
+
+    def read(self, text: str) -> Value:
+        """Return what a value means for this purpose.
+
+        Raises:
+            InvalidValue: it breaks the grammar.
+        """
+        if self.use in {"sent", "received"}:
+            return parse_copy(text)
+        if is_none(text):
+            return None
+        if self.use == "sender-from":
+            return parse_sender_rule(text)
+        return parse_mailbox(text) if self.use == "recipient-from" else read_strictness(text)
+
+    def without_effect(self, kind: HolderKind, value: Value) -> str | None:
+        """Return why a value does nothing on such an entry; ``None``: it does something."""
+        if kind == "other":
+            return "the entry is no account, list, COS, domain or global config"
+        if kind == "alias-domain":
+            return "an alias domain's addresses follow the domain that it stands for"
+        if kind == "group" and self.use in _BY_SENDER:
+            return "a list sends nothing, and without ldapMilterAppliesToMembers its values are not its members'"
+        if kind == "group" and isinstance(value, CopyRule) and value.personal:
+            return "{localpart} and {domain} are an account's, and a list as recipient has none"
+        return None
+
+
+def purposes(policy: Policy) -> dict[str, tuple[Purpose, ...]]:
+    """Return what every attribute, as the configuration spells it, is for."""
+    found: dict[str, list[Purpose]] = {}
+
+    def note(attributes: tuple[str, ...], use: Use, section: str) -> None:
+        for attribute in attributes:
+            found.setdefault(attribute, []).append(Purpose(use=use, section=section))
+
+    for one in policy.copy_classes:
+        note(one.sent_attributes, "sent", f"copy {one.name}")
+        note(one.received_attributes, "received", f"copy {one.name}")
+    note(policy.from_policy.sender_attributes, "sender-from", "from")
+    note(policy.from_policy.recipient_attributes, "recipient-from", "from")
+    note(policy.from_policy.enforce_attributes, "enforce", "from")
+    return {attribute: tuple(several) for attribute, several in found.items()}
+
+
+def holder_kind(entry: RawEntry, *, applies_to_members: bool) -> HolderKind:
+    """Return what an entry is, as a holder of values."""
+    classes = {name.lower() for name in entry.all("objectclass")}
+    if "zimbraaccount" in classes:
+        return "account"
+    if classes & GROUP_CLASSES:
+        return "policy-group" if applies_to_members else "group"
+    if "zimbracos" in classes:
+        return "cos"
+    if "zimbradomain" in classes:
+        return "domain" if (entry.first("zimbradomaintype") or "local").lower() == "local" else "alias-domain"
+    return "global" if "zimbraglobalconfig" in classes else "other"

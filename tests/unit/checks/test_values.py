@@ -1,0 +1,256 @@
+"""Every finding about policy values, each provoked by a directory that has it, and by nothing else."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.builders import account, alias_domain, cos, domain, dynamic_group, static_list
+from tests.support.names import zimbra_id
+from tests.unit.checks.scene import codes, look_at, site, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.support.record import Record
+
+TODAY = datetime.now(timezone.utc).date()
+VAULT = "vault@example.test"
+ANN = "ann@example.test"
+RULE = "example.net => Sales <sales@example.test>"
+
+
+def vault(**attributes: Any) -> list[Record]:
+    return account(VAULT, **attributes)
+
+
+def ann(**attributes: Any) -> list[Record]:
+    return account(ANN, **attributes)
+
+
+def team(**attributes: Any) -> list[Record]:
+    return static_list("team@example.test", [ANN], **{"zimbraHideInGal": "TRUE", **attributes})
+
+
+def test_values_that_are_in_order_give_rise_to_nothing(tmp_path: Path) -> None:
+    until = TODAY + timedelta(days=300)
+    good = ann(
+        ldapMilterArchiveBcc=f"{VAULT} with=group:team@example.test until={until} ref=A1",
+        ldapMilterSenderFromRewrite=[RULE, "* => {displayName} <{address}>"],
+    )
+    report = look_at(tmp_path, site(vault(), good, team(), account("sales@example.test")))
+    assert report.findings == ()
+    assert report.figures["policy_values"] == 3
+
+
+CASES: dict[str, tuple[list[Iterable[Record]], str]] = {
+    "value-invalid": ([ann(ldapMilterLegalBcc="no-address")], "no-address"),
+    "value-invalid: of enforcement": ([ann(ldapMilterFromEnforce="maybe")], "maybe"),
+    "value-expired": ([vault(), ann(ldapMilterLegalBcc=f"{VAULT} until=2020-02-01")], "since 2020-02-02"),
+    "value-expires-soon": (
+        [vault(), ann(ldapMilterLegalBcc=f"{VAULT} until={TODAY + timedelta(days=5)}")],
+        f"last day {TODAY + timedelta(days=5)}",
+    ),
+    "value-conflict": (
+        [ann(ldapMilterSenderFromRewrite=[RULE, "example.net => Shop <shop@example.test>"])],
+        "shop@example.test",
+    ),
+    "value-conflict: none": ([vault(), ann(ldapMilterArchiveBcc=[VAULT, "none"])], "none beside values"),
+    "value-conflict: of two policy groups": (
+        [
+            ann(),
+            team(ldapMilterAppliesToMembers=True, ldapMilterSenderFromRewrite=RULE),
+            static_list(
+                "crew@example.test",
+                [ANN],
+                zimbraHideInGal="TRUE",
+                ldapMilterAppliesToMembers=True,
+                ldapMilterSenderFromRewrite="example.net => Crew <crew@example.test>",
+            ),
+        ],
+        "both for uid=ann",
+    ),
+    "value-no-effect: a list sends nothing": (
+        [vault(), ann(), team(ldapMilterLegalSentBcc=VAULT)],
+        "a list sends nothing",
+    ),
+    "value-no-effect: placeholders on a list": (
+        [ann(), team(ldapMilterArchiveReceivedBcc="{localpart}@example.test")],
+        "a list as recipient has none",
+    ),
+    "value-no-effect: members of an account": ([ann(ldapMilterAppliesToMembers=True)], "no list or dynamic group"),
+    "value-no-effect: nothing for members": ([ann(), team(ldapMilterAppliesToMembers=True)], "no policy values"),
+    "value-no-effect: an alias domain": (
+        [vault(), alias_domain("alias.test", "example.test", ldapMilterLegalBcc=VAULT)],
+        "follow the domain",
+    ),
+    "value-no-effect: one's own address": ([ann(ldapMilterArchiveSentBcc=ANN)], "own address"),
+    "target-missing": ([ann(ldapMilterLegalBcc="ghost@example.test")], "ghost@example.test does not exist"),
+    "target-missing: made from placeholders": (
+        [
+            vault(),
+            account(ANN, cos_id=zimbra_id("cos", "sales")),
+            cos("sales", ldapMilterArchiveBcc="{localpart}.archive@{domain}"),
+        ],
+        "ann.archive@example.test does not exist",
+    ),
+    "target-foreign": ([ann(ldapMilterArchiveBcc="in@archive.example")], "archive.example: 1 address"),
+    "target-copied": (
+        [
+            vault(ldapMilterArchiveReceivedBcc="second@example.test"),
+            account("second@example.test"),
+            ann(ldapMilterLegalBcc=VAULT),
+        ],
+        "vault@example.test is copied to second@example.test",
+    ),
+    "target-forwards": (
+        [vault(zimbraPrefMailForwardingAddress="out@example.net"), ann(ldapMilterLegalBcc=VAULT)],
+        "forwards to out@example.net",
+    ),
+    "target-list": ([ann(ldapMilterLegalBcc="team@example.test"), team()], "team@example.test is a list"),
+    "target-replies": (
+        [vault(zimbraPrefOutOfOfficeReplyEnabled="TRUE"), ann(ldapMilterLegalBcc=VAULT)],
+        "out-of-office",
+    ),
+    "target-replies: notices": (
+        [vault(zimbraPrefNewMailNotificationEnabled="TRUE"), ann(ldapMilterLegalBcc=VAULT)],
+        "notices of new mail",
+    ),
+    "condition-group-missing": (
+        [vault(), ann(ldapMilterLegalBcc=f"{VAULT} with=group:gone@example.test")],
+        "group:gone@example.test is no list",
+    ),
+    "condition-group-missing: an account": (
+        [vault(), ann(ldapMilterLegalBcc=f"{VAULT} with=group:{VAULT}")],
+        "is no list",
+    ),
+    "condition-nobody": (
+        [vault(), ann(ldapMilterLegalBcc=f"{VAULT} with=gone@example.test")],
+        "gone@example.test does not exist",
+    ),
+    "from-foreign": ([ann(ldapMilterSenderFromRewrite="* => Sales <sales@example.net>")], "example.net is not hosted"),
+    "from-foreign: made from placeholders": (
+        [ann(ldapMilterRecipientFromRewrite="{localpart}@brand.{domain}")],
+        "brand.example.test is not hosted",
+    ),
+    "from-without-dkim": (
+        [domain("brand.test"), ann(ldapMilterSenderFromRewrite="* => {localpart}@brand.test")],
+        "brand.test has no DKIM key",
+    ),
+    "from-without-dkim: a selector without a key": (
+        [domain("brand.test", DKIMSelector="s2"), ann(ldapMilterSenderFromRewrite="* => {localpart}@brand.test")],
+        "brand.test has no DKIM key",
+    ),
+    "policy-group-visible": (
+        [vault(), ann(), team(zimbraHideInGal="FALSE", ldapMilterAppliesToMembers=True, ldapMilterLegalBcc=VAULT)],
+        "team@example.test: zimbraHideInGal",
+    ),
+    "policy-group-leavable": (
+        [
+            vault(),
+            ann(),
+            team(
+                zimbraDistributionListUnsubscriptionPolicy="ACCEPT",
+                ldapMilterAppliesToMembers=True,
+                ldapMilterLegalBcc=VAULT,
+            ),
+        ],
+        "zimbraDistributionListUnsubscriptionPolicy ACCEPT",
+    ),
+    "policy-group-joinable": (
+        [
+            vault(),
+            ann(),
+            team(
+                zimbraDistributionListSubscriptionPolicy="ACCEPT",
+                ldapMilterAppliesToMembers=True,
+                ldapMilterLegalBcc=VAULT,
+            ),
+        ],
+        "zimbraDistributionListSubscriptionPolicy ACCEPT",
+    ),
+    "policy-group-owned": (
+        [
+            vault(),
+            ann(),
+            team(
+                zimbraACE=f"{zimbra_id('account', ANN)} usr ownDistList",
+                ldapMilterAppliesToMembers=True,
+                ldapMilterLegalBcc=VAULT,
+            ),
+        ],
+        "a grant of ownDistList",
+    ),
+    "identity-envelope-unrestricted": ([ann(zimbraSmtpRestrictEnvelopeFrom="FALSE")], "on 1 account: uid=ann"),
+    "identity-any-from": ([ann(zimbraAllowAnyFromAddress="TRUE")], "on 1 account: uid=ann"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_finding_and_no_other(tmp_path: Path, case: str) -> None:
+    records, text = CASES[case]
+    code = case.partition(":")[0]
+    report = look_at(tmp_path, site(*records))
+    assert codes(report) == {code}
+    assert text in " ".join(texts(report, code))
+    assert all(one.remedy and "$" not in one.remedy for one in report.findings)
+
+
+def test_placeholders_are_filled_for_those_they_apply_to(tmp_path: Path) -> None:
+    sales = cos("sales", ldapMilterArchiveBcc="{localpart}.archive@{domain}")
+    report = look_at(tmp_path, site(vault(), account(ANN, cos_id=zimbra_id("cos", "sales")), sales))
+    assert [text.partition(" ")[0] for text in texts(report, "target-missing")] == ["ann.archive@example.test"]
+
+
+def test_an_expired_value_leads_nowhere(tmp_path: Path) -> None:
+    report = look_at(tmp_path, site(ann(ldapMilterLegalBcc="ghost@example.test until=2020-02-01")))
+    assert codes(report) == {"value-expired"}
+
+
+def test_what_counts_in_one_direction_has_an_effect(tmp_path: Path) -> None:
+    report = look_at(tmp_path, site(vault(), ann(), team(ldapMilterLegalBcc=VAULT)))
+    assert report.findings == ()
+
+
+def test_an_out_of_office_reply_that_is_over_says_nothing(tmp_path: Path) -> None:
+    over = vault(zimbraPrefOutOfOfficeReplyEnabled="TRUE", zimbraPrefOutOfOfficeUntilDate="20200101000000Z")
+    assert look_at(tmp_path, site(over, ann(ldapMilterLegalBcc=VAULT))).findings == ()
+
+
+def test_none_is_no_conflict_by_itself(tmp_path: Path) -> None:
+    report = look_at(tmp_path, site(vault(), ann(ldapMilterArchiveBcc="none", ldapMilterSenderFromRewrite="none")))
+    assert report.findings == ()
+
+
+def test_one_target_of_many_is_one_finding(tmp_path: Path) -> None:
+    many = [account(f"user{number}@example.test", ldapMilterLegalBcc="ghost@example.test") for number in range(9)]
+    report = look_at(tmp_path, site(*many))
+    (text,) = texts(report, "target-missing")
+    assert text.endswith("; and 6 more")
+
+
+@pytest.mark.parametrize(
+    ("members", "maximum", "code"), [(7, 10, None), (8, 10, "list-nearly-full"), (11, 10, "list-too-large")]
+)
+def test_lists_near_the_bound(tmp_path: Path, members: int, maximum: int, code: str | None) -> None:
+    crowd = static_list("crowd@example.test", [f"m{number}@example.net" for number in range(members)])
+    report = look_at(tmp_path, site(crowd), {"groups": {"max_members": str(maximum)}})
+    assert codes(report) == ({code} if code else set())
+
+
+def test_dynamic_groups_are_policy_groups_too(tmp_path: Path) -> None:
+    group = dynamic_group("crew@example.test", ldapMilterAppliesToMembers=True, ldapMilterLegalBcc=VAULT)
+    assert codes(look_at(tmp_path, site(vault(), group))) == {"policy-group-visible"}
+
+
+def test_attributes_that_are_not_ours(tmp_path: Path) -> None:
+    report = look_at(
+        tmp_path,
+        site(ann(zimbraInterceptAddress="hold@@example.test")),
+        {"copy legal": {"sent_attributes": "zimbraInterceptAddress", "received_attributes": "zimbraInterceptAddress"}},
+    )
+    (text,) = texts(report, "value-invalid")
+    assert text.startswith("zimbraInterceptAddress at uid=ann,")
