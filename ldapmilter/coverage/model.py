@@ -1,0 +1,119 @@
+"""What the report is made of: one row for each account or group, one cell for each kind of copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ldapmilter.address import Address
+    from ldapmilter.directory.model import Level
+    from ldapmilter.policy.model import Direction, Inherit, Mode, OnInvalid
+
+Status = Literal["covered", "conditional", "uncovered"]
+"""Every message is copied; only those that match a ``with=``; none is."""
+Kind = Literal["account", "resource", "list", "dynamic group"]
+"""Zimbra's kinds of entries that mail can be addressed to."""
+
+STATUSES: Final[tuple[Status, ...]] = ("covered", "conditional", "uncovered")
+KINDS: Final[tuple[Kind, ...]] = ("account", "resource", "list", "dynamic group")
+LEVELS: Final[tuple[Level, ...]] = ("account", "group", "policy-group", "cos", "domain", "global")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One copy class in one direction: what a cell of the report is about."""
+
+    copy_class: str
+    direction: Direction
+    inherit: Inherit
+    invalid_value: OnInvalid
+    mode: Mode
+
+    @property
+    def title(self) -> str:
+        """The column in two words."""
+        return f"{self.copy_class} {self.direction}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A value in the directory that asks for copies, and where it stands."""
+
+    level: Level
+    dn: str
+    attribute: str
+    value: str
+    group_path: tuple[str, ...] = ()
+    """Of a policy group: the groups that lead from it to the member."""
+    condition: str | None = None
+    """The ``with=`` of the value; ``None``: for every message."""
+    until: date | None = None
+    """The last day (UTC, inclusive) on which it counts."""
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """An address that gets copies, and one value that asks for it."""
+
+    address: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What one entry's mail gets in one direction and class."""
+
+    copies: tuple[Given, ...] = ()
+    expired: tuple[Given, ...] = ()
+    """What would be given too, had it not expired."""
+    invalid: tuple[str, ...] = ()
+    """Values that cannot be used, in words."""
+    remarks: tuple[str, ...] = ()
+    """What else an administrator should know, in words."""
+    ended_by: str | None = None
+    """DN of the entry whose ``none`` ends inheritance, where nothing else is given."""
+
+    @property
+    def status(self) -> Status:
+        """Whether copies are made of all, some or none of this mail."""
+        if not self.copies:
+            return "uncovered"
+        return "covered" if any(one.origin.condition is None for one in self.copies) else "conditional"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One account or group with its cells."""
+
+    address: Address
+    display_name: str
+    kind: Kind
+    dn: str
+    cells: tuple[Cell | None, ...]
+    """In the order of the report's columns; ``None`` where it has no meaning: a group sends no mail."""
+
+    @property
+    def lacks_a_copy(self) -> bool:
+        """Whether some mail of this entry, in the columns of the report, is never copied."""
+        return any(cell is not None and cell.status == "uncovered" for cell in self.cells)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a report is of: stated in every form of it."""
+
+    directory: str
+    """Where it was read."""
+    day: date
+    """The day in UTC on which values were held against their ``until``."""
+    began: str
+    """Date and time (UTC, ISO 8601) at which reading began."""
+    columns: tuple[Column, ...]
+    narrowed: tuple[str, ...]
+    """The options that leave entries or columns out, as given; empty: it is about everybody."""
+    notes: tuple[str, ...]
+    """What the reader must know to read it right: parts that are not applied, or switched off."""

@@ -1,0 +1,173 @@
+"""The report as CSV, as JSON, as figures and on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from ldapmilter.coverage.plain import CSV_HEADER, CsvForm, JsonForm
+from ldapmilter.coverage.summary import Summary
+from ldapmilter.coverage.terminal import TableForm
+from tests.unit.coverage.scene import reported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.coverage.scene import Report
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
+    """Return the rows of the covered company."""
+    with reported(tmp_path_factory.mktemp("company")) as made:
+        yield made
+
+
+def summary_of(report: Report) -> Summary:
+    summary = Summary(report.about.columns)
+    for row in report.rows.values():
+        summary.add(row)
+    return summary
+
+
+def lines(report: Report) -> list[dict[str, str]]:
+    out = io.StringIO()
+    form = CsvForm(out, report.about)
+    for row in report.rows.values():
+        form.add(row)
+    form.end(summary_of(report))
+    return list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+
+
+def document(report: Report) -> dict[str, Any]:
+    out = io.StringIO()
+    form = JsonForm(out, report.about)
+    for row in report.rows.values():
+        form.add(row)
+    form.end(summary_of(report))
+    found: dict[str, Any] = json.loads(out.getvalue())
+    return found
+
+
+def table(report: Report, limit: int) -> str:
+    out = io.StringIO()
+    form = TableForm(Console(file=out, width=200, highlight=False), report.about, limit)
+    for row in report.rows.values():
+        form.add(row)
+    form.end(summary_of(report))
+    return out.getvalue()
+
+
+def test_csv_has_a_line_for_each_copy_with_everything_that_led_to_it(report: Report) -> None:
+    found = [one for one in lines(report) if one["address"] == "grace@example.test" and one["class"] == "legal"]
+    assert [(one["direction"], one["copy_to"], one["with"], one["status"]) for one in found] == [
+        ("sent", "audit@legal.invalid", "", "covered"),
+        ("sent", "hold@legal.invalid", "external", "covered"),
+        ("received", "audit@legal.invalid", "", "covered"),
+        ("received", "hold@legal.invalid", "external", "covered"),
+    ]
+    assert found[0]["group_path"] == "audit@example.test > audit-eu@example.test"
+    assert found[0]["level"] == "policy-group"
+    assert found[1]["ref"] == "CASE-12"
+    assert found[1]["value"] == "hold@legal.invalid with=external ref=CASE-12"
+
+
+def test_csv_has_a_line_for_who_gets_nothing(report: Report) -> None:
+    found = [one for one in lines(report) if one["address"] == "dave@example.test" and one["class"] == "archive"]
+    assert [(one["status"], one["copy_to"]) for one in found] == [("uncovered", ""), ("uncovered", "")]
+    assert found[0]["problems"].startswith("none at uid=dave")
+
+
+def test_csv_names_what_has_expired_and_what_is_broken(report: Report) -> None:
+    found = lines(report)
+    assert [one["copy_to"] for one in found if one["status"] == "expired" and one["direction"] == "sent"] == [
+        "old@archive.invalid",
+        "gone@archive.invalid",
+    ]
+    assert {one["address"] for one in found if "invalid value" in one["problems"]} == {"frank@example.test"}
+
+
+def test_no_cell_of_the_csv_is_a_formula(report: Report) -> None:
+    found = lines(report)
+    assert set(found[0]) == set(CSV_HEADER)
+    assert {one["name"] for one in found if one["address"] == "bob@example.test"} == {'\'=HYPERLINK("bob")'}
+    assert not [value for one in found for value in one.values() if value.startswith(("=", "+", "-", "@"))]
+
+
+def test_json_says_the_same_and_ends_with_the_figures(report: Report) -> None:
+    found = document(report)
+    assert list(found)[-1] == "summary"
+    assert {one["address"] for one in found["entries"]} == set(report.rows)
+    (eve,) = [one for one in found["entries"] if one["address"] == "eve@example.test"]
+    assert eve["coverage"][0] == {
+        "class": "archive",
+        "direction": "sent",
+        "status": "covered",
+        "copies": [
+            {
+                "address": "eve@example.test.archive.invalid",
+                "with": None,
+                "until": None,
+                "ref": None,
+                "level": "cos",
+                "dn": "cn=sales,cn=cos,cn=zimbra",
+                "attribute": "ldapMilterArchiveBcc",
+                "value": "{localpart}@{domain}.archive.invalid",
+                "group_path": [],
+            }
+        ],
+        "expired": [
+            {
+                "address": "gone@archive.invalid",
+                "with": None,
+                "until": "2020-01-31",
+                "ref": None,
+                "level": "account",
+                "dn": "uid=eve,ou=people,dc=example,dc=test",
+                "attribute": "ldapMilterArchiveBcc",
+                "value": "gone@archive.invalid until=2020-01-31",
+                "group_path": [],
+            }
+        ],
+        "invalid": [],
+        "remarks": [],
+        "ended_by": None,
+    }
+
+
+def test_the_figures_count_everybody_once(report: Report) -> None:
+    found = document(report)["summary"]
+    assert found["entries"] == {"account": 9, "resource": 1, "list": 3, "dynamic group": 1}
+    archive_sent, archive_received, legal_sent, legal_received = found["columns"]
+    assert archive_sent["accounts"] == {"covered": 4, "conditional": 0, "uncovered": 6}
+    assert archive_sent["groups"] == {"covered": 0, "conditional": 0, "uncovered": 0}
+    assert archive_received["groups"] == {"covered": 1, "conditional": 0, "uncovered": 3}
+    assert archive_sent["levels"] == {"account": 1, "cos": 3}
+    assert archive_sent["expired"] == 2
+    assert legal_sent["accounts"] == {"covered": 1, "conditional": 8, "uncovered": 1}
+    assert legal_sent["invalid"] == 1
+    assert legal_received["domains"]["plain.test"] == {"covered": 0, "conditional": 0, "uncovered": 1}
+    assert legal_received["levels"] == {"group": 1, "policy-group": 1, "domain": 13}
+
+
+def test_the_table_shows_those_without_a_copy_first_and_says_what_it_leaves_out(report: Report) -> None:
+    shown = table(report, 3)
+    assert "3 of 14 shown" in shown
+    assert "--limit 0" in shown
+    assert "ann@example.test " not in shown
+    assert "dave@example.test" in shown
+    everything = table(report, 0)
+    assert "shown, those" not in everything
+    assert all(address in everything for address in report.rows)
+    assert everything.index("nina@plain.test") < everything.index("ann@example.test ")
+
+
+def test_the_table_tells_level_condition_and_trouble(report: Report) -> None:
+    shown = " ".join(table(report, 0).split())
+    for words in ("with=external", "(cos sales)", "expired 2020-01-31", "no copy (none at dave)", "9 accounts"):
+        assert words in shown

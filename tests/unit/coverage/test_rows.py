@@ -1,0 +1,223 @@
+"""What a row says about an entry, and that it says what the daemon does."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ldapmilter.message import Envelope
+from ldapmilter.policy.decide import decide
+from tests.support.builders import account, cos, domain, global_config, static_list
+from tests.support.directory_data import base_records
+from tests.support.names import zimbra_id
+from tests.unit.coverage.scene import TODAY, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ldapmilter.coverage.model import Given
+    from tests.unit.coverage.scene import Report
+
+OUTSIDER = "joe@client.invalid"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
+    """Return the rows of the covered company."""
+    with reported(tmp_path_factory.mktemp("company")) as made:
+        yield made
+
+
+def told(given: tuple[Given, ...]) -> list[tuple[str, str, str | None]]:
+    return [(one.address, one.origin.level, one.origin.condition) for one in given]
+
+
+@pytest.mark.parametrize(
+    ("address", "copy_class", "direction", "status", "copies"),
+    [
+        ("ann@example.test", "archive", "sent", "covered", [("ann@example.test.archive.invalid", "cos", None)]),
+        ("ann@example.test", "legal", "sent", "conditional", [("hold@legal.invalid", "domain", "external")]),
+        ("carol@example.test", "archive", "received", "covered", [("carol@archive.invalid", "account", None)]),
+        ("dave@example.test", "archive", "sent", "uncovered", []),
+        ("eve@example.test", "archive", "sent", "covered", [("eve@example.test.archive.invalid", "cos", None)]),
+        ("frank@example.test", "archive", "sent", "uncovered", []),
+        ("frank@example.test", "archive", "received", "covered", [("vault@example.test", "cos", None)]),
+        (
+            "grace@example.test",
+            "legal",
+            "received",
+            "covered",
+            [("audit@legal.invalid", "policy-group", None), ("hold@legal.invalid", "domain", "external")],
+        ),
+        ("vault@example.test", "archive", "sent", "uncovered", []),
+        ("sales-team@example.test", "archive", "received", "covered", [("team@archive.invalid", "group", None)]),
+        ("crew@example.test", "legal", "received", "conditional", [("hold@legal.invalid", "domain", "external")]),
+        ("room@example.test", "legal", "sent", "conditional", [("hold@legal.invalid", "domain", "external")]),
+        ("nina@plain.test", "legal", "received", "uncovered", []),
+    ],
+)
+def test_a_cell_says_who_is_covered_by_which_level(
+    report: Report, address: str, copy_class: str, direction: str, status: str, copies: list[object]
+) -> None:
+    cell = report.cell(address, copy_class, direction)
+    assert (cell.status, told(cell.copies)) == (status, copies)
+
+
+def test_every_account_and_group_has_one_row(report: Report) -> None:
+    assert {address: row.kind for address, row in report.rows.items()} == {
+        **{f"{name}@example.test": "account" for name in ("ann", "bob", "carol", "dave", "eve", "frank", "grace")},
+        "vault@example.test": "account",
+        "nina@plain.test": "account",
+        "room@example.test": "resource",
+        **{f"{name}@example.test": "list" for name in ("audit", "audit-eu", "sales-team")},
+        "crew@example.test": "dynamic group",
+    }
+
+
+def test_a_group_sends_nothing(report: Report) -> None:
+    columns = [(one.copy_class, one.direction) for one in report.about.columns]
+    for name in ("sales-team@example.test", "crew@example.test"):
+        cells = dict(zip(columns, report.rows[name].cells, strict=True))
+        assert [key for key, cell in cells.items() if cell is None] == [("archive", "sent"), ("legal", "sent")]
+
+
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_rows_say_what_the_daemon_decides(report: Report, direction: str) -> None:
+    """For everybody: mail from or to an outsider gets the copies that the row names, for the reasons it gives."""
+    compared = 0
+    for row in report.rows.values():
+        if direction == "sent" and row.kind in {"list", "dynamic group"}:
+            continue
+        name = row.address.text
+        envelope = Envelope(
+            login=name if direction == "sent" else None,
+            client="198.51.100.9",
+            sender=name if direction == "sent" else OUTSIDER,
+            recipients=(OUTSIDER if direction == "sent" else name,),
+        )
+        decision = decide(envelope, report.opened.directory.for_message(), report.config.policy, today=TODAY)
+        decided = {  # the members of a list have copies of their own, which are in their rows
+            (reason.copy_class, copy.address.text, reason.dn, reason.value, reason.group_path)
+            for copy in decision.copies
+            for reason in copy.reasons
+            if reason.recipient in {None, name}
+        }
+        shown = {
+            (column.copy_class, one.address, one.origin.dn, one.origin.value, one.origin.group_path)
+            for column, cell in zip(report.about.columns, row.cells, strict=True)
+            if cell is not None and column.direction == direction
+            for one in cell.copies
+        }
+        assert shown == decided, name
+        compared += bool(shown)
+    assert compared > 8
+
+
+def test_an_expired_value_shows_as_such_and_the_next_level_counts(report: Report) -> None:
+    eve = report.cell("eve@example.test", "archive", "sent")
+    assert told(eve.expired) == [("gone@archive.invalid", "account", None)]
+    assert eve.expired[0].origin.until == date(2020, 1, 31)
+    carol = report.cell("carol@example.test", "archive", "received")
+    assert told(carol.expired) == [("old@archive.invalid", "account", None)]
+    assert report.cell("ann@example.test", "archive", "sent").expired == ()
+
+
+def test_on_its_last_day_a_value_counts(tmp_path: Path) -> None:
+    with reported(tmp_path, today=date(2020, 1, 31)) as report:
+        eve = report.cell("eve@example.test", "archive", "sent")
+        assert (told(eve.copies), eve.expired) == ([("gone@archive.invalid", "account", None)], ())
+
+
+def test_an_invalid_value_is_named(report: Report) -> None:
+    frank = report.cell("frank@example.test", "legal", "sent")
+    (text,) = frank.invalid
+    assert "invalid value of ldapMilterLegalBcc at uid=frank" in text
+    assert told(frank.copies) == [("hold@legal.invalid", "domain", "external")]
+    assert report.cell("frank@example.test", "archive", "sent").invalid == ()
+
+
+def test_a_copy_address_that_does_not_exist_is_invalid(tmp_path: Path) -> None:
+    records = [
+        *base_records(),
+        *global_config(),
+        *domain("example.test"),
+        *account("ann@example.test", ldapMilterArchiveBcc="vualt@example.test"),
+    ]
+    with reported(tmp_path, records) as report:
+        cell = report.cell("ann@example.test", "archive", "sent")
+    assert cell.status == "uncovered"
+    assert "vualt@example.test does not exist" in cell.invalid[0]
+
+
+def test_none_is_named_where_it_ends_inheritance(report: Report) -> None:
+    assert report.cell("dave@example.test", "archive", "sent").ended_by == report.rows["dave@example.test"].dn
+    assert report.cell("nina@plain.test", "archive", "sent").ended_by is None
+
+
+def test_under_union_none_ends_nothing(tmp_path: Path) -> None:
+    records = [
+        *base_records(),
+        *global_config(),
+        *domain("example.test"),
+        *account("ann@example.test", ldapMilterLegalBcc="none", ldapMilterArchiveBcc="none"),
+    ]
+    with reported(tmp_path, records) as report:
+        assert report.cell("ann@example.test", "legal", "sent").ended_by is None
+        assert report.cell("ann@example.test", "archive", "sent").ended_by is not None
+
+
+def test_an_archive_mailbox_of_everybodys_own_is_none_for_a_list(tmp_path: Path) -> None:
+    records = [
+        *base_records(),
+        *global_config(ldapMilterArchiveBcc="fallback@archive.invalid"),
+        *domain("example.test", ldapMilterArchiveBcc="{localpart}@archive.invalid"),
+        *account("ann@example.test"),
+        *static_list("team@example.test", ["ann@example.test"]),
+    ]
+    with reported(tmp_path, records) as report:
+        ann = report.cell("ann@example.test", "archive", "received")
+        team = report.cell("team@example.test", "archive", "received")
+    assert told(ann.copies) == [("ann@archive.invalid", "domain", None)]
+    assert told(team.copies) == [("fallback@archive.invalid", "global", None)]
+
+
+def test_the_groups_that_lead_to_a_member_are_named(report: Report) -> None:
+    given = report.cell("grace@example.test", "legal", "sent").copies[0]
+    assert given.origin.group_path == ("audit@example.test", "audit-eu@example.test")
+
+
+def test_an_address_gets_no_copy_of_its_own_mail_and_the_row_says_so(report: Report) -> None:
+    (remark,) = report.cell("vault@example.test", "archive", "sent").remarks
+    assert "names the author's own address" in remark
+
+
+@pytest.mark.parametrize(
+    ("value", "condition", "status"),
+    [
+        ("a@x.invalid with=*", None, "covered"),
+        ("a@x.invalid with=.client.invalid", ".client.invalid", "conditional"),
+        ("a@x.invalid with=Client.Invalid", "client.invalid", "conditional"),
+        ("a@x.invalid with=group:Audit@example.test", "group:audit@example.test", "conditional"),
+        ("a@x.invalid with=Joe@client.invalid", "joe@client.invalid", "conditional"),
+    ],
+)
+def test_a_condition_is_told_as_it_is_written(tmp_path: Path, value: str, condition: str | None, status: str) -> None:
+    records = [
+        *base_records(),
+        *global_config(),
+        *domain("example.test"),
+        *cos("own", ldapMilterArchiveBcc=value),
+        *account("ann@example.test", cos_id=zimbra_id("cos", "own")),
+    ]
+    with reported(tmp_path, records) as report:
+        cell = report.cell("ann@example.test", "archive", "sent")
+    assert (cell.status, [one.origin.condition for one in cell.copies]) == (status, [condition])
+
+
+def test_a_direction_without_attributes_has_no_column(tmp_path: Path) -> None:
+    with reported(tmp_path, more="[copy archive]\nsent_attributes =\n") as report:
+        columns = [(one.copy_class, one.direction) for one in report.about.columns]
+    assert columns == [("archive", "received"), ("legal", "sent"), ("legal", "received")]
