@@ -11,7 +11,7 @@ import configparser
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "socket": Option("unix:/run/ldapmilter/milter.sock", options.milter_socket),
         "socket_mode": Option("0660", options.octal_mode),
         "socket_group": Option("postfix", options.text),
+        "workers": Option("auto", options.workers),
     },
     "ldap": {
         "uri": Option(None, options.uris),
@@ -109,6 +110,15 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "original_from_header": Option("", options.header_name),
         "mode": Option("", lambda value: _MODE(value) if value else ""),
     },
+    "control": {
+        "socket": Option("/run/ldapmilter/control.sock", options.socket_path),
+    },
+    "audit": {
+        "file": Option("/var/log/ldapmilter/audit.jsonl", options.path),
+    },
+    "metrics": {
+        "listen": Option("", options.host_and_port),
+    },
 }
 """Every section with its options. ``[copy NAME]`` may be added freely, with the options of these."""
 
@@ -123,6 +133,8 @@ class MilterSettings:
     socket: SocketAddress
     socket_mode: int
     socket_group: str
+    workers: int
+    """Processes that share the socket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +158,19 @@ class Config:
     """A whole, valid configuration."""
 
     file: Path
+    text: str = field(repr=False)
+    """The file as it was read, to make the same configuration of it in another process."""
     milter: MilterSettings
     ldap: LdapConfig
     cache: Limits
     groups: GroupLimits
     policy: Policy
+    control: Path | None
+    """The control socket; ``None``: there is none."""
+    audit: Path | None
+    """The audit file; ``None``: nothing is kept."""
+    metrics: tuple[str, int] | None
+    """Host and port on which Prometheus finds the metrics; ``None``: nowhere."""
 
 
 def load(file: Path) -> Config:
@@ -159,18 +179,28 @@ def load(file: Path) -> Config:
     Raises:
         ConfigError: the file cannot be read, or something in it cannot be used.
     """
-    parser = configparser.ConfigParser(
-        interpolation=None, inline_comment_prefixes=(";",), default_section="\0", empty_lines_in_values=False
-    )
     try:
-        with file.open(encoding="utf-8") as lines:
-            parser.read_file(lines, source=str(file))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         msg = f"{file}: cannot be read: {error.strerror}"
         raise ConfigError(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{file}: is not UTF-8: {error}"
         raise ConfigError(msg) from error
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Config:
+    """Return the configuration that a file's text spells.
+
+    Raises:
+        ConfigError: something in it cannot be used.
+    """
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=(";",), default_section="\0", empty_lines_in_values=False
+    )
+    try:
+        parser.read_string(text, source=str(file))
     except configparser.Error as error:
         msg = f"{file}: {' '.join(str(error).split())}"
         raise ConfigError(msg) from error
@@ -181,14 +211,14 @@ def load(file: Path) -> Config:
             msg = f"{file}: [{name}]: the section [{section}] is there twice"
             raise ConfigError(msg)
         sections[section] = dict(parser[name])
-    return _build(file, sections)
+    return _build(file, text, sections)
 
 
 def _section_name(name: str) -> str:
     return " ".join(name.split()).lower()
 
 
-def _build(file: Path, given: Mapping[str, Mapping[str, str]]) -> Config:
+def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Config:
     values = {section: _section(file, section, given.get(section, {}), table) for section, table in SECTIONS.items()}
     for section, texts in given.items():
         if section in SECTIONS:
@@ -214,11 +244,15 @@ def _build(file: Path, given: Mapping[str, Mapping[str, str]]) -> Config:
     )
     return Config(
         file=file,
+        text=text,
         milter=MilterSettings(**values["milter"]),
         ldap=ldap,
         cache=Limits(**values["cache"]),
         groups=GroupLimits(**values["groups"]),
         policy=policy,
+        control=values["control"]["socket"],
+        audit=values["audit"]["file"],
+        metrics=values["metrics"]["listen"],
     )
 
 
@@ -253,8 +287,20 @@ def _ldap(file: Path, values: dict[str, Any]) -> LdapConfig:
         msg = f"{file}: [ldap] bind_dn = {ldap.bind_dn}: needs bind_password_file, a file that holds its password"
         raise ConfigError(msg)
     if ldap.bind_password_file is not None:
-        read_secret(ldap.bind_password_file, f"{file}: [ldap] bind_password_file")
+        secret = ldap.bind_password_file
+        if _credential(secret) is None:
+            # What the verbs find in a shell, where systemd's credentials are not to be had.
+            secret = file.parent / secret
+            ldap = replace(ldap, bind_password_file=secret)
+        read_secret(secret, f"{file}: [ldap] bind_password_file")
     return ldap
+
+
+def _credential(file: Path) -> Path | None:
+    """Return where systemd has put a credential of this bare name (systemd.exec(5), ``LoadCredential``)."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(directory or "/", file)
+    return credential if directory and len(file.parts) == 1 and credential.exists() else None
 
 
 def read_secret(file: Path, what: str) -> str:
@@ -265,9 +311,7 @@ def read_secret(file: Path, what: str) -> str:
     Raises:
         ConfigError: it cannot be read, is empty, or everybody may read it.
     """
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if directory and len(file.parts) == 1 and (Path(directory) / file).exists():
-        file = Path(directory) / file
+    file = _credential(file) or file
     try:
         mode = file.stat().st_mode
         secret = file.read_text(encoding="utf-8").rstrip("\r\n")

@@ -33,3 +33,7 @@ class AmbiguousEntry(DirectoryUnavailable):
 
 class DaemonUnreachable(LdapmilterError):
     """The running milter could not be reached, or did not speak the milter protocol."""
+
+
+class AuditError(LdapmilterError):
+    """The audit file cannot be opened, written or read; the text names the file and the way out."""

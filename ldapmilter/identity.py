@@ -143,13 +143,29 @@ def _with_person(author: Author, directory: Directory, headers: Headers) -> Auth
         return author
     name = names[-1].strip()
     person = None if _NOBODY.search(name) else directory.login(name)
+    if person is not None and not person.known:
+        return author  # the directory has noted the failure: nobody can say that there is no such person
     if person is None or person.entry is None:
         return replace(author, unknown_person=name)
     same = author.entry is not None and author.entry.dn == person.entry.dn
     return author if same else replace(author, person=person)
 
 
+def login_key(login: str | None) -> tuple[str, str | None]:
+    """Return what an author who logged in is remembered by (:meth:`Directory.recall`)."""
+    return ("login", login)
+
+
 def _by_login(login: str, directory: Directory) -> Author:
+    """Return who logged in, remembered if it is somebody: an account may have been made a minute ago."""
+    key = login_key(login)
+    made = directory.work_out(
+        [key], lambda _keys: {key: _look_up_login(login, directory)}, worth_keeping=lambda one: one.entry is not None
+    )
+    return made[key]
+
+
+def _look_up_login(login: str, directory: Directory) -> Author:
     resolution = None if _NOBODY.search(login) else directory.login(login)
     if resolution is None:
         # Nobody's, but of a domain perhaps: its levels, or at least the global one, apply if it may pass.

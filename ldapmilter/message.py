@@ -53,3 +53,18 @@ class Identity:
     address: Address | None = None
     """The account's primary address; without an entry, the address as given."""
     dn: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandledMessage:
+    """A message that has been decided, as log and audit name it."""
+
+    queue_id: str
+    """Postfix's (macro ``i``); empty where there is none yet."""
+    envelope: Envelope
+    message_id: str | None = None
+    """The Message-ID field's value, when the header was read."""
+    old_from: tuple[str, ...] | None = None
+    """The values of the From fields that came; ``None`` where they were not read."""
+    probe: bool = False
+    """Whether ``ldapmilter probe`` sent it: nothing of it is delivered."""

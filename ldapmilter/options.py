@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ _TAKEN_HEADERS = frozenset(
     ]
 )
 _MAX_PORT = 65535
+_MAX_WORKERS = 256
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
 _URI = re.compile(r"(?:ldaps?://[^\s/?#]+/?|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
 
@@ -180,6 +182,40 @@ def ports(value: str) -> frozenset[int]:
         msg = f"port numbers from 1 to {_MAX_PORT} separated by blanks"
         raise ValueError(msg)
     return frozenset(map(int, names))
+
+
+def workers(value: str) -> int:
+    """``auto`` (as many as there are cores to run on), or a number of processes."""
+    if value.lower() == "auto":
+        return len(os.sched_getaffinity(0))
+    try:
+        return whole(1, _MAX_WORKERS)(value)
+    except ValueError:
+        msg = f"auto, or a whole number from 1 to {_MAX_WORKERS}"
+        raise ValueError(msg) from None
+
+
+def socket_path(value: str) -> Path | None:
+    """Return the path of a unix socket (``unix:`` before it is fine), or nothing."""
+    if not value:
+        return None
+    try:
+        return Path(parse_socket(f"unix:{value.removeprefix('unix:')}").path)
+    except ValueError:
+        msg = "the absolute path of a unix socket, of at most 107 bytes, or nothing"
+        raise ValueError(msg) from None
+
+
+def host_and_port(value: str) -> tuple[str, int] | None:
+    """``host:port``, ``[ipv6]:port``, or nothing."""
+    if not value:
+        return None
+    try:
+        address = parse_socket(f"inet:{value}")
+    except ValueError:
+        msg = "host:port such as 127.0.0.1:9800, or nothing"
+        raise ValueError(msg) from None
+    return address.host, address.port
 
 
 def milter_socket(value: str) -> SocketAddress:

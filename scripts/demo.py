@@ -149,7 +149,8 @@ def main() -> int:
         config = Path(directory) / "config.ini"
         sample_directory = ROOT / "examples" / "directory.ldif"
         config.write_text(
-            f"[milter]\nsocket = unix:{socket_path}\nsocket_group =\n\n[ldap]\nuri = ldif:{sample_directory}\n",
+            f"[milter]\nsocket = unix:{socket_path}\nsocket_group =\n\n[ldap]\nuri = ldif:{sample_directory}\n\n"
+            f"[control]\nsocket = {directory}/control.sock\n\n[audit]\nfile = {directory}/audit.jsonl\n",
             encoding="utf-8",
         )
         log_path = Path(directory) / "log"

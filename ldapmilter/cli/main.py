@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldapmilter import __version__
-from ldapmilter.cli import exit_status, explain, probe, run
+from ldapmilter.cli import audit, cache, check, coverage, exit_status, explain, probe, run, schema, status
 from ldapmilter.config import DEFAULT_PATH
 from ldapmilter.errors import ConfigError, DaemonUnreachable, DirectoryUnavailable, LdapmilterError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VERBS = (run, explain, probe)
+_VERBS = (run, explain, probe, check, status, cache, audit, coverage, schema)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     try:
-        status: int = options.verb(options)
+        exit_code: int = options.verb(options)
     except ConfigError as error:
         return _complain(error, exit_status.USAGE)
     except DirectoryUnavailable as error:
@@ -34,15 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone away (| head): nothing to complain about
         return exit_status.PROBLEM
-    return status
+    return exit_code
 
 
-def _complain(error: object, status: int) -> int:
+def _complain(error: object, code: int) -> int:
     print(f"ldapmilter: {error}", file=sys.stderr)
-    return status
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="ldapmilter",
         description="Archive copies, legal copies and From rewriting for Zimbra, driven by its LDAP directory.",

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.cli import exit_status, sample_message
 from ldapmilter.config import load
+from ldapmilter.errors import ConfigError, LdapmilterError
 from ldapmilter.mailbox import encoded_word
 from ldapmilter.milter.client import MilterClient
+from ldapmilter.milter.session import PROBE_MACRO
 from ldapmilter.milter.transaction import Client, Transaction, Verdict
 from ldapmilter.milter.wire import Stage
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     import argparse
 
     from ldapmilter.cli.types import Verbs
+    from ldapmilter.message import Envelope
     from ldapmilter.milter.transaction import Outcome
 
+_OK, _WARNING, _CRITICAL, _UNKNOWN = 0, 1, 2, 3
+"""Exit codes of a Nagios plugin."""
 _OUTSIDER = "192.0.2.1"
 """TEST-NET-1 (RFC 5737): a client that is nobody's mailbox server."""
 
@@ -32,32 +37,67 @@ def add_to(verbs: Verbs) -> None:
     )
     sample_message.add_options(parser)
     parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="default: %(default)g")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="for programs")
+    output.add_argument("--nagios", action="store_true", help="one line and Nagios exit codes, for monitoring")
+    parser.add_argument("--warn", type=float, default=1.0, metavar="SECONDS", help="--nagios: slower is a warning")
     parser.set_defaults(verb=_probe)
 
 
 def _probe(options: argparse.Namespace) -> int:
+    if options.nagios:
+        return _nagios(options)
+    message, outcome = _run(options)
+    report = _report(message.fields, outcome)
+    print(json.dumps(report, indent=1, ensure_ascii=False) if options.json else _text(report))
+    return exit_status.FINE if outcome.verdict is Verdict.ACCEPT else exit_status.PROBLEM
+
+
+def _nagios(options: argparse.Namespace) -> int:
+    """Print one line with performance data; return 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN."""
+    try:
+        _, outcome = _run(options)
+    except ConfigError as error:
+        print(f"LDAPMILTER UNKNOWN - {error}")
+        return _UNKNOWN
+    except LdapmilterError as error:
+        print(f"LDAPMILTER CRITICAL - {error}")
+        return _CRITICAL
+    figures = (
+        f"time={outcome.seconds:.6f}s;{options.warn:g};{options.timeout:g};0 copies={len(outcome.added_recipients)};;;0"
+    )
+    answered = f"answered in {outcome.seconds * 1000:.1f} ms"
+    if outcome.verdict is not Verdict.ACCEPT:
+        print(f"LDAPMILTER CRITICAL - {outcome.verdict.value}: {outcome.reply or 'no text'}, {answered} | {figures}")
+        return _CRITICAL
+    slow = outcome.seconds > options.warn
+    print(f"LDAPMILTER {'WARNING' if slow else 'OK'} - accept, {answered} | {figures}")
+    return _WARNING if slow else _OK
+
+
+def _run(options: argparse.Namespace) -> tuple[sample_message.SampleMessage, Outcome]:
     config = load(options.config)
     message = sample_message.read(options)
-    fields = message.fields
     transaction = Transaction(
         sender=message.envelope.sender,
         recipients=list(message.envelope.recipients),
-        headers=list(fields),
+        headers=list(message.fields),
         body=message.body or b"probe\r\n",
         login=message.envelope.login,
         queue_id="PROBE",
-        macros={Stage.CONNECT: {"{daemon_port}": str(message.envelope.daemon_port)}}
-        if message.envelope.daemon_port is not None
-        else {},
+        macros=_macros(message.envelope),
         client=Client(name="probe.invalid", address=message.envelope.client or _OUTSIDER, port=25),
     )
     with MilterClient.connect(config.milter.socket, timeout=options.timeout) as client:
         outcome = client.run(transaction)
         client.quit()
-    report = _report(fields, outcome)
-    print(json.dumps(report, indent=1, ensure_ascii=False) if options.json else _text(report))
-    return exit_status.FINE if outcome.verdict is Verdict.ACCEPT else exit_status.PROBLEM
+    return message, outcome
+
+
+def _macros(envelope: Envelope) -> dict[Stage, dict[str, str]]:
+    port = {} if envelope.daemon_port is None else {"{daemon_port}": str(envelope.daemon_port)}
+    # Not with the connection: the milter names the macros that it wants there.
+    return {Stage.CONNECT: port, Stage.MAIL: {PROBE_MACRO: "yes"}}
 
 
 def _report(before: tuple[tuple[bytes, bytes], ...], outcome: Outcome) -> dict[str, Any]:

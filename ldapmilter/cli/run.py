@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from ldapmilter.config import load
-from ldapmilter.daemon.service import Service
+from ldapmilter.daemon import parent
+from ldapmilter.daemon.log import log_to
 
 if TYPE_CHECKING:
     import argparse
@@ -20,19 +17,14 @@ if TYPE_CHECKING:
 def add_to(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("run", help="the daemon, in the foreground", allow_abbrev=False)
+    parser.add_argument(
+        "--log", choices=("stderr", "syslog"), default="stderr", help="where log lines go (default: %(default)s)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="a line for messages without any effect, too")
     parser.set_defaults(verb=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Threads belong to libmilter, and naming them costs a third of the throughput.
-    logging.logThreads = False
-    # Decoding answers makes hundreds of short-lived objects per entry; collecting every 700 of them
-    # would cost a fifth of a large look-up.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    status = Service(load(options.config)).run()
-    logging.shutdown()
-    sys.stdout.flush()
-    # libmilter's threads are still in C: an orderly end of the interpreter could meet them there.
-    os._exit(status)
+    config = load(options.config)
+    log_to(options.log, verbose=options.verbose)
+    return parent.run(config, options.log)

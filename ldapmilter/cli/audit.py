@@ -1,0 +1,122 @@
+"""``ldapmilter audit find``: what was done with a message, long after it has gone.
+
+Exit status 0 means that something was found and that every line of the audit was read. Where
+anything could not be read, the status is 1 although something was found: an answer that may be
+incomplete must not pass for a whole one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import date
+from typing import TYPE_CHECKING
+
+from ldapmilter.address import envelope_address
+from ldapmilter.audit.search import Criteria, Search, bare_message_id
+from ldapmilter.cli import audit_text, exit_status
+from ldapmilter.config import load
+from ldapmilter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ldapmilter.address import Address
+    from ldapmilter.cli.types import Verbs
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("audit", help="what was done with a message, and why", allow_abbrev=False)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    find = actions.add_parser(
+        "find",
+        help="search the audit file and its rotated siblings",
+        description="Search the audit file and its rotated siblings. All criteria that are given have to hold.",
+        epilog="exit status: 0 found, and everything was read; 1 nothing found, or something could not be read;"
+        " 2 usage or configuration",
+        allow_abbrev=False,
+    )
+    find.add_argument("--message-id", metavar="ID", type=_message_id, help="the Message-ID, with or without <>")
+    find.add_argument("--queue-id", metavar="ID", type=_queue_id, help="Postfix's queue id")
+    find.add_argument(
+        "--address",
+        metavar="ADDR",
+        type=_address,
+        help="an address: sender, identity, recipient, member of a list, From, or where a copy went",
+    )
+    find.add_argument("--day", metavar="YYYY-MM-DD", type=_day, help="the day, in UTC")
+    find.add_argument("--json", action="store_true", help="for programs: the records, one a line")
+    find.set_defaults(verb=_find)
+
+
+def _message_id(text: str) -> str:
+    if not (bare := bare_message_id(text)):
+        raise argparse.ArgumentTypeError("is empty")
+    return bare
+
+
+def _queue_id(text: str) -> str:
+    if not (bare := text.strip()):
+        raise argparse.ArgumentTypeError("is empty")
+    return bare
+
+
+def _address(text: str) -> Address:
+    address = envelope_address(text.strip())
+    if address is None:
+        message = f"{text!r} is no mail address"
+        raise argparse.ArgumentTypeError(message)
+    return address
+
+
+def _day(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:
+        message = f"{text!r} is no day such as 2026-11-22"
+        raise argparse.ArgumentTypeError(message)
+    return day
+
+
+def _find(options: argparse.Namespace) -> int:
+    criteria = Criteria(
+        message_id=options.message_id, queue_id=options.queue_id, address=options.address, day=options.day
+    )
+    if criteria == Criteria():
+        raise ConfigError("audit find: what to find? Give --message-id, --queue-id, --address or --day")
+    file = load(options.config).audit
+    if file is None:
+        message = f"{options.config}: [audit] file is empty: no audit is kept"
+        raise ConfigError(message)
+    search = Search(file, _complain)
+    found = 0
+    for record in search.run(criteria):
+        found += 1
+        print(json.dumps(record) if options.json else audit_text.as_text(record) + "\n")
+    read = _read(search)
+    if not found:
+        _complain(f"nothing found: {read}")
+    elif not options.json:
+        print(f"{_count(found, 'record')} found: {read}")
+    sys.stdout.flush()
+    if search.problems:
+        _complain("THIS ANSWER MAY BE INCOMPLETE: not everything could be read (see above)")
+    return exit_status.FINE if found and not search.problems else exit_status.PROBLEM
+
+
+def _read(search: Search) -> str:
+    """Say what an answer rests on."""
+    files = f"{_count(search.files, 'file')} read"
+    if not search.records:
+        return f"{files}, without any record"
+    return f"{files}, {_count(search.records, 'record')} from {search.first} to {search.last}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _complain(text: str) -> None:
+    print(f"ldapmilter: {text}", file=sys.stderr)

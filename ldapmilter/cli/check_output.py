@@ -1,0 +1,147 @@
+"""A report of checks for a person, for a program, and for a monitoring system."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ldapmilter.checks.finding import Area, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ldapmilter.checks.finding import Finding, Report
+
+MOST = 20
+"""Findings of one code that a person is shown; the JSON has all."""
+
+_COLOURS = {Severity.PROBLEM: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+_NAGIOS = {Severity.NOTE: (0, "OK"), Severity.WARNING: (1, "WARNING"), Severity.PROBLEM: (2, "CRITICAL")}
+_NAGIOS_UNKNOWN = 3
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def in_order(report: Report) -> list[Finding]:
+    """Return the findings, the worst first, then by area."""
+    areas = list(Area)
+    return sorted(report.findings, key=lambda one: (-one.severity.rank, areas.index(one.area), one.code))
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return a report for programs."""
+    return {
+        "worst": report.worst.value if report.findings else None,
+        "directory_asked": report.directory_asked,
+        "daemon_reached": report.daemon_reached,
+        "findings": [
+            {
+                "code": one.code,
+                "severity": one.severity.value,
+                "area": one.area.value,
+                "text": one.text,
+                "remedy": one.remedy,
+                "confidential": one.confidential,
+            }
+            for one in in_order(report)
+        ],
+        "looked_at": [{"area": area.value, "text": text} for area, text in report.looked_at],
+        "figures": report.figures,
+    }
+
+
+def as_table(report: Report) -> Table:
+    """Return a report for a terminal."""
+    table = Table(show_lines=True, expand=True)
+    table.add_column("severity", no_wrap=True)
+    table.add_column("area", min_width=8)
+    table.add_column("what was found, and what to do", ratio=1, overflow="fold")
+    for one, rest in _few(in_order(report)):
+        table.add_row(Text(one.severity.value, _COLOURS[one.severity]), one.area.value, _cell(one, rest))
+    for area, text in _fine(report):
+        table.add_row(Text("fine", "green"), area.value, Text(printable(text), "dim"))
+    return table
+
+
+def _cell(one: Finding, rest: int) -> Text:
+    cell = Text(printable(one.text))
+    if rest:
+        cell.append(f"\n... and {rest} more like it: --json lists all", "bold")
+    cell.append(f"\n-> {printable(one.remedy)}", "green")
+    cell.append(f"  [{one.code}]", "dim")
+    return cell
+
+
+def as_text(report: Report) -> str:
+    """Return a report as plain lines."""
+    lines = []
+    for one, rest in _few(in_order(report)):
+        lines.append(f"{one.severity.value:8} {one.area.value}: {printable(one.text)} [{one.code}]")
+        if rest:
+            lines.append(f"{'':8} ... and {rest} more like it: --json lists all")
+        lines.append(f"{'':8} -> {printable(one.remedy)}")
+    lines += [f"{'fine':8} {area.value}: {printable(text)}" for area, text in _fine(report)]
+    return "\n".join(lines)
+
+
+def _fine(report: Report) -> list[tuple[Area, str]]:
+    return sorted(report.looked_at, key=lambda pair: list(Area).index(pair[0]))
+
+
+def summary(report: Report) -> str:
+    """Return the counts in words."""
+    return ", ".join(_number(report.count(severity), severity.value) for severity in reversed(Severity))
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def _few(findings: Sequence[Finding]) -> Iterator[tuple[Finding, int]]:
+    """Yield the findings to show, and after the last of a code how many more it has."""
+    total = Counter(one.code for one in findings)
+    shown: Counter[str] = Counter()
+    for one in findings:
+        shown[one.code] += 1
+        if shown[one.code] <= MOST:
+            yield one, total[one.code] - MOST if shown[one.code] == MOST else 0
+
+
+def as_nagios(report: Report, seconds: float) -> tuple[int, str]:
+    """Return the plugin's exit status and its one line, with performance data.
+
+    Texts that name who is copied stay out of it: a monitoring system is read by many.
+    """
+    code, word = _NAGIOS[report.worst]
+    worst = [one for one in in_order(report) if one.severity is report.worst and one.severity is not Severity.NOTE]
+    open_ones = [one for one in worst if not one.confidential]
+    told = f"{open_ones[0].code}: {open_ones[0].text}; " if open_ones else ""
+    codes = Counter(one.code for one in worst)
+    listed = " (" + ", ".join(f"{name} {count}" for name, count in codes.items()) + ")" if codes else ""
+    figures = {
+        "problems": report.count(Severity.PROBLEM),
+        "warnings": report.count(Severity.WARNING),
+        "notes": report.count(Severity.NOTE),
+        **report.figures,
+    }
+    data = " ".join(f"{name}={value:g}" for name, value in figures.items())
+    return code, nagios_line(word, f"{told}{summary(report)}{listed}", f"{data} time={seconds:.2f}s")
+
+
+def nagios_unknown(reason: object) -> tuple[int, str]:
+    """Return status and line for a check that could not be run."""
+    return _NAGIOS_UNKNOWN, nagios_line("UNKNOWN", str(reason), "")
+
+
+def nagios_line(word: str, text: str, data: str) -> str:
+    """Return the one line of a monitoring plugin: text and data are parted by a bar, so there is no other."""
+    said = printable(text).replace("|", "/")
+    return f"LDAPMILTER {word} - {said}" + (f" | {data}" if data else "")
+
+
+def printable(text: str) -> str:
+    """Return a text from a directory as it may stand on a terminal: in one line, without controls."""
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

@@ -1,0 +1,295 @@
+"""``ldapmilter coverage``: who in the whole directory is copied where and why, and who is not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ldapmilter import options as option_types
+from ldapmilter.address import fold_domain, make_address
+from ldapmilter.cli import exit_status
+from ldapmilter.config import load
+from ldapmilter.coverage.collect import columns_of
+from ldapmilter.coverage.html import HtmlForm
+from ldapmilter.coverage.model import About
+from ldapmilter.coverage.plain import CsvForm, JsonForm
+from ldapmilter.coverage.summary import Summary
+from ldapmilter.coverage.survey import survey
+from ldapmilter.coverage.terminal import FiguresForm, TableForm
+from ldapmilter.directory.opening import open_directory
+from ldapmilter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from ldapmilter.cli.types import Verbs
+    from ldapmilter.config import Config
+    from ldapmilter.coverage.model import Column, Row
+    from ldapmilter.directory.opening import OpenDirectory
+    from ldapmilter.directory.zimbra import ZimbraDirectory
+
+_WIDTH = 160
+"""Columns of a table that does not go to a terminal."""
+_PATIENCE = 60.0
+"""Seconds that a page may take at least: no mail waits for it, and who is in which policy group is read first."""
+_DESCRIPTION = """\
+Reads every account, list and dynamic group of the directory and shows, for each copy class and direction, to which
+addresses copies of their mail go, by which value on which entry, and who gets none. It asks the directory itself, by
+the same code as the daemon.
+"""
+_EPILOG = """\
+exit status: 0 the report is whole; 1 it is, and holds values that cannot be used (or, with --uncovered, somebody);
+3 the directory could not be asked to the end: nothing is written that could be taken for a report
+"""
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "coverage",
+        help="who is copied where and why, and who is not",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this copy class; may be repeated",
+    )
+    parser.add_argument("--direction", choices=("sent", "received"), help="only mail that goes this way")
+    parser.add_argument(
+        "--domain",
+        dest="domains",
+        action="append",
+        default=[],
+        metavar="DOMAIN",
+        help="only addresses in this domain; may be repeated",
+    )
+    parser.add_argument(
+        "--uncovered", action="store_true", help="only entries that get no copy, in one of the columns at least"
+    )
+    parser.add_argument(
+        "--limit", type=_rows, default=200, metavar="N", help="rows in the table, 0 for all (default: %(default)s)"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="one line for each copy, for spreadsheets")
+    form.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one self-contained page, readable by its owner only"
+    )
+    parser.set_defaults(verb=_coverage)
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal():
+        message = f"{text} is no number of rows; allowed is a whole number, 0 for all"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+class Form(Protocol):
+    """One way to write a report."""
+
+    def add(self, row: Row) -> None:
+        """Take one entry."""
+
+    def end(self, summary: Summary) -> None:
+        """Take the figures, after the last entry."""
+
+
+def _coverage(options: argparse.Namespace) -> int:
+    config = load(options.config)
+    columns = _columns(config, options)
+    opened = open_directory(config)
+    try:
+        domains = _hosted(opened.directory, options.domains)
+        now = datetime.now(timezone.utc)
+        about = About(
+            directory=opened.described,
+            day=now.date(),
+            began=now.isoformat(timespec="seconds"),
+            columns=columns,
+            narrowed=tuple(_narrowed(options)),
+            notes=tuple(_notes(config, columns)),
+        )
+        summary = _write(opened, config, options, about, domains)
+    finally:
+        opened.close()
+    found = summary.invalid or (options.uncovered and summary.lacking)
+    return exit_status.PROBLEM if found else exit_status.FINE
+
+
+def _columns(config: Config, options: argparse.Namespace) -> tuple[Column, ...]:
+    """Return the columns that were asked for.
+
+    Raises:
+        ConfigError: a class that the configuration does not have, or nothing that could be reported.
+    """
+    classes = config.policy.copy_classes
+    known = [one.name for one in classes]
+    for name in options.classes:
+        if name not in known:
+            near = option_types.nearest(name, known)
+            message = f"--class {name}: {config.file} has no [copy {name}]; did you mean {near}?"
+            raise ConfigError(message)
+    columns = columns_of(classes, options.classes, options.direction)
+    if not columns:
+        message = f"nothing to report: in {config.file} no attribute asks for such copies"
+        raise ConfigError(message)
+    return columns
+
+
+def _hosted(directory: ZimbraDirectory, texts: Sequence[str]) -> frozenset[str]:
+    """Return the domains that entries are in, for domains as typed: an alias domain's is its target.
+
+    Raises:
+        ConfigError: the directory does not host one.
+        DirectoryUnavailable: it could not be asked.
+    """
+    found = set()
+    for text in texts:
+        domain = fold_domain(text.removeprefix("@"))
+        address = make_address("postmaster", domain) if domain is not None else None
+        hosted = None
+        if address is not None:
+            hosted = directory.for_message().resolve([address])[address.key].hosted_domain
+        if hosted is None:
+            message = f"--domain {text}: this directory hosts no such domain"
+            raise ConfigError(message)
+        found.add(hosted)
+    return frozenset(found)
+
+
+def _narrowed(options: argparse.Namespace) -> Iterator[str]:
+    """Yield, in words, what the report leaves out because it was asked to."""
+    if options.classes:
+        yield f"only the copy classes {', '.join(options.classes)}"
+    if options.direction:
+        yield f"only mail {options.direction}"
+    if options.domains:
+        yield f"only addresses in {', '.join(options.domains)}"
+    if options.uncovered:
+        yield "rows only for entries that get no copy in one of the columns at least; the figures count everybody"
+
+
+def _notes(config: Config, columns: Sequence[Column]) -> Iterator[str]:
+    """Yield what a reader must know who takes "covered" for "is copied today"."""
+    shown = {column.copy_class for column in columns}
+    for one in config.policy.copy_classes:
+        if one.name not in shown:
+            continue
+        if one.mode != "apply":
+            yield f"[copy {one.name}] is in mode {one.mode}: none of it is sent; shown is what mode apply would do"
+        for direction in ("sent", "received"):
+            if not one.attributes(direction):
+                yield f"{one.name} copies of mail {direction} are switched off: [copy {one.name}] names no attribute"
+
+
+def _write(
+    opened: OpenDirectory, config: Config, options: argparse.Namespace, about: About, domains: frozenset[str]
+) -> Summary:
+    summary = Summary(about.columns)
+    with ExitStack() as stack:
+        # Entered first, left last: what was written counts only when all of it was.
+        forms: list[Form] = [stack.enter_context(form) for form in _forms(options, about)]
+        seconds = max(_PATIENCE, config.ldap.lookup_deadline)
+        progress = stack.enter_context(_progress(opened.directory, seconds))
+        classes = config.policy.copy_classes
+        for page in survey(opened.directory, about.columns, classes, about.day, domains, seconds=seconds):
+            for row in page.rows:
+                summary.add(row)
+                if row.lacks_a_copy or not options.uncovered:
+                    for form in forms:
+                        form.add(row)
+            summary.without_address += page.without_address
+            progress(page.read)
+        for form in forms:
+            form.end(summary)
+    return summary
+
+
+def _forms(options: argparse.Namespace, about: About) -> Iterator[AbstractContextManager[Form]]:
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, emoji=False)
+    if options.html is not None:
+        yield _page(options.html, about, console)
+    if options.csv or options.json:
+        yield _spooled(CsvForm if options.csv else JsonForm, about)
+    elif options.html is not None:
+        yield nullcontext(FiguresForm(console, about))
+    else:
+        yield nullcontext(TableForm(console, about, options.limit))
+
+
+@contextmanager
+def _spooled(make: Callable[[TextIO, About], Form], about: About) -> Iterator[Form]:
+    """Hand out a form whose text goes to the standard output once it is whole, and not before."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="") as spool:
+        yield make(spool, about)
+        spool.seek(0)
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+        shutil.copyfileobj(spool, sys.stdout)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _page(file: Path, about: About, console: Console) -> Iterator[Form]:
+    """Hand out a form whose text becomes the file once it is whole; what was there stays until then.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if file.is_dir():
+        message = f"--html {file}: cannot be written: it is a directory"
+        raise ConfigError(message)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600: it names who is copied
+    except OSError as error:
+        message = f"--html {file}: cannot be written: {error.strerror}"
+        raise ConfigError(message) from error
+    try:
+        with (
+            os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out,
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as spool,
+        ):
+            yield HtmlForm(out, spool, about)
+        Path(name).replace(file)
+    except OSError as error:
+        message = f"--html {file}: cannot be written: {error.strerror}"
+        raise ConfigError(message) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    console.print(f"written: {file}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(directory: ZimbraDirectory, seconds: float) -> Iterator[Callable[[int], None]]:
+    """Show how far it is, on a terminal only; hand out what is told how many more entries were read."""
+    if not sys.stderr.isatty():
+        yield lambda _read: None
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("counting", total=None)
+        bar.update(task, total=directory.count_everybody(seconds), description="reading")
+        yield lambda read: bar.advance(task, read)
