@@ -1,16 +1,14 @@
-"""What the directory costs: a cold decision, a large list, the size of a chunk, memory.
+"""What the directory costs: a cold decision, a large list, the size of a chunk, memory, ldap3's share.
 
-    python benchmarks/directory.py [--accounts N] [--members N]
-
-Builds two directories in a real slapd, of 1,000 accounts and of N, and compares the two within one
-run: seconds are this machine's, ratios are not.  Needs what the tests need; touches nothing outside
-temporary directories.
+Builds two directories in a real slapd, of 1,000 accounts and of many more, and compares the two within
+one run: seconds are this machine's, ratios are not.
 """
 
 from __future__ import annotations
 
-import argparse
+import cProfile
 import gc
+import pstats
 import random
 import re
 import statistics
@@ -23,11 +21,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.report import Target, milliseconds
 from ldapmilter.address import parse_address
-from ldapmilter.config import load
-from ldapmilter.directory import reader
+from ldapmilter.config import SECTIONS, load
+from ldapmilter.directory import loading
 from ldapmilter.directory.opening import open_directory
 from ldapmilter.message import Envelope
 from ldapmilter.milter.client import MilterClient
@@ -44,6 +41,7 @@ from tests.support.slapd import Slapd
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from benchmarks.report import Report
     from ldapmilter.config import Config
     from ldapmilter.directory.opening import OpenDirectory
     from tests.support.record import Record
@@ -58,6 +56,8 @@ RECIPIENTS = 50
 CHUNKS = (25, 50, 100, 200, 400)
 CHUNK_ADDRESSES = 2000
 ROUNDS = 3
+LIST_COLD, LIST_WARM = Target(4.0, at_least=False), Target(0.005, at_least=False)
+"""Seconds, for a list of 10,000."""
 _LIMIT = 60.0
 _ETIME = re.compile(r"SEARCH RESULT [^\n]*\betime=([0-9.]+)")
 
@@ -66,18 +66,18 @@ def person(number: int) -> str:
     return f"u{number}@example.test"
 
 
-def records(accounts: int, members: int) -> list[Record]:
-    coses = [zimbra_id("cos", f"c{number}") for number in range(COSES)]
+def records(accounts: int, members: int, cos_count: int = COSES) -> list[Record]:
+    coses = [zimbra_id("cos", f"c{number}") for number in range(cos_count)]
     found = [
         *base_records(),
         *global_config(zimbraDefaultDomainName="example.test"),
-        *(one for n in range(COSES) for one in cos(f"c{n}", ldapMilterArchiveBcc=f"c{n}@vault.test")),
+        *(one for n in range(cos_count) for one in cos(f"c{n}", ldapMilterArchiveBcc=f"c{n}@vault.test")),
         *domain("example.test", ldapMilterLegalBcc="hold@vault.test"),
         *static_list(LIST, [person(number) for number in range(members)]),
     ]
     for number in range(accounts):
         own = "own@vault.test" if number % OWN_POLICY == 0 else None
-        found += account(person(number), cos_id=coses[number % COSES], ldapMilterArchiveBcc=own)
+        found += account(person(number), cos_id=coses[number % cos_count], ldapMilterArchiveBcc=own)
     return found
 
 
@@ -107,10 +107,9 @@ class Opened:
 
 
 @contextmanager
-def opened(accounts: int, members: int) -> Iterator[Opened]:
-    began = time.perf_counter()
-    with Slapd(records(accounts, members)) as slapd, tempfile.TemporaryDirectory() as folder:
-        print(f"{accounts:,} accounts loaded in {time.perf_counter() - began:.1f} s")
+def opened(accounts: int, members: int, cos_count: int = COSES) -> Iterator[Opened]:
+    """Load a directory of its own and open it."""
+    with Slapd(records(accounts, members, cos_count)) as slapd, tempfile.TemporaryDirectory() as folder:
         secret, file = Path(folder) / "secret", Path(folder) / "config.ini"
         secret.write_text(slapd.password, encoding="utf-8")
         secret.chmod(0o600)
@@ -131,10 +130,6 @@ def opened(accounts: int, members: int) -> Iterator[Opened]:
 def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.2f} ms"
 
 
 @contextmanager
@@ -161,10 +156,10 @@ def cold(one: Opened, people: Sequence[str]) -> float:
     return one.decide(people[0], people[1:])
 
 
-def measure_cold(small: Opened, large: Opened, accounts: int) -> None:
-    print(f"\ncold decision (COSes and domains known), {SAMPLES} samples")
+def measure_cold(small: Opened, large: Opened, accounts: int, report: Report) -> None:
     choice = random.Random(0)
     sizes = {SMALL: small, accounts: large}
+    rows = []
     for recipients in (1, RECIPIENTS):
         samples: dict[int, list[float]] = {size: [] for size in sizes}
         for one in sizes.values():
@@ -174,24 +169,28 @@ def measure_cold(small: Opened, large: Opened, accounts: int) -> None:
                 people = [person(number) for number in choice.sample(range(size), recipients + 1)]
                 samples[size].append(cold(one, people))
         figures = {size: [percentile(samples[size], share) for share in (0.5, 0.99)] for size in sizes}
-        for size, (middle, slow) in figures.items():
-            texts = f"p50 {milliseconds(middle)}, p99 {milliseconds(slow)}"
-            print(f"  {recipients:3} recipient(s), {size:7,} accounts: {texts}")
         ratios = [big / little for little, big in zip(figures[SMALL], figures[accounts], strict=True)]
-        print(f"  {recipients:3} recipient(s), ratio: p50 {ratios[0]:.2f}, p99 {ratios[1]:.2f}")
+        texts = [f"{milliseconds(middle)}, {milliseconds(slow)}" for middle, slow in figures.values()]
+        rows.append([str(recipients), f"{ratios[0]:.2f}, {ratios[1]:.2f}", *texts])
+    report.say(f"A cold decision (COSes and domains known), p50 and p99 of {SAMPLES}:")
+    report.table(("recipients", "ratio", f"{SMALL:,} accounts", f"{accounts:,} accounts"), rows)
 
 
-def measure_site(small: Opened, large: Opened, accounts: int) -> None:
-    print(f"\nwhat every process reads at its start (every {OWN_POLICY}th account has values of its own)")
-    for one, size in ((small, SMALL), (large, accounts)):
+def measure_site(small: Opened, large: Opened, accounts: int, report: Report) -> None:
+    seconds = []
+    for one in (small, large):
         with etimes(one.slapd) as times:
             for _ in range(5):
                 one.forget()
-        print(f"  {size:7,} accounts: slapd {milliseconds(statistics.median(times))}")
+        seconds.append(statistics.median(times))
+    report.say(
+        f"What every process reads at its start, in slapd (every {OWN_POLICY}th account has values of its own):"
+        f" {seconds[1] / seconds[0]:.2f} times as long with {accounts:,} accounts as with {SMALL:,}"
+        f" ({milliseconds(seconds[1])})."
+    )
 
 
-def measure_list(large: Opened, members: int) -> None:
-    print(f"\nlist of {members:,} members")
+def measure_list(large: Opened, members: int, report: Report) -> None:
     author = person(members)
     first, again = [], []
     for _ in range(ROUNDS):
@@ -200,14 +199,16 @@ def measure_list(large: Opened, members: int) -> None:
         first.append(large.decide(author, [LIST]))
         again += [large.decide(author, [LIST]) for _ in range(20)]
     cold_seconds, warm_seconds = statistics.median(first), statistics.median(again)
-    print(f"  cold {milliseconds(cold_seconds)} ({members / cold_seconds:,.0f} members a second)")
-    print(f"  warm {milliseconds(warm_seconds)}, ratio cold to warm {cold_seconds / warm_seconds:,.0f}")
+    report.say(
+        f"A list of {members:,} members: cold {cold_seconds / warm_seconds:,.0f} times as long as warm; cold"
+        f" {cold_seconds:.2f} s ({LIST_COLD.verdict(cold_seconds)}), warm {milliseconds(warm_seconds)}"
+        f" ({LIST_WARM.verdict(warm_seconds)})."
+    )
 
 
-def measure_chunks(large: Opened, accounts: int) -> None:
-    print(f"\nchunk size, {CHUNK_ADDRESSES:,} addresses, median of {ROUNDS}")
+def measure_chunks(large: Opened, accounts: int, report: Report) -> None:
     choice = random.Random(0)
-    normal = reader.CHUNK
+    normal = loading.CHUNK
     seconds: dict[int, list[float]] = {size: [] for size in CHUNKS}
     server: dict[int, list[float]] = {size: [] for size in CHUNKS}
     try:
@@ -216,7 +217,7 @@ def measure_chunks(large: Opened, accounts: int) -> None:
                 numbers = choice.sample(range(accounts), min(CHUNK_ADDRESSES, accounts))
                 addresses = [address for n in numbers if (address := parse_address(person(n))) is not None]
                 large.forget()
-                reader.CHUNK = size
+                loading.CHUNK = size
                 view = large.directory.directory.for_message()
                 with etimes(large.slapd) as times:
                     began = time.perf_counter()
@@ -224,28 +225,80 @@ def measure_chunks(large: Opened, accounts: int) -> None:
                     seconds[size].append(time.perf_counter() - began)
                 server[size].append(sum(times))
     finally:
-        reader.CHUNK = normal
+        loading.CHUNK = normal
     best = min(statistics.median(times) for times in seconds.values())
+    rows = []
     for size in CHUNKS:
         median, own = statistics.median(seconds[size]), statistics.median(server[size])
-        rate = CHUNK_ADDRESSES / median
-        mark = " (in use)" if size == normal else ""
-        print(
-            f"  {size:4}: {rate:7,.0f} addresses a second, {median / best:.2f} of the best;"
-            f" slapd {1e6 * own / CHUNK_ADDRESSES:.0f} us an address{mark}"
-        )
+        mark = f"{size} (in use)" if size == normal else str(size)
+        rows.append([mark, f"{best / median:.2f}", f"{CHUNK_ADDRESSES / median:,.0f}", f"{own / median:.2f}"])
+    report.say(f"Addresses in one search, {CHUNK_ADDRESSES:,} addresses, median of {ROUNDS}:")
+    report.table(("chunk", "x the best rate", "addresses a second", "slapd's share of the time"), rows)
 
 
-def memory(pid: int) -> dict[str, int]:
+def measure_ldap3(large: Opened, accounts: int, report: Report) -> None:
+    """Profile cold decisions with the searches made in this thread, and sum the time by who spent it."""
+    choice = random.Random(1)
+    cache = large.directory.cache
+    submit, cache._submit = cache._submit, lambda work: work()  # noqa: SLF001 - a profile sees one thread
+    rows = []
+    try:
+        for recipients in (1, RECIPIENTS):
+            know_every_cos(large)
+            crowds = [[person(n) for n in choice.sample(range(accounts), recipients + 1)] for _ in range(SAMPLES // 2)]
+            profiler = cProfile.Profile()
+            for people in crowds:
+                cache.flush(lambda key, _value: getattr(key, "kind", "") == "address")
+                profiler.enable()
+                large.decide(people[0], people[1:])
+                profiler.disable()
+            spent = _by_owner(pstats.Stats(profiler))
+            whole = sum(spent.values())
+            computing = whole - spent["waiting for slapd"]
+            rows.append(
+                [str(recipients), f"{100 * spent['ldap3 and pyasn1'] / computing:.0f} %"]
+                + [f"{100 * spent[owner] / whole:.0f} %" for owner in _OWNERS]
+            )
+    finally:
+        cache._submit = submit  # noqa: SLF001 - as above
+    report.say("Who spends the time of a cold decision (by a profile, which makes Python look slower than it is):")
+    report.table(("recipients", "ldap3's share of the CPU", *(f"time: {owner}" for owner in _OWNERS)), rows)
+
+
+_OWNERS = ("ldap3 and pyasn1", "ldapmilter", "waiting for slapd", "the rest")
+
+
+def _by_owner(profile: pstats.Stats) -> dict[str, float]:
+    """Return seconds by owner; what is written in C counts for whoever called it."""
+    spent = dict.fromkeys(_OWNERS, 0.0)
+    for (file, _, name), (_, _, own, _, callers) in profile.stats.items():
+        if file != "~":
+            spent[_owner(file)] += own
+        elif any(word in name for word in ("recv", "poll", "select", "'acquire'")):
+            spent["waiting for slapd"] += own
+        else:
+            for (caller, _, _), (_, _, part, _) in callers.items():
+                spent[_owner(caller)] += part
+    return spent
+
+
+def _owner(file: str) -> str:
+    if "/ldap3/" in file or "/pyasn1/" in file or file.endswith("/copy.py"):  # nobody else makes deep copies
+        return "ldap3 and pyasn1"
+    return "ldapmilter" if "/ldapmilter/" in file else "the rest"
+
+
+def memory(pid: str) -> dict[str, int]:
     """Return RSS and PSS of a process in KiB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     return {name: int(line.split()[1]) for line in lines for name in ("Rss", "Pss") if line.startswith(f"{name}:")}
 
 
-def measure_daemon(large: Opened, members: int) -> None:
+def measure_daemon(large: Opened, members: int, report: Report) -> None:
     """Measure a whole daemon, through its socket, with the list."""
-    print(f"\nthe daemon and the list of {members:,} members")
     options = {"ldap": {"lookup_deadline": f"{_LIMIT:g}"}}
+    if "workers" in SECTIONS["milter"]:
+        options["milter"] = {"workers": "1"}
     with Daemon(large.slapd, options) as daemon:
         wait_until(lambda: "the directory answers" in daemon.log(), "the warm-up", _LIMIT)
         with MilterClient.connect(parse_socket(daemon.socket), _LIMIT) as client:
@@ -257,39 +310,34 @@ def measure_daemon(large: Opened, members: int) -> None:
                 ).seconds
 
             mail(person(1))
-            steps = [("one message", memory(daemon.pid))]
+            before = processes_memory(daemon.pid)
             first = mail(LIST)
-            steps.append(("the list, cold", memory(daemon.pid)))
+            after_first = processes_memory(daemon.pid)
             warm = statistics.median(mail(LIST) for _ in range(50))
-            steps.append(("50 times warm", memory(daemon.pid)))
-        print(f"  cold {milliseconds(first)}, warm {milliseconds(warm)}, ratio {first / warm:,.0f}")
-        before = steps[0][1]
-        for name, now in steps:
-            grown = ", ".join(
-                f"{kind} {now[kind] / 1024:.1f} MiB (+{(now[kind] - before[kind]) / 1024:.1f})" for kind in now
-            )
-            print(f"  after {name}: {grown}")
-        per_member = 1024 * (steps[-1][1]["Pss"] - before["Pss"]) / members
-        print(f"  {per_member:,.0f} bytes a member")
+            after = processes_memory(daemon.pid)
+    report.say(
+        f"The daemon and that list, through its socket: cold {first / warm:,.0f} times as long as warm"
+        f" ({milliseconds(warm)}). Memory (PSS): {after / before:.2f} times what it was after one message"
+        f" ({before / 1024:.1f} MiB), {after_first / before:.2f} times after the list came first;"
+        f" {1024 * (after - before) / members:,.0f} bytes a member."
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=20_000, help="default: %(default)s")
-    parser.add_argument("--members", type=int, default=10_000, help="of the list; default: %(default)s")
-    arguments = parser.parse_args()
-    accounts, members = max(arguments.accounts, SMALL), arguments.members
-    if members >= accounts:
-        parser.error("the list needs fewer members than there are accounts")
+def processes_memory(pid: int) -> int:
+    """Return the PSS in KiB of a process and of its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return sum(memory(one)["Pss"] for one in (str(pid), *children))
+
+
+def measure(report: Report, *, accounts: int, members: int) -> None:
+    """Measure everything about the directory."""
+    report.say("## The directory")
     with opened(SMALL, SMALL // 2) as small, opened(accounts, members) as large:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)  # as in `ldapmilter run`
-        measure_cold(small, large, accounts)
-        measure_site(small, large, accounts)
-        measure_chunks(large, accounts)
-        measure_list(large, members)
-        measure_daemon(large, members)
-
-
-if __name__ == "__main__":
-    main()
+        measure_cold(small, large, accounts, report)
+        measure_ldap3(large, accounts, report)
+        measure_site(small, large, accounts, report)
+        measure_chunks(large, accounts, report)
+        measure_list(large, members, report)
+        measure_daemon(large, members, report)
