@@ -58,9 +58,10 @@ def as_user(slapd: Slapd, *arguments: str) -> tuple[int, str]:
 
 
 def test_the_milter_reads_cos_and_global_config(slapd: Slapd) -> None:
-    code, ldif = as_milter(slapd, "-b", cos_dn("legal"), "-s", "base", "zimbraInterceptAddress")
+    code, ldif = as_milter(slapd, "-b", cos_dn("legal"), "-s", "base", "zimbraId", "zimbraInterceptAddress")
     assert code == 0
-    assert "zimbraInterceptAddress: hold@vault.example.test\n" in ldif
+    assert f"zimbraId: {zimbra_id('cos', 'legal')}\n" in ldif
+    assert "zimbraInterceptAddress" not in ldif  # no policy of this configuration: not the milter's business
     code, ldif = as_milter(slapd, "-b", CONFIG_DN, "-s", "base", "zimbraDefaultDomainName")
     assert code == 0
     assert "zimbraDefaultDomainName: example.test\n" in ldif

@@ -142,10 +142,14 @@ class Postfix:
         shutil.rmtree(self.directory, ignore_errors=True)
         atexit.unregister(self.close)
 
-    def reconfigure(self, **parameters: str) -> None:
-        """Change main.cf parameters and make a running Postfix take them up."""
+    def set_parameters(self, **parameters: str) -> None:
+        """Change main.cf and no more: `postconf` tells the new values, a running smtpd has the old."""
         self._parameters.update(parameters)
         write_main_cf(self.directory, self._parameters)
+
+    def reconfigure(self, **parameters: str) -> None:
+        """Change main.cf parameters and make a running Postfix take them up."""
+        self.set_parameters(**parameters)
         if self._master is not None:
             self.stop()
             self.start()
@@ -181,6 +185,11 @@ class Postfix:
         """Hand in a message locally: the command, then pickup(8)."""
         command = [_SENDMAIL, "-C", str(self.config_directory), "-i", "-f", sender, "--"]
         subprocess.run([*command, *recipients], input=message, check=True, capture_output=True, timeout=60)
+
+    def reload(self) -> None:
+        """Let every process take main.cf over, as `postfix reload` does."""
+        if self._master is not None:
+            self._master.send_signal(signal.SIGHUP)
 
     def messages(self, recipient: str) -> list[bytes]:
         """Return what was delivered to an address so far, oldest first.

@@ -10,53 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.support.zimbra_schema import amavis_ldif, zimbra_ldif
+from ldapmilter.schema import access, definition
+from ldapmilter.schema.definition import own_attributes
+from ldapmilter.schema.rights import rights_for
+from tests.support.directory_data import MILTER_DN
+from tests.support.zimbra_schema import ATTRIBUTES, amavis_ldif, zimbra_ldif
 
 ROOT_DN: Final = "cn=config"
 ROOT_PASSWORD: Final = "root-secret"
 MODULE_PATH: Final = Path("/usr/lib/ldap")
 STOCK_SCHEMA: Final = Path("/etc/ldap/schema")
-OWN_SCHEMA: Final = Path(__file__).resolve().parents[2] / "schema" / "ldapmilter.ldif"
 
 _ADMINS: Final = 'by dn.children="cn=admins,cn=zimbra" write'
-_MILTER: Final = 'by dn.exact="uid=ldapmilter,cn=appaccts,cn=zimbra" read'
 _POSTFIX: Final = 'by dn.base="uid=zmpostfix,cn=appaccts,cn=zimbra" read'
 _AMAVIS: Final = 'by dn.base="uid=zmamavis,cn=appaccts,cn=zimbra" read'
-
-POLICY_ATTRIBUTES: Final = (
-    "ldapMilterArchiveBcc",
-    "ldapMilterArchiveSentBcc",
-    "ldapMilterArchiveReceivedBcc",
-    "ldapMilterLegalBcc",
-    "ldapMilterLegalSentBcc",
-    "ldapMilterLegalReceivedBcc",
-    "ldapMilterSenderFromRewrite",
-    "ldapMilterRecipientFromRewrite",
-    "ldapMilterFromEnforce",
-    "ldapMilterAppliesToMembers",
-)
-# What the milter's identity may read of Zimbra: nothing here is a secret of a user.
-_MILTER_READS: Final = """
-    entry objectClass cn uid mail displayName member memberURL
-    zimbraId zimbraAccountStatus zimbraMailStatus zimbraMailDeliveryAddress zimbraMailAlias
-    zimbraOldMailAddress zimbraAliasTargetId zimbraIsExternalVirtualAccount
-    zimbraCOSId zimbraDomainDefaultCOSId zimbraDomainDefaultExternalUserCOSId
-    zimbraDomainName zimbraDomainType zimbraDomainStatus zimbraDomainAliasTargetId
-    zimbraDefaultDomainName zimbraMtaRecipientDelimiter
-    zimbraMailForwardingAddress zimbraPrefMailForwardingAddress
-    zimbraPrefMailLocalDeliveryDisabled zimbraMailCatchAllAddress
-    zimbraMailCatchAllForwardingAddress zimbraMailCanonicalAddress
-    zimbraMailCatchAllCanonicalAddress
-    zimbraMemberOf zimbraIsACLGroup zimbraGroupId
-    zimbraACE zimbraAllowFromAddress zimbraAllowAnyFromAddress
-    zimbraPrefAllowAddressForDelegatedSender
-    zimbraServiceHostname zimbraServiceEnabled zimbraSmtpHostname zimbraSmtpPort
-    zimbraSmtpSendAddAuthenticatedUser zimbraSmtpRestrictEnvelopeFrom
-    zimbraMtaMyNetworks zimbraMtaSmtpdMilters zimbraMtaNonSmtpdMilters
-    zimbraMilterServerEnabled zimbraMtaMilterDefaultAction
-    amavisArchiveQuarantineTo zimbraArchiveAccount zimbraInterceptAddress
-"""
-MILTER_READS: Final = tuple(_MILTER_READS.split())
 
 _INDEXES: Final = """\
 olcDbIndex: objectClass eq
@@ -87,18 +54,15 @@ olcDbIndex: zimbraDomainAliasTargetId eq
 
 
 def access_rules(*, with_schema: bool, milter_acl: bool) -> list[str]:
-    """Return the olcAccess values of the mail database, in order.
+    """Return the olcAccess values of the mail database, in order: those of the product, then Zimbra's.
 
-    The milter's own rule stands first and lets everybody else fall through; the two that
-    hide policy come next, since Zimbra lets any user read objectClass; the rest is Zimbra's.
+    Without the schema only the milter's own rule is there; without `milter_acl` only what hides.
     """
-    own: list[str] = []
-    if milter_acl:
-        readable = MILTER_READS + (POLICY_ATTRIBUTES if with_schema else ())
-        own.append(f"to attrs={','.join(readable)} {_MILTER} by * +0 break")
-    if with_schema:
-        own.append(f'to attrs=objectClass val="ldapMilterPolicy" {_ADMINS} by * none')
-        own.append(f"to attrs={','.join(POLICY_ATTRIBUTES)} {_ADMINS} by * none")
+    known = {attribute.name.lower() for attribute in ATTRIBUTES} | {name.lower() for name in own_attributes()}
+    known |= {name.lower() for name in ZIMBRAS_OWN}
+    policy = own_attributes() if with_schema else ZIMBRAS_OWN if milter_acl else ()
+    rights = rights_for(MILTER_DN, policy, known, schema=with_schema)
+    own = access.rules(rights) if milter_acl else access.hiding(rights)
     return [*own, *_zimbra_rules()]
 
 
@@ -134,6 +98,10 @@ def _zimbra_rules() -> list[str]:
     ]
 
 
+ZIMBRAS_OWN: Final = ("amavisArchiveQuarantineTo", "zimbraArchiveAccount", "zimbraInterceptAddress")
+"""Where policy stands on a site that has not loaded our schema."""
+
+
 def config_ldif(directory: Path, *, with_schema: bool, milter_acl: bool, tls: bool) -> str:
     """Return the whole configuration for slapadd; `directory` holds the database and the keys.
 
@@ -154,7 +122,7 @@ def config_ldif(directory: Path, *, with_schema: bool, milter_acl: bool, tls: bo
     ]
     schemas += [zimbra_ldif(), amavis_ldif()]
     if with_schema:
-        schemas.append(OWN_SCHEMA.read_text(encoding="ascii"))
+        schemas.append(definition.text())
     rules = access_rules(with_schema=with_schema, milter_acl=milter_acl)
     access = "".join(f"olcAccess: {{{n}}}{rule}\n" for n, rule in enumerate(rules))
     return f"""\

@@ -611,6 +611,18 @@ def test_systemd_credentials(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
         read_secret(Path("ldap-password"), "what")
 
 
+def test_a_bare_name_that_is_no_credential_lies_beside_the_configuration(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `ldapmilter status` finds in a shell, where the service has a credential."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    secret = site.secret("s3cret\n")
+    config = site.load(site.bound(secret.name))
+    assert config.ldap.bind_password_file == config.file.parent / secret.name
+    secret.unlink()
+    assert str(config.file.parent / secret.name) in site.error(site.bound(secret.name))
+
+
 def test_a_secret_is_read_anew_each_time(site: Site) -> None:
     secret = site.secret("old\n")
     assert read_secret(secret, "what") == "old"

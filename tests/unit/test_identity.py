@@ -192,9 +192,6 @@ def test_a_person_who_may_be_either_of_two_is_as_unavailable() -> None:
     assert (decision.verdict, decision.unavailable) == ("tempfail", True)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the mailbox is known, but is forgotten with the person who is not"
-)
 def test_what_is_known_is_applied_when_the_person_may_be_either_of_two() -> None:
     options = {"policy": {"directory_failure": "accept"}}
 
@@ -219,7 +216,6 @@ def test_a_person_who_cannot_be_asked_for(directory_failure: str) -> None:
         assert addresses(decision) == ["bob@vault.example.net"]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a person who could not be asked for is called unknown")
 def test_a_person_who_cannot_be_asked_for_is_not_called_unknown() -> None:
     world = delegation(options={"policy": {"directory_failure": "accept"}})
     world.decide(from_mailbox())

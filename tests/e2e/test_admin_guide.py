@@ -1,0 +1,279 @@
+"""docs/admin-guide.md as an administrator follows it: every command, in order, from a bare site and back to it.
+
+Paths lie below a directory of the test's own, servers have ports of their own; what stands in for a
+host's own commands (su, systemctl, ldap, zmlocalconfig) is here. All else is real: the installation,
+slapd with Zimbra's schema and without ours, Postfix, the daemon that was installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.support.builders import account, domain, global_config, server
+from tests.support.daemon import Daemon
+from tests.support.directory_data import MILTER_DN, base_records
+from tests.support.guide import Section, sections
+from tests.support.installed import SCRIPTS, files
+from tests.support.ports import free_port, wait_until
+from tests.support.postfix import Postfix
+from tests.support.record import merge, to_ldif
+from tests.support.slapd import Slapd
+from tests.support.slapd_config import ROOT_PASSWORD
+from tests.support.zimbra_home import ZimbraHome
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from tests.support.record import Record
+
+PAGE: Final = SCRIPTS.parent / "docs" / "admin-guide.md"
+RUN: Final = frozenset({"sh", "console"})
+SHOWN: Final = frozenset({"text", "ini"})
+HOST: Final = "mx1.example.com"
+JOE, VAULT, LEGAL = "joe@client.example.net", "vault@example.com", "legal@example.com"
+# What changes with every write and is nobody's policy.
+OPERATIONAL: Final = re.compile(r"^(entryCSN|modifyTimestamp|modifiersName|contextCSN)", re.IGNORECASE)
+# The test's certificate is a day old, and its site has no mailbox server.
+OF_THE_TEST: Final = {"ldap-certificate-nearly-expired", "identity-no-mailbox-hosts"}
+STUBS: Final = {
+    # su - zimbra -c COMMAND
+    "su": 'exec bash -c "$4"',
+    "zmlocalconfig": f'[ "$*" = "-s -m nokey ldap_root_password" ] && echo {ROOT_PASSWORD}',
+    "ldapmilter": 'exec "{root}/opt/ldapmilter/bin/ldapmilter" --config "{root}/etc/ldapmilter/config.ini" "$@"',
+}
+
+
+def directory(zimbras_milter: int) -> list[Record]:
+    """Return the site that the guide describes, which has never heard of us."""
+    made = merge(
+        [
+            *base_records(),
+            *global_config(zimbraDefaultDomainName="example.com", zimbraMilterBindPort=str(zimbras_milter)),
+            *server(HOST, ["mta"]),
+            *domain("example.com"),
+            *account("ann@example.com", displayName="Ann Able"),
+            *account(VAULT),
+            *account(LEGAL),
+        ]
+    )
+    return [record for record in made if record.dn != MILTER_DN]
+
+
+class Site:
+    """A bare Zimbra, and a shell on its MTA."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="guide-"))
+        self.root.chmod(0o755)
+        port = free_port()
+        records = directory(port)
+        self.slapd = Slapd(records, with_schema=False, milter_acl=False, tls=True)
+        export = self.slapd.directory / "export.ldif"
+        export.write_text(to_ldif(records), encoding="utf-8")
+        # Zimbra's own milter: one that leaves everything as it is.
+        self.zimbras = Daemon(
+            sections={
+                "milter": {"socket": f"inet:127.0.0.1:{port}"},
+                "ldap": {"uri": f"ldif:{export}"},
+                "policy": {"mode": "pass"},
+            }
+        )
+        self.postfix = Postfix(users={"ann@example.com": "a-password"}, hosted=("example.com",))
+        self.home = ZimbraHome(self.slapd, self.postfix, hostname=HOST)
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.log = self.slapd.directory / "ldapmilter.log"
+
+    def __enter__(self) -> Self:
+        for server_ in (self.slapd, self.zimbras, self.postfix):
+            server_.start()
+        assert self.slapd.ca_file is not None
+        (self.home.directory / "conf" / "ca").mkdir()
+        shutil.copy(self.slapd.ca_file, self.home.directory / "conf" / "ca" / "ca.pem")
+        for name, text in STUBS.items():
+            command = self.home.directory / "bin" / name
+            command.write_text(f"#!/bin/bash\n{text.format(root=self.root)}\n", encoding="utf-8")
+            command.chmod(0o755)
+        (self.root / "opt").mkdir()
+        (self.root / "opt" / "zimbra").symlink_to(self.home.directory)
+        (self.root / "root").mkdir()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait(10)
+        for server_ in (self.postfix, self.zimbras, self.slapd, self.home):
+            server_.close()
+        shutil.rmtree(self.root)
+
+    # -- the shell ----------------------------------------------------------------------------
+
+    def mapped(self, command: str) -> str:
+        """Return a command of the guide with the paths and servers of this site."""
+        root = self.root
+        for here, there in {
+            "scripts/install ": f"{SCRIPTS}/install --root {root} --python {sys.executable} ",
+            "/opt/zimbra/data/ldap/config": f"{self.slapd.directory}/config",
+            "/opt/zimbra": f"{self.home.directory}",
+            "/opt/ldapmilter": f"{root}/opt/ldapmilter",
+            "/etc/ldapmilter": f"{root}/etc/ldapmilter",
+            "/run/ldapmilter": f"{root}/run/ldapmilter",
+            "/run/ldap-root.secret": f"{root}/root/ldap-root.secret",
+            "libexec/install-schema ": f"libexec/install-schema --config {root}/etc/ldapmilter/config.ini ",
+            "register unix:": f"register --zimbra-home {self.home.directory} --wait 30 unix:",
+            "libexec/uninstall ": f"libexec/uninstall --root {root} ",
+            "ldap://ldap1.example.com:389": self.slapd.uri,
+            f"{HOST}:587 --tls": f"127.0.0.1:{self.postfix.port}",
+        }.items():
+            command = command.replace(here, there)
+        return command
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a line of the guide; return its status and what it printed."""
+        bins = f"{self.home.directory}/bin:{self.home.directory}/common/sbin"
+        environment = {**os.environ, "PATH": f"{bins}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-c", self.mapped(command)],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+            env=environment,
+            cwd=SCRIPTS.parent,
+        )
+        return done.returncode, done.stdout
+
+    def follow(self, command: str) -> str:
+        """Do what a line of the guide says; it has to succeed. Return what it printed."""
+        if command.startswith("systemctl "):
+            self.systemctl(command)
+            return ""
+        if command.startswith("su - zimbra -c 'ldap "):
+            (self.slapd.stop if "stop" in command else self.slapd.start)()
+            return ""
+        status, output = self.run(command)
+        assert status == 0, f"{command}: {status}\n{output}"
+        if command.startswith("scripts/install ") and "--dry-run" not in command:
+            self.move_in()
+        if "register" in command and "--dry-run" not in command:
+            self.postfix.reload()  # zmconfigd's "RESTART mta"
+        return output
+
+    def move_in(self) -> None:
+        """Have the configuration name the places of this site, as the program was laid out below a root."""
+        config = self.root / "etc" / "ldapmilter" / "config.ini"
+        text = config.read_text(encoding="utf-8")
+        for place in ("/run/ldapmilter", "/var/log/ldapmilter", "/etc/ldapmilter"):
+            text = text.replace(place, f"{self.root}{place}")
+        config.write_text(text, encoding="utf-8")
+
+    def systemctl(self, command: str) -> None:
+        """Do what systemd does by the unit that was installed."""
+        unit = (self.root / "etc/systemd/system/ldapmilter.service").read_text(encoding="utf-8")
+        if command == "systemctl enable --now ldapmilter":
+            (self.root / "run" / "ldapmilter").mkdir(parents=True)  # RuntimeDirectory=
+            (start,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
+            with self.log.open("ab") as log:
+                self.daemon = subprocess.Popen(self.mapped(start).split(), stdout=log, stderr=log, cwd="/")
+            wait_until((self.root / "run/ldapmilter/milter.sock").exists, "the daemon")
+            return
+        assert self.daemon is not None
+        if command == "systemctl reload ldapmilter":
+            self.daemon.send_signal(signal.SIGHUP)
+            wait_until(lambda: "configuration reloaded in" in self.log.read_text(encoding="utf-8"), "the reload")
+            return
+        assert command == "systemctl disable --now ldapmilter"
+        self.daemon.terminate()
+        assert self.daemon.wait(40) == 0
+
+    # -- what there is to see -------------------------------------------------------------------
+
+    def directory_state(self) -> list[str]:
+        """Return all that the directory holds, whatever its order."""
+        return _entries(self.slapd.slapcat())
+
+    def configuration_state(self) -> list[str]:
+        """Return all that cn=config holds."""
+        told = ["slapcat", "-n0", "-F", str(self.slapd.directory / "config")]
+        return _entries(subprocess.run(told, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+    def postfix_state(self) -> list[str]:
+        command = ["postconf", "-c", str(self.postfix.config_directory), "-h", "smtpd_milters", "non_smtpd_milters"]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.splitlines()
+
+    def state(self) -> tuple[object, ...]:
+        return self.directory_state(), self.configuration_state(), self.postfix_state(), self.left()
+
+    def left(self) -> list[str]:
+        """Return the files of the host; directories such as /etc are everywhere."""
+        return [path for path in files(self.root) if not (self.root / path).is_dir()]
+
+    def mail_of(self, mailbox: str) -> list[bytes]:
+        self.postfix.queue_idle(40)
+        return self.postfix.messages(mailbox) if mailbox in self.postfix.recipients() else []
+
+
+def _entries(ldif: str) -> list[str]:
+    return sorted(
+        "\n".join(sorted(line for line in entry.splitlines() if not OPERATIONAL.match(line)))
+        for entry in ldif.split("\n\n")
+    )
+
+
+def commands(section: Section) -> list[tuple[str, str | None]]:
+    """Return the commands of a section, each with what it prints where the guide shows it."""
+    runnable = tuple(block for block in section.blocks if block[0] in RUN)
+    part = Section(heading=section.heading, text=section.text, blocks=runnable)
+    return [(step.command, step.output) for step in part.steps()]
+
+
+def froms(message: bytes) -> list[bytes]:
+    head = message.partition(b"\n\n")[0]
+    return [line.partition(b":")[2].strip() for line in head.split(b"\n") if line.lower().startswith(b"from:")]
+
+
+def test_from_a_bare_site_to_the_first_copy_and_back_without_a_trace() -> None:
+    guide = {section.heading: section for section in sections(PAGE)}
+    with Site() as site, site.home.zmconfigd():
+        before = site.state()
+        printed: dict[str, str] = {}
+        for heading, section in guide.items():
+            for command, expected in commands(section):
+                printed[command] = output = (
+                    site.follow(command) if command != "ldapmilter check" else site.run(command)[1]
+                )
+                if expected is not None:
+                    shown = [line for line in output.splitlines() if not line.startswith("searches ")]
+                    assert shown == expected.splitlines(), command
+            if heading == "Register":
+                problems = re.findall(r"^problem .*\[(.+)\]$", printed["ldapmilter check"], re.MULTILINE)
+                assert set(problems) == OF_THE_TEST
+                assert site.postfix_state()[0].startswith(f"unix:{site.root}/run/ldapmilter/milter.sock, inet:")
+            if heading == "Trial run":
+                # Decided, and nothing done.
+                assert [froms(message) for message in site.mail_of(JOE)] == [[b"ann@example.com"]]
+                assert (site.mail_of(VAULT), site.mail_of(LEGAL)) == ([], [])
+                assert "would_copy=" in site.log.read_text(encoding="utf-8")
+            if heading == "In earnest":
+                _, told = site.mail_of(JOE)
+                assert froms(told) == [b"Legal Dept. <legal@example.com>"]
+                for mailbox in (VAULT, LEGAL):
+                    (copy,) = site.mail_of(mailbox)
+                    assert froms(copy) == froms(told)
+                assert VAULT.encode() not in told
+                assert f"copy={LEGAL}" not in site.log.read_text(encoding="utf-8")
+        assert site.state() == before
+
+
+def test_every_block_is_either_run_or_shown() -> None:
+    for section in sections(PAGE):
+        assert {language for language, _ in section.blocks} <= RUN | SHOWN, section.heading

@@ -1,0 +1,124 @@
+"""The audit through real mail: what is kept, when it is on disk, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.company import ARCHIVE, HOLD, JOE
+from tests.e2e.scene import Scene
+from tests.support.ports import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.daemon import Daemon
+
+ANN = "ann@example.test"
+BOB = "bob@example.test"
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Scene({"main": {"milter": {"workers": "2"}}}) as company:
+        yield company
+
+
+def audit_file(daemon: Daemon) -> Path:
+    return daemon.directory / "audit.jsonl"
+
+
+def records(daemon: Daemon) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in audit_file(daemon).read_text(encoding="ascii").splitlines()]
+
+
+def test_a_legal_copy_is_in_the_audit_and_nowhere_else(scene: Scene) -> None:
+    mailed = scene.submit(ANN, [JOE])
+    assert set(scene.delivered(mailed.token)) == {JOE, ARCHIVE, HOLD}
+    kept = records(scene.daemon)[-1]
+    assert kept["identity"]["address"] == ANN
+    assert kept["offered"] == [JOE]
+    assert {copy["address"] for copy in kept["copies"]} == {ARCHIVE, HOLD}
+    assert kept["message_id"], "the header is read for the Message-ID when a legal copy is made"
+    assert kept["queue_id"] not in {"", "PROBE"}
+    assert kept["from"]["old"]
+    (line,) = scene.daemon.log_lines(kept["queue_id"])
+    assert line.startswith(f"{kept['queue_id']}: ")
+    assert HOLD not in scene.daemon.log()
+    assert audit_file(scene.daemon).stat().st_mode & 0o777 == 0o600
+
+    found = scene.daemon.cli("audit", "find", "--message-id", kept["message_id"])
+    assert found.returncode == 0
+    assert HOLD in found.stdout
+    by_address = scene.daemon.cli("audit", "find", "--address", HOLD, "--json")
+    assert kept in [json.loads(line) for line in by_address.stdout.splitlines()]
+
+
+def test_mail_without_effect_leaves_nothing(scene: Scene) -> None:
+    before, logged = records(scene.daemon), scene.daemon.log()
+    mailed = scene.submit(BOB, ["someone@elsewhere.test"])
+    scene.delivered(mailed.token)
+    assert records(scene.daemon) == before
+    assert scene.daemon.log() == logged
+
+
+def test_a_probe_is_marked(scene: Scene) -> None:
+    assert scene.daemon.probe("--auth", ANN, "--rcpt", JOE)["exit_status"] == 0
+    assert records(scene.daemon)[-1]["probe"] is True
+    assert scene.daemon.log_lines("PROBE: ", "probe=yes")
+
+
+def test_without_an_audit_a_legal_copy_waits_and_an_archive_copy_goes_on(scene: Scene) -> None:
+    """The file is made unfit; the daemon notices, holds legal mail, and goes on once it is mended."""
+    file = audit_file(scene.daemon)
+    moved = file.rename(file.with_suffix(".kept"))
+    file.mkdir()
+    try:
+        held = scene.mail(ANN, [JOE], login=ANN)
+        assert held.sent.code == 451
+        assert scene.delivered(held.token) == {}
+        assert "audit" in scene.daemon.log()
+        telling = [line for line in scene.daemon.log_lines("audit") if ANN in line or JOE in line]
+        assert telling == []
+    finally:
+        file.rmdir()
+        moved.rename(file)
+    mailed = scene.submit(ANN, [JOE])
+    assert set(scene.delivered(mailed.token)) == {JOE, ARCHIVE, HOLD}
+
+
+def test_rotation_and_hup(scene: Scene) -> None:
+    file = audit_file(scene.daemon)
+    before = len(records(scene.daemon))
+    file.rename(file.with_name("audit.jsonl.1"))
+    os.kill(scene.daemon.pid, signal.SIGHUP)
+    wait_until(lambda: len(scene.daemon.log_lines("configuration reloaded")) == 1, "the reload")
+    for _ in range(4):
+        scene.submit(ANN, [JOE])
+    assert len(records(scene.daemon)) == 4
+    found = scene.daemon.cli("audit", "find", "--address", ANN, "--json")
+    assert len(found.stdout.splitlines()) >= before + 4
+
+
+def test_an_audit_file_that_cannot_be_used_stops_the_start_and_the_reload(scene: Scene) -> None:
+    daemon = scene.daemon
+    file = audit_file(daemon)
+    file.chmod(0o644)
+    os.kill(daemon.pid, signal.SIGHUP)
+    wait_until(lambda: bool(daemon.log_lines("not reloaded", str(file))), "the refusal")
+    assert daemon.cli("status").returncode == 1
+    file.chmod(0o600)
+    os.kill(daemon.pid, signal.SIGHUP)
+    wait_until(lambda: daemon.cli("status").returncode == 0, "the reload")
+    daemon.stop()
+    file.chmod(0o644)
+    done = daemon.cli("run")
+    assert done.returncode == 1
+    assert str(file) in done.stderr
+    file.chmod(0o600)
+    daemon.start()

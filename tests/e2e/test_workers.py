@@ -1,0 +1,551 @@
+"""The daemon as processes: reloads and flushes under load, workers that die or hang, peers that are no MTA."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ldapmilter.errors import DaemonUnreachable
+from ldapmilter.milter.client import MilterClient
+from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.milter.transaction import Transaction, Verdict
+from tests.e2e.company import ARCHIVE, HOLD, JOE, company
+from tests.support.daemon import Daemon
+from tests.support.ports import LOOPBACK, free_port, wait_until
+from tests.support.slapd import Slapd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ANN, BOB, KIM = "ann@example.test", "bob@example.test", "kim@example.test"
+ANN_DN = "uid=ann,ou=people,dc=example,dc=test"
+MESSAGE = Transaction(
+    sender=ANN, login=ANN, recipients=[JOE], headers=[("From", ANN), ("Subject", "minutes")], body=b"Hello.\n"
+)
+PLAIN = Transaction(sender=BOB, login=BOB, recipients=["jane@example.test"], headers=[("From", BOB)])
+
+
+@pytest.fixture(scope="module")
+def slapd() -> Iterator[Slapd]:
+    with Slapd(company()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def daemon(slapd: Slapd) -> Iterator[Daemon]:
+    """One daemon with two workers; every test leaves it serving with this configuration."""
+    with Daemon(slapd, {"milter": {"workers": "2"}, "metrics": {"listen": f"{LOOPBACK}:{free_port()}"}}) as running:
+        wait_until(lambda: len(workers(running)) == 2, "both workers")
+        yield running
+
+
+def workers(daemon: Daemon) -> list[int]:
+    """Return the pids of the workers that serve."""
+    return [worker["pid"] for worker in status(daemon)["workers"]]
+
+
+def status(daemon: Daemon) -> dict[str, Any]:
+    done = daemon.cli("status", "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return {**found, "exit_status": done.returncode}
+
+
+def reload(daemon: Daemon, sections: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    """Change the configuration, have it taken over, and wait until that is said."""
+    daemon.configure(sections or {})
+    before = len(daemon.log_lines("configuration reloaded in"))
+    os.kill(daemon.pid, signal.SIGHUP)
+    wait_until(lambda: len(daemon.log_lines("configuration reloaded in")) > before, "the reload", 40)
+
+
+def refuse(daemon: Daemon, text: str) -> str:
+    """Have a configuration refused; return the line that says why."""
+    good = daemon.config.read_text(encoding="utf-8")
+    daemon.config.write_text(text, encoding="utf-8")
+    before = len(daemon.log_lines("was not reloaded, the one of before goes on"))
+    os.kill(daemon.pid, signal.SIGHUP)
+    try:
+        wait_until(lambda: len(daemon.log_lines("was not reloaded, the one of before")) > before, "the refusal", 20)
+    finally:
+        daemon.config.write_text(good, encoding="utf-8")
+    return daemon.log_lines("was not reloaded, the one of before goes on")[-1]
+
+
+def run(daemon: Daemon, message: Transaction = MESSAGE) -> set[str]:
+    """Pass a message on a connection of its own; return where its copies go."""
+    with MilterClient.connect(parse_socket(daemon.socket), 20.0) as client:
+        outcome = client.run(message)
+    assert outcome.verdict is Verdict.ACCEPT
+    return {added.address for added in outcome.added_recipients}
+
+
+def metrics(daemon: Daemon) -> dict[str, float]:
+    """Return the samples of the metrics page by name and labels."""
+    listen = daemon.config.read_text(encoding="utf-8").split("listen = ")[1].split("\n")[0]
+    with urllib.request.urlopen(f"http://{listen}/metrics", timeout=20) as response:
+        text = response.read().decode()
+    families = text_string_to_metric_families(text)
+    return {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+class Load:
+    """Messages without a pause, on connections that stay and on ones made anew."""
+
+    def __init__(self, daemon: Daemon, *, per_session: int = 5, threads: int = 4) -> None:
+        self.taken = 0
+        self.failed: list[str] = []
+        self._address = parse_socket(daemon.socket)
+        self._per_session = per_session
+        self._end = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
+
+    def __enter__(self) -> Load:  # noqa: PYI034 - Self is younger than Python 3.10
+        for thread in self._threads:
+            thread.start()
+        self.wait_for(20)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.wait_for(20)
+        self._end.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def wait_for(self, more: int) -> None:
+        """Wait until so many more messages were taken."""
+        goal = self.taken + more
+        wait_until(lambda: self.taken >= goal, f"{more} more messages ({self.failed[-1:]})", 40)
+
+    def _work(self) -> None:
+        while not self._end.is_set():
+            try:
+                with MilterClient.connect(self._address, 30.0) as client:
+                    for _ in range(self._per_session):
+                        outcome = client.run(MESSAGE)
+                        right = outcome.verdict is Verdict.ACCEPT and len(outcome.added_recipients) == 2
+                        self._count(None if right else f"{outcome.verdict} {outcome.reply}")
+            except DaemonUnreachable as error:
+                self._count(str(error))
+
+    def _count(self, failure: str | None) -> None:
+        with self._lock:
+            self.taken += failure is None
+            self.failed += [failure] if failure is not None else []
+
+
+# -- changes --------------------------------------------------------------------------------
+
+
+def test_reloads_of_every_kind_under_load_lose_nothing(daemon: Daemon) -> None:
+    control = daemon.directory / "other-control.sock"
+    here = daemon.directory / "control.sock"
+    listen = daemon.config.read_text(encoding="utf-8").split("listen = ")[1].split("\n")[0]
+    counted = metrics(daemon)
+    with Load(daemon) as load:
+        for sections in (
+            {"policy": {"max_copies": "99"}},
+            {
+                "copy archive": {
+                    "sent_attributes": "ldapMilterArchiveBcc ldapMilterArchiveSentBcc zimbraAllowFromAddress"
+                }
+            },
+            {"milter": {"workers": "4"}},
+            {"milter": {"workers": "1"}},
+            {"milter": {"workers": "3"}},
+            {"milter": {"workers": "2", "socket_mode": "0660"}},
+            {"milter": {"socket_mode": "0666", "socket_group": "postfix"}},
+            {"control": {"socket": str(control)}},
+            {"control": {"socket": str(here)}, "metrics": {"listen": f"{LOOPBACK}:{free_port()}"}},
+            {"metrics": {"listen": listen}, "milter": {"socket_group": ""}},
+            {},
+        ):
+            reload(daemon, sections)
+            load.wait_for(10)
+        for _ in range(20):
+            os.kill(daemon.pid, signal.SIGHUP)
+        load.wait_for(20)
+    assert load.failed == []
+    assert here.is_socket()
+    assert not control.exists()
+    assert len(workers(daemon)) == 2
+    now = metrics(daemon)
+    falling = [name for name, value in counted.items() if name.split(" ")[0].endswith("_total") and now[name] < value]
+    assert falling == []
+    assert now["ldapmilter_worker_restarts_total"] == 0
+
+
+def test_a_socket_that_moves(slapd: Slapd) -> None:
+    port, other = free_port(), free_port()
+    with Daemon(slapd, {"milter": {"workers": "2"}}) as daemon:
+        old = daemon.socket_path
+        with MilterClient.connect(parse_socket(daemon.socket), 20.0) as staying:
+            assert staying.run(MESSAGE).verdict is Verdict.ACCEPT
+            for place in (f"unix:{daemon.directory}/moved.sock", f"inet:{LOOPBACK}:{port}", f"inet6:[::1]:{other}"):
+                reload(daemon, {"milter": {"socket": place}})
+                assert run(daemon) == {ARCHIVE, HOLD}
+                assert not old.exists()
+                assert staying.run(MESSAGE).verdict is Verdict.ACCEPT  # its session goes on
+            # Mode and group mean nothing to a port, which cannot be bound a second time.
+            reload(daemon, {"milter": {"socket_mode": "0600"}})
+            with socket.socket() as gone, pytest.raises(ConnectionRefusedError):
+                gone.connect((LOOPBACK, port))
+        assert daemon.stop() == 0
+
+
+def test_modes_are_switched_and_said(daemon: Daemon) -> None:
+    reload(daemon, {"policy": {"mode": "observe"}})
+    try:
+        assert run(daemon) == set()
+        assert "NOT APPLIED" in daemon.cli("status").stdout
+        assert metrics(daemon)["ldapmilter_parts_not_applied"] > 0
+    finally:
+        reload(daemon, {"policy": {"mode": "apply"}})
+    assert run(daemon) == {ARCHIVE, HOLD}
+    assert "NOT APPLIED" not in daemon.cli("status").stdout
+
+
+def test_a_wrong_configuration_is_refused_and_says_why_everywhere(daemon: Daemon) -> None:
+    good = daemon.config.read_text(encoding="utf-8")
+    with socket.create_server((LOOPBACK, 0)) as taken, Load(daemon) as load:
+        port = taken.getsockname()[1]
+        for text, word in (
+            (good.replace("[policy]", "[polices]") if "[policy]" in good else good + "[polices]\nx = 1\n", "polices"),
+            ("no section\n", "section"),
+            (re.sub("uri = .*", "uri = ldif:none.ldif", good), "none.ldif"),
+            (re.sub("listen = .*", f"listen = {LOOPBACK}:{port}", good), str(port)),
+            (re.sub("socket = unix:.*", f"socket = inet:{LOOPBACK}:{port}", good), str(port)),
+            (re.sub("socket = unix:.*", "socket = unix:/nonexistent/milter.sock", good), "/nonexistent"),
+            (re.sub("socket = .*control.*", "socket = /nonexistent/control.sock", good), "/nonexistent"),
+            (re.sub("socket_group = .*", "socket_group = nosuchgroup", good), "nosuchgroup"),
+        ):
+            assert word in refuse(daemon, text)
+            load.wait_for(5)
+    assert load.failed == []
+    done = daemon.cli("status")
+    assert done.returncode == 1
+    assert "PROBLEM   the configuration was not reloaded" in done.stdout
+    assert "nosuchgroup" in done.stdout
+    assert metrics(daemon)["ldapmilter_reload_failed"] == 1
+    reload(daemon)
+    assert daemon.cli("status").returncode == 0
+    assert metrics(daemon)["ldapmilter_reload_failed"] == 0
+
+
+def test_a_reload_while_the_directory_is_down_keeps_what_is_known(slapd: Slapd) -> None:
+    with Daemon(slapd, {"milter": {"workers": "1"}, "cache": {"ttl": "1"}, "ldap": {"lookup_deadline": "2"}}) as daemon:
+        assert run(daemon) == {ARCHIVE, HOLD}
+        slapd.suspend()
+        try:
+            reload(daemon, {"policy": {"max_copies": "77"}})
+            time.sleep(1.2)  # past the time to live
+            assert run(daemon) == {ARCHIVE, HOLD}
+        finally:
+            slapd.resume()
+
+
+def test_a_flush_under_load_acts_on_the_next_message_of_every_worker(daemon: Daemon, slapd: Slapd) -> None:
+    def hold_at(address: str) -> None:
+        slapd.modify(f"dn: {ANN_DN}\nchangetype: modify\nreplace: ldapMilterLegalBcc\nldapMilterLegalBcc: {address}\n")
+
+    with Load(daemon) as load:
+        try:
+            for turn, arguments in enumerate(([ANN], ["--domain", "example.test"], ["--all"])):
+                address = f"other-{turn}@counsel.test"
+                hold_at(address)
+                done = daemon.cli("cache", "flush", *arguments, "--json")
+                assert done.returncode == 0
+                told = json.loads(done.stdout)
+                assert (told["workers"], told["killed"]) == (2, [])
+                assert told["entries"] >= 2
+                assert {frozenset(run(daemon)) for _ in range(30)} == {frozenset({ARCHIVE, address})}
+        finally:
+            hold_at(HOLD)
+            assert daemon.cli("cache", "flush", "a.able@example.test").returncode == 0
+    assert load.failed == []
+    assert run(daemon) == {ARCHIVE, HOLD}
+    assert re.fullmatch(r"forgot \d+ answers in 2 workers\n", daemon.cli("cache", "flush", "--cos", "sales").stdout)
+
+
+# -- workers that die or hang ---------------------------------------------------------------
+
+
+def test_the_load_is_shared_and_a_killed_worker_takes_only_its_own_with_it(daemon: Daemon) -> None:
+    address = parse_socket(daemon.socket)
+    for worker in workers(daemon):
+        assert worker != daemon.pid
+    before = metrics(daemon)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(MilterClient.connect(address, 20.0)) for _ in range(40)]
+        for client in clients:
+            assert client.run(PLAIN).verdict is Verdict.ACCEPT
+        victim, survivor = workers(daemon)
+        os.kill(victim, signal.SIGKILL)
+        lost = 0
+        for client in clients:
+            try:
+                assert client.run(PLAIN).verdict is Verdict.ACCEPT
+            except DaemonUnreachable:
+                lost += 1
+        assert 4 <= lost <= 36  # each worker had its share of the connections
+    wait_until(lambda: len(workers(daemon)) == 2, "the successor")
+    assert survivor in workers(daemon)
+    assert run(daemon) == {ARCHIVE, HOLD}
+    after = metrics(daemon)
+    assert after["ldapmilter_worker_restarts_total"] == before["ldapmilter_worker_restarts_total"] + 1
+    # The last second of the one that was killed is lost; nothing that was ever shown is.
+    assert [n for n, v in before.items() if n.split(" ")[0].endswith("_total") and after[n] < v] == []
+
+
+def test_a_stopped_worker_holds_no_command_up(daemon: Daemon) -> None:
+    victim, other = workers(daemon)
+    os.kill(victim, signal.SIGSTOP)
+    told = status(daemon)
+    assert told["exit_status"] == 1
+    assert {worker["pid"]: worker["silent_for"] > 3 for worker in told["workers"]} == {victim: True, other: False}
+    os.kill(victim, signal.SIGCONT)  # or it would be killed for its silence before the end of this test
+    wait_until(lambda: status(daemon)["exit_status"] == 0, "its report")
+    os.kill(victim, signal.SIGSTOP)
+    shown = daemon.cli("cache", "show", ANN)
+    assert shown.returncode == 1
+    assert f"worker {victim}  does not answer" in shown.stdout
+    os.kill(victim, signal.SIGCONT)
+    wait_until(lambda: status(daemon)["exit_status"] == 0, "its report")
+    os.kill(victim, signal.SIGSTOP)
+    done = daemon.cli("cache", "flush", "--all")
+    assert done.returncode == 1
+    assert f"worker {victim} did not confirm: it was killed" in done.stdout
+    wait_until(lambda: len(workers(daemon)) == 2 and victim not in workers(daemon), "the successor")
+    assert daemon.cli("status").returncode == 0
+
+
+def test_workers_whose_parent_is_killed_finish_and_go(slapd: Slapd) -> None:
+    with Daemon(slapd, {"milter": {"workers": "2"}}) as daemon:
+        pids = workers(daemon)
+        with MilterClient.connect(parse_socket(daemon.socket), 20.0) as client:
+            assert client.run(PLAIN).verdict is Verdict.ACCEPT
+            os.kill(daemon.pid, signal.SIGKILL)
+            wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end of the workers")
+        daemon.kill()
+        daemon.start()
+        assert run(daemon) == {ARCHIVE, HOLD}
+
+
+def test_descriptors_and_processes_do_not_pile_up(daemon: Daemon) -> None:
+    def open_descriptors() -> list[int]:
+        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (daemon.pid, *workers(daemon))]
+
+    run(daemon)
+    before = open_descriptors()
+    for _ in range(300):
+        run(daemon, PLAIN)
+    for _ in range(10):
+        reload(daemon)
+    wait_until(lambda: all(n <= m + 3 for n, m in zip(open_descriptors(), before, strict=True)), "few descriptors")
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text(encoding="ascii").split()
+    assert sorted(map(int, children)) == sorted(workers(daemon))
+
+
+# -- peers that are no MTA ------------------------------------------------------------------
+
+
+def test_hostile_peers_hold_nobody_up(slapd: Slapd) -> None:
+    packets = (
+        b"",
+        b"\0",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff\xff\xff\xffO",
+        b"\0\0\0\0",
+        b"\0\0\0\x0dO" + b"\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff" + b"\0\0\0\1E",  # the end before MAIL
+        b"\0\0\0\x0dO" + b"\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff" + b"\0\0\0\x05M<a>\0",  # in mid-message
+        (b"\0\0\0\x0dO" + b"\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff") * 2,
+        os.urandom(2000),
+    )
+    with Daemon(slapd, {"milter": {"workers": "2"}}) as daemon, contextlib.ExitStack() as stack:
+        for octets in packets * 12:
+            peer = stack.enter_context(socket.socket(socket.AF_UNIX))
+            peer.connect(str(daemon.socket_path))
+            with contextlib.suppress(BrokenPipeError):
+                peer.sendall(octets)
+        for _ in range(10):
+            assert run(daemon) == {ARCHIVE, HOLD}
+        assert status(daemon)["restarts"] == 0
+        assert "Traceback (most recent call last)" not in daemon.log()
+        stack.close()
+        wait_until(lambda: sum(worker["in_flight"] for worker in status(daemon)["workers"]) == 0, "no message left")
+        assert daemon.stop() == 0
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(slapd: Slapd) -> None:
+    daemon = Daemon(slapd, {"milter": {"workers": "1"}})
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    command = [sys.executable, "-m", "ldapmilter", "--config", str(daemon.config), "run"]
+    process = subprocess.Popen(command, stderr=writing, start_new_session=True)
+    try:
+        wait_until(daemon.listens, "the daemon", 20)
+        assert run(daemon) == {ARCHIVE, HOLD}
+        assert daemon.cli("status").returncode == 0
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+        os.close(reading)
+        os.close(writing)
+        daemon.close()
+
+
+def test_ctrl_c_reaches_everybody_and_messages_finish(slapd: Slapd) -> None:
+    with Daemon(slapd, {"milter": {"workers": "auto"}}) as daemon:
+        assert len(workers(daemon)) == len(os.sched_getaffinity(0))
+        run(daemon)
+        pid = daemon.pid
+        os.killpg(pid, signal.SIGINT)
+        wait_until(lambda: bool(daemon.log_lines("stopped")), "its end")
+        assert daemon.stop() in (0, -signal.SIGTERM)
+        assert daemon.log_lines("died") == daemon.log_lines("Traceback") == []
+
+
+# -- the verbs ------------------------------------------------------------------------------
+
+ASKING = (
+    ["status"],
+    ["status", "--json"],
+    ["cache", "stats"],
+    ["cache", "show", ANN],
+    ["cache", "flush", "--all"],
+    ["explain", "--live", "--auth", ANN, "--rcpt", JOE],
+)
+
+
+def test_the_verbs_without_a_daemon_and_without_a_control_socket(slapd: Slapd) -> None:
+    daemon = Daemon(slapd)
+    for arguments in ASKING:
+        done = daemon.cli(*arguments)
+        assert (done.returncode, done.stdout) == (4, "")
+        (line,) = done.stderr.splitlines()
+        assert str(daemon.directory / "control.sock") in line
+    daemon.configure({"control": {"socket": ""}})
+    for arguments in ASKING[-2:]:
+        done = daemon.cli(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "[control] socket is empty" in done.stderr
+    daemon.close()
+
+
+def test_explain_live_is_explain(daemon: Daemon) -> None:
+    for arguments in (
+        ["--auth", ANN, "--rcpt", JOE, BOB],
+        ["--mail-from", BOB, "--client", "192.0.2.1", "--rcpt", BOB],
+    ):
+        live, own = daemon.explain("--live", *arguments), daemon.explain(*arguments)
+        assert {**live, "searches": 0} == {**own, "searches": 0}
+
+
+def test_what_is_shown(daemon: Daemon) -> None:
+    run(daemon)
+    shown = json.loads(daemon.cli("cache", "show", "A.Able@EXAMPLE.test", "--json").stdout)
+    held = [answer for worker in shown["workers"] for answer in worker["answers"]]
+    assert ANN_DN in {dn for answer in held for dn in answer["dns"]}
+    stats = json.loads(daemon.cli("cache", "stats", "--json").stdout)
+    assert stats["entries"] > 0
+    assert stats["workers"] == 2
+    told = daemon.cli("status")
+    assert told.returncode == 0
+    for word in (str(daemon.pid), daemon.socket, "workers   2 of 2", "directory answers"):
+        assert word in told.stdout
+
+
+def test_a_user_who_may_not_ask(daemon: Daemon) -> None:
+    """Run as nobody: the configuration can be read, the control socket not connected to."""
+    nobody = pwd.getpwnam("nobody")
+    config = daemon.directory / "nobody.ini"
+    config.write_text(f"[ldap]\nuri = ldif:x\n[control]\nsocket = {daemon.directory}/control.sock\n", encoding="ascii")
+    done = subprocess.run(
+        ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
+         sys.executable, "-m", "ldapmilter", "--config", str(config), "status"],
+        check=False, capture_output=True, text=True, timeout=30,
+        # Coverage, if it is measured, could not be written by this user, and would say so.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
+    )  # fmt: skip
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "Permission denied" in line
+    assert "group may ask" in line
+    assert "does ldapmilter run" not in line
+
+
+def test_probe_for_monitoring(daemon: Daemon) -> None:
+    def nagios(*arguments: str) -> tuple[int, str]:
+        done = daemon.cli("probe", "--nagios", "--auth", ANN, "--rcpt", JOE, *arguments)
+        (line,) = done.stdout.splitlines()
+        assert done.stderr == ""
+        return done.returncode, line
+
+    code, line = nagios("--warn", "20")
+    assert code == 0
+    assert re.fullmatch(r"LDAPMILTER OK - accept, answered in [\d.]+ ms \| time=[\d.]+s;20;30;0 copies=2;;;0", line)
+    wait_until(lambda: bool(daemon.log_lines("PROBE:", " probe=yes ")), "the line")
+    wait_until(lambda: metrics(daemon)["ldapmilter_probes_total"] >= 1, "the count")
+    code, line = nagios("--warn", "0")
+    assert (code, line[:21]) == (1, "LDAPMILTER WARNING - ")
+    done = daemon.cli("probe", "--nagios", "--auth", "erin@example.test", "--rcpt", BOB)
+    assert done.returncode == 2
+    assert done.stdout.startswith("LDAPMILTER CRITICAL - tempfail: 451 4.3.0")
+    good = daemon.config.read_text(encoding="utf-8")
+    daemon.config.write_text("[ldap\n", encoding="ascii")
+    try:
+        code, line = nagios()
+        assert (code, line[:21]) == (3, "LDAPMILTER UNKNOWN - ")
+    finally:
+        daemon.config.write_text(good, encoding="utf-8")
+
+
+def test_probe_for_monitoring_without_a_daemon(slapd: Slapd) -> None:
+    daemon = Daemon(slapd)
+    done = daemon.cli("probe", "--nagios", "--rcpt", BOB)
+    assert done.returncode == 2
+    assert done.stdout.startswith("LDAPMILTER CRITICAL - ")
+    assert len(done.stdout.splitlines()) == 1
+    daemon.close()
+
+
+def test_one_line_for_a_message_with_an_effect_and_none_otherwise(daemon: Daemon) -> None:
+    def lines(queue_id: str) -> list[str]:
+        return [line for line in daemon.log().splitlines() if line.startswith(f"{queue_id}: ")]
+
+    def message(login: str, rcpt: str, queue_id: str) -> Transaction:
+        return Transaction(sender=login, login=login, recipients=[rcpt], headers=[("From", login)], queue_id=queue_id)
+
+    run(daemon, message(BOB, "jane@example.test", "4Nothing"))
+    run(daemon, message(ANN, JOE, "4Effect"))
+    wait_until(lambda: len(lines("4Effect")) == 1, "the line")
+    assert HOLD not in daemon.log()
+    assert lines("4Nothing") == []

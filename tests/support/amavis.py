@@ -1,0 +1,102 @@
+"""A private, real amavisd as Zimbra runs it: SMTP in on one port, SMTP out to a re-injection port.
+
+Virus and spam scanners are off: what matters here is that a message and its envelope pass.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.support.ports import free_port, listens, wait_until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_AMAVISD: Final = "/usr/sbin/amavisd"
+_CONFIG: Final = """\
+use strict;
+$max_servers = 2;
+$daemon_user = 'amavis'; $daemon_group = 'amavis';
+$MYHOME = '{home}'; $helpers_home = $MYHOME; $TEMPBASE = "$MYHOME/tmp"; $db_home = "$MYHOME/db";
+$QUARANTINEDIR = undef; $lock_file = "$MYHOME/lock"; $pid_file = "$MYHOME/pid";
+$enable_db = 0; $enable_global_cache = 0; $enable_zmq = 0;
+$mydomain = 'example.test'; $myhostname = 'mx1.example.test';
+$inet_socket_bind = '127.0.0.1'; $inet_socket_port = [{port}]; @inet_acl = qw(127.0.0.1);
+$forward_method = 'smtp:[127.0.0.1]:{forward}'; $notify_method = $forward_method;
+@local_domains_maps = (1);
+@bypass_virus_checks_maps = (1); @bypass_spam_checks_maps = (1);
+@bypass_banned_checks_maps = (1); @bypass_header_checks_maps = (1);
+$enable_dkim_verification = 0; $enable_dkim_signing = 0;
+@decoders = ();
+$do_syslog = 0; $LOGFILE = "$MYHOME/log"; $log_level = 1;
+1;
+"""
+
+
+class Amavis:
+    """An amavisd of one's own.
+
+    Attributes:
+        port: where it takes mail, on 127.0.0.1.
+    """
+
+    def __init__(self, forward: int) -> None:
+        """Write the configuration; nothing runs yet.
+
+        Args:
+            forward: the port of Postfix that gets the mail back.
+        """
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="amavis-"))
+        self.directory.chmod(0o755)
+        self._owner = os.getpid()
+        atexit.register(self.close)
+        home = self.directory / "home"
+        for folder in (home, home / "tmp", home / "db"):
+            folder.mkdir()
+            shutil.chown(folder, "amavis", "amavis")
+        self._config = self.directory / "amavisd.conf"
+        self._config.write_text(_CONFIG.format(home=home, port=self.port, forward=forward), encoding="ascii")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start it; return when it takes mail."""
+        command = [_AMAVISD, "-c", str(self._config), "foreground"]
+        with (self.directory / "stderr").open("ab") as errors:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        process = self._process
+        try:
+            wait_until(lambda: process.poll() is not None or listens(self.port), "amavisd", 40)
+        except TimeoutError:
+            self.close()
+            raise
+        if process.poll() is not None:
+            message = f"amavisd ended: {(self.directory / 'stderr').read_text(errors='replace')[-2000:]}"
+            self.close()
+            raise RuntimeError(message)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop it and remove all that it wrote."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop and remove everything; a no-op in a forked child, whose exit runs it too."""
+        if os.getpid() != self._owner:
+            return
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.close)

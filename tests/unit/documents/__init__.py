@@ -1,0 +1,1 @@
+"""What is written about ldapmilter agrees with it."""

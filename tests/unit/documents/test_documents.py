@@ -1,0 +1,96 @@
+"""The documents: every link leads somewhere, every log line that is quoted is one of the program's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+DOCUMENTS: Final = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *ROOT.glob("contrib/*.md"),
+]
+LINK: Final = re.compile(r"(?<!!)\[[^\]\n]+(?:\n[^\]\n]+)?\]\(([^)\s]+)\)")
+CODE: Final = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+FORMAT: Final = re.compile(r"%[-#0-9.]*[sdgxr]")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a heading of the page is linked by, as GitHub makes it."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> list[tuple[Path, str]]:
+    return [(page, link) for page in DOCUMENTS for link in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8")))]
+
+
+def test_there_are_links() -> None:
+    assert len(links()) > 40
+    assert len(DOCUMENTS) >= 12
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_no_link_is_dead(page: Path) -> None:
+    dead = []
+    for link in [link for of, link in links() if of == page]:
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_every_document_is_reached_from_the_readme(page: Path) -> None:
+    reached, ahead = set[Path](), [ROOT / "README.md"]
+    every = links()
+    while ahead:
+        current = ahead.pop()
+        reached.add(current)
+        near = {(current.parent / link.partition("#")[0]).resolve() for of, link in every if of == current}
+        ahead += [target for target in near if target.suffix == ".md" and target not in reached]
+    assert page in reached
+
+
+def texts() -> set[str]:
+    """Return every text of the program, what is filled in written as an ellipsis."""
+    found: set[str] = set()
+    for file in (ROOT / "ldapmilter").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+                found.add("".join(str(part) for part in parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(FORMAT.sub("…", node.value))
+    return {re.sub(r"…+", "…", text) for text in found}
+
+
+def test_every_log_line_of_the_documents_is_the_programs() -> None:
+    known = texts()
+    quoted = [
+        line
+        for page in DOCUMENTS
+        for block in re.findall(r"^```log\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert len(quoted) > 25
+    assert [line for line in quoted if line not in known] == []
+
+
+def test_the_fields_of_the_log_line_that_are_named_are_its_fields() -> None:
+    source = (ROOT / "ldapmilter" / "daemon" / "decision_log.py").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)=(?:\w*)`", page))
+    assert named >= {"verdict", "incomplete", "warning", "would_copy", "identity", "decided_before"}
+    options = set(re.findall(r"`(invalid_value|unknown_login)", page))
+    assert [name for name in named - options if f'"{name}"' not in source] == []
