@@ -84,7 +84,7 @@ def test_sigterm_while_idle(slapd: Slapd) -> None:
         assert daemon.socket_path.is_socket()
         started = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
         assert not daemon.socket_path.exists()
         assert sorted(path.name for path in daemon.directory.iterdir() if path.name.startswith(".")) == []
 
@@ -97,7 +97,7 @@ def test_sigterm_with_idle_sessions_and_one_in_mid_message_that_was_given_up(sla
             assert lost.run(MESSAGE).verdict is Verdict.ACCEPT
             started = time.monotonic()
             assert daemon.stop() == 0
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 8
 
 
 def test_sigterm_lets_a_message_in_flight_finish() -> None:
@@ -114,7 +114,7 @@ def test_sigterm_lets_a_message_in_flight_finish() -> None:
                 time.sleep(0.3)  # long enough for the message to be waiting
                 started = time.monotonic()
                 assert scene.daemon.stop() == 0
-                assert 1 < time.monotonic() - started < 6
+                assert 1 < time.monotonic() - started < 12
                 reply = smtp.reply()
                 assert (reply.code, reply.text[:5]) == (451, "4.3.0")
         finally:
@@ -319,7 +319,7 @@ def test_probe_of_something_that_is_no_milter(slapd: Slapd) -> None:
         daemon = Daemon(slapd, {"milter": {"socket": f"inet:127.0.0.1:{silent.getsockname()[1]}"}})
         started = time.monotonic()
         done = daemon.cli("probe", "--timeout", "1", "--rcpt", "bob@example.test")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
         assert done.returncode == 4
         assert len(done.stderr.splitlines()) == 1
         daemon.close()

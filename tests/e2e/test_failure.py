@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ANN = "ann@example.test"
 DEADLINE = 2.0
-GUARD = 2.0
+GUARD = 4.0
 _LDAP = {"lookup_deadline": "2", "connect_timeout": "1"}
 OPTIONS = {
     "strict": {"ldap": _LDAP},

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tests.support.record import Record
 
 DEADLINE = 1.5
-GUARD = 2.0
+GUARD = 4.0
 CONNECT = 0.5
 BACK = 5.0
 _LDAP = {"lookup_deadline": f"{DEADLINE:g}", "connect_timeout": f"{CONNECT:g}"}

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.ports import wait_until
-from tests.support.processes import workers_of
+from tests.support.processes import freeze, workers_of
 from tests.support.service_manager import Notice, ServiceManager
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ def test_the_watchdog_is_fed_while_somebody_serves(manager: ServiceManager) -> N
         assert time.monotonic() - began > 1  # every half second: not all at once
 
         workers = sorted(workers_of(daemon.pid))
-        os.kill(workers[0], signal.SIGSTOP)
+        freeze(workers[0])
         for _ in range(8):  # past the time in which a worker must be heard
             manager.wait_for(alive)
         os.kill(workers[0], signal.SIGCONT)
 
         for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         assert silent(daemon) == workers
         manager.pending()
         with pytest.raises(TimeoutError):

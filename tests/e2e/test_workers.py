@@ -27,6 +27,7 @@ from ldapmilter.milter.transaction import Transaction, Verdict
 from tests.e2e.company import ARCHIVE, HOLD, JOE, company
 from tests.support.daemon import Daemon
 from tests.support.ports import LOOPBACK, free_port, wait_until
+from tests.support.processes import freeze
 from tests.support.slapd import Slapd
 
 if TYPE_CHECKING:
@@ -319,19 +320,19 @@ def test_the_load_is_shared_and_a_killed_worker_takes_only_its_own_with_it(daemo
 
 def test_a_stopped_worker_holds_no_command_up(daemon: Daemon) -> None:
     victim, other = workers(daemon)
-    os.kill(victim, signal.SIGSTOP)
+    freeze(victim)
     told = status(daemon)
     assert told["exit_status"] == 1
     assert {worker["pid"]: worker["silent_for"] > 3 for worker in told["workers"]} == {victim: True, other: False}
     os.kill(victim, signal.SIGCONT)  # or it would be killed for its silence before the end of this test
     wait_until(lambda: status(daemon)["exit_status"] == 0, "its report")
-    os.kill(victim, signal.SIGSTOP)
+    freeze(victim)
     shown = daemon.cli("cache", "show", ANN)
     assert shown.returncode == 1
     assert f"worker {victim}  does not answer" in shown.stdout
     os.kill(victim, signal.SIGCONT)
     wait_until(lambda: status(daemon)["exit_status"] == 0, "its report")
-    os.kill(victim, signal.SIGSTOP)
+    freeze(victim)
     done = daemon.cli("cache", "flush", "--all")
     assert done.returncode == 1
     assert f"worker {victim} did not confirm: it was killed" in done.stdout

@@ -2,11 +2,13 @@
 
 Ports are drawn below the kernel's ephemeral range: a server that is stopped and started
 again must find its port free, and an outgoing connection of some other process may hold
-any port of that range.
+any port of that range. Test processes that run side by side draw from disjoint ports, for
+the same reason: the port of a server that is down for a while is not another's to take.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOPBACK: Final = "127.0.0.1"
-_RANGE: Final = range(20000, 32000)
+_PROCESSES: Final = 16  # more test processes than that share their ports
+_PROCESS: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+_RANGE: Final = range(12000, 32000)[_PROCESS::_PROCESSES]
 _handed_out: set[int] = set()
 
 
@@ -41,7 +45,7 @@ def free_port() -> int:
     raise OSError(message)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 10.0, pause: float = 0.01) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0, pause: float = 0.01) -> None:
     """Return as soon as `condition` holds; it is asked at least once.
 
     Raises:

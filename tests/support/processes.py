@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.support.ports import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +42,22 @@ def group_of(leader: int) -> list[Process]:
 def workers_of(parent: int) -> list[int]:
     """Return the children that run."""
     return [process.pid for process in processes() if process.parent == parent and process.state != "Z"]
+
+
+def freeze(pid: int) -> None:
+    """Stop a process (SIGSTOP) and return when each of its threads stands still.
+
+    The signal is only sent when kill(2) returns: a thread on another core may run on for a
+    while and answer one more request.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(state == "T" for state in _threads(pid)), f"process {pid} to stand still")
+
+
+def _threads(pid: int) -> Iterator[str]:
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            yield file.read_text().rpartition(")")[2].split()[0]
 
 
 def pss_mb(leader: int) -> float:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 from tests.support.certificates import make_certificates
 from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, sample_records
 from tests.support.ports import LOOPBACK, free_port, listens, wait_until
+from tests.support.processes import freeze
 from tests.support.record import Record, merge, to_ldif
 from tests.support.slapd_config import ROOT_DN, ROOT_PASSWORD, config_ldif
 from tests.support.slapd_log import Search, parse_searches
@@ -150,7 +151,7 @@ class Slapd:
     def suspend(self) -> None:
         """Freeze the server: connections open (the kernel sees to that) and never answer."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            freeze(self._process.pid)
 
     def resume(self) -> None:
         """Let a frozen server go on."""
