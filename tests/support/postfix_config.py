@@ -148,11 +148,16 @@ def lay_out(root: Path, port: int, services: Sequence[str]) -> None:
 
 
 def write_main_cf(root: Path, parameters: Mapping[str, str]) -> None:
-    """Write main.cf, back-dated: Postfix waits two seconds before it trusts a fresh one."""
+    """Write main.cf, back-dated: Postfix waits two seconds before it trusts a fresh one.
+
+    It is put in place whole: a delivery agent may be starting this very moment.
+    """
     text = "".join(f"{name} = {value}\n" for name, value in parameters.items())
     path = root / "config" / "main.cf"
-    path.write_text(text, encoding="utf-8")
-    os.utime(path, (time.time() - 60,) * 2)
+    fresh = path.with_name("main.cf.new")
+    fresh.write_text(text, encoding="utf-8")
+    os.utime(fresh, (time.time() - 60,) * 2)
+    fresh.replace(path)
 
 
 def write_sasl(root: Path, users: Mapping[str, str]) -> None:
