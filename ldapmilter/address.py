@@ -36,19 +36,25 @@ class Address:
 
     key: str
     """``local@domain`` folded for comparison; what look-ups and sets are keyed by."""
-    local: str = field(compare=False)
-    """Local part as written, without quotes."""
     domain: str = field(compare=False)
     """Domain in lower-case ACE form, without a trailing dot."""
+    written: str | None = field(default=None, compare=False)
+    """Local part where it is written otherwise than in the key."""
     odd: bool = field(default=False, compare=False)
     """Whether the local part is none that a directory could hold."""
 
     @property
+    def local(self) -> str:
+        """Local part as written, without quotes."""
+        return self.key[: -len(self.domain) - 1] if self.written is None else self.written
+
+    @property
     def text(self) -> str:
         """The address as it is written to the wire: quoted where RFC 5321 wants quotes."""
-        if _DOT_ATOM.match(self.local):
-            return f"{self.local}@{self.domain}"
-        escaped = self.local.replace("\\", "\\\\").replace('"', '\\"')
+        local = self.local
+        if _DOT_ATOM.match(local):
+            return f"{local}@{self.domain}"
+        escaped = local.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"@{self.domain}'
 
     @property
@@ -90,7 +96,7 @@ def parse_address(text: str) -> Address | None:
     return _parse(text) if len(text) <= _MAX_TEXT else None
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def _parse(text: str) -> Address | None:
     text = text.strip(" \t")
     if text.startswith("<") and text.endswith(">"):
@@ -121,7 +127,7 @@ def make_address(local: str, domain: str) -> Address:
     into ASCII ones and so into somebody else's address.
     """
     folded = local.lower() if local.isascii() else local
-    return Address(key=f"{folded}@{domain}", local=local, domain=sys.intern(domain))
+    return Address(key=f"{folded}@{domain}", domain=sys.intern(domain), written=None if local == folded else local)
 
 
 def envelope_address(text: str) -> Address | None:
@@ -135,7 +141,7 @@ def envelope_address(text: str) -> Address | None:
         return address
     local, at, domain_text = text.rpartition("@")
     domain = fold_domain(domain_text) if at and len(text) <= _MAX_TEXT else None
-    return Address(key=f"{local}@{domain}", local=local, domain=domain, odd=True) if domain else None
+    return Address(key=f"{local}@{domain}", domain=domain, odd=True) if domain else None
 
 
 def strip_brackets(path: str) -> str:

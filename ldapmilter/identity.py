@@ -169,7 +169,7 @@ def _look_up_login(login: str, directory: Directory) -> Author:
     resolution = None if _NOBODY.search(login) else directory.login(login)
     if resolution is None:
         # Nobody's, but of a domain perhaps: its levels, or at least the global one, apply if it may pass.
-        address = envelope_address(login) or Address(key=login, local=login, domain="", odd=True)
+        address = envelope_address(login) or Address(key=login, written=login, domain="", odd=True)
         hosted = address.domain if address.domain and directory.hosts(address.domain) else None
         return Author(
             identity=Identity(source="sasl", address=parse_address(login)),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ldapmilter.checks.policy_values import Named, Uses
     from ldapmilter.checks.sight import Sight
     from ldapmilter.directory.interface import Directory
-    from ldapmilter.directory.model import Entry, RawEntry
+    from ldapmilter.directory.model import Entry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.zimbra import ZimbraDirectory
     from ldapmilter.policy.model import Policy
 

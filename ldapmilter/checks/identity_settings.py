@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
     from ldapmilter.checks.sight import Sight
     from ldapmilter.config import Config
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.site import Site
 
 _AREA = Area.IDENTITY

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ldapmilter.checks.policy_values import Named
     from ldapmilter.checks.sight import Sight
     from ldapmilter.directory.groups import GroupLimits
-    from ldapmilter.directory.model import Entry, RawEntry
+    from ldapmilter.directory.model import Entry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.zimbra import ZimbraDirectory
 
 _AREA = Area.VALUES

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ldapmilter.checks.purposes import HolderKind, Purpose, Value
     from ldapmilter.checks.sight import Sight
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.policy.model import Policy
     from ldapmilter.policy.rules import When
 

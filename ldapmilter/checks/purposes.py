@@ -19,7 +19,7 @@ from ldapmilter.policy.rules import (
 )
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.policy.model import Policy
 
 Use = Literal["sent", "received", "sender-from", "recipient-from", "enforce"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ldapmilter.checks.postfix_config import Milter
     from ldapmilter.checks.sight import Sight
     from ldapmilter.config import Config
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.milter.socket_address import SocketAddress
 
 _AREA = Area.REGISTRATION

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
     from ldapmilter.directory.one_server import OneServer
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Scope, Store
 
 # RFC 4511 appendix A: false, true, no such attribute, inappropriate matching, a value of another syntax.

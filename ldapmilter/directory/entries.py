@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, parse_address
 from ldapmilter.directory.filters import Equal, Filter, Or, any_of, unescape_octets
-from ldapmilter.directory.model import Entry, RawEntry
+from ldapmilter.directory.model import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ldapmilter.directory.model import Kind
+    from ldapmilter.directory.raw_entry import RawEntry
 
 ENTRY_ATTRIBUTES = (
     "objectClass",
@@ -59,7 +60,8 @@ def read_entry(raw: RawEntry) -> Entry | None:
     name = _choose_name(raw.dn, list(primary))
     if name is None:
         return None
-    return Entry(raw=raw, kind=kind, name=name, own_keys=tuple(dict.fromkeys(address.key for address in (*own, name))))
+    others = dict.fromkeys(address.key for address in own if address != name)
+    return Entry(raw=raw, kind=kind, name=name, other_keys=tuple(others))
 
 
 def _addresses(values: Iterable[str]) -> Iterator[Address]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.address import fold_domain, make_address, parse_address
 from ldapmilter.directory.loading import SITE, GroupMembers, Key
-from ldapmilter.directory.model import Entry, RawEntry
+from ldapmilter.directory.model import Entry
+from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.directory.site import Site
 
 if TYPE_CHECKING:

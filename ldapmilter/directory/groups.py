@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from ldapmilter.directory.loading import GroupMembers
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 _MANAGED_URL = "ldap:///??sub?(|(zimbramemberof="
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.endpoints import Endpoints
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Numbers, Scope
 
 __all__ = ["LdapSettings", "LdapStore"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ldap3
 from ldap3.core.exceptions import LDAPException
 
-from ldapmilter.directory.attributes import Attributes
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,14 +51,12 @@ def _decode_entries_directly(connection: ldap3.Connection) -> None:
         name, attributes = message["payload"][:2]
         entry = RawEntry(
             name[3].decode(),
-            Attributes(
-                {
-                    attribute[3][0][3].decode().lower(): tuple(
-                        value[3].decode("utf-8", "surrogateescape") for value in attribute[3][1][3]
-                    )
-                    for attribute in attributes[3]
-                }
-            ),
+            {
+                attribute[3][0][3].decode().lower(): tuple(
+                    value[3].decode("utf-8", "surrogateescape") for value in attribute[3][1][3]
+                )
+                for attribute in attributes[3]
+            },
         )
         return {"type": "searchResEntry", "entry": entry}
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.resolver import Resolver, SocketAddress
     from ldapmilter.directory.store import Scope
     from ldapmilter.directory.watchdog import Watchdog

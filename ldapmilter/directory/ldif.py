@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from ldapmilter.directory import filters
 from ldapmilter.directory.filters import And, Equal, Filter, Or
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.directory.store import PAGE_SIZE, fold_dn
 from ldapmilter.errors import ConfigError
 

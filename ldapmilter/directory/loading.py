@@ -27,7 +27,8 @@ from ldapmilter.errors import DirectoryUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from ldapmilter.directory.model import Entry, RawEntry
+    from ldapmilter.directory.model import Entry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Deadline, Store
 
     Search = Callable[..., list[RawEntry]]

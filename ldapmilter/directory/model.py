@@ -6,37 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ldapmilter.address import Address
+    from ldapmilter.directory.raw_entry import RawEntry
 
 Kind = Literal["account", "group"]
 Level = Literal["account", "group", "policy-group", "cos", "domain", "global"]
 """Where a value was found."""
 Match = Literal["address", "alias-domain", "catch-all", "delimiter"]
 """How an address led to an entry. Only the first two make the address one of the entry's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawEntry:
-    """One LDAP entry as a back end returns it: decoded text, nothing interpreted."""
-
-    dn: str
-    attributes: Mapping[str, tuple[str, ...]]
-    """Attribute name in lower case to its values; attributes without values are left out."""
-
-    def first(self, name: str) -> str | None:
-        """Return the first value of an attribute (lower case), or ``None`` when it has none."""
-        values = self.attributes.get(name)
-        return values[0] if values else None
-
-    def all(self, name: str) -> tuple[str, ...]:
-        """Return every value of an attribute (lower case)."""
-        return self.attributes.get(name, ())
-
-    def is_true(self, name: str) -> bool:
-        """Whether a boolean attribute (LDAP syntax 7) is ``TRUE``."""
-        return (self.first(name) or "").upper() == "TRUE"
 
 
 class Version:
@@ -52,7 +29,7 @@ class Version:
         return isinstance(other, Version) and (self.raw is other.raw or self.raw == other.raw)
 
     def __hash__(self) -> int:
-        return hash(self.raw.dn)
+        return hash(self.raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +40,13 @@ class Entry:
     kind: Kind
     name: Address
     """The primary address: Zimbra's account or list name."""
-    own_keys: tuple[str, ...]
-    """See :attr:`addresses`; in little room, since every process keeps tens of thousands."""
+    other_keys: tuple[str, ...] = ()
+    """Keys of the addresses that are this entry's own beside its name."""
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """Keys of every address that is this entry's own, each once."""
+        return (self.name.key, *self.other_keys)
 
     @property
     def addresses(self) -> frozenset[str]:

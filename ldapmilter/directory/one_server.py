@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.endpoints import Endpoints
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Scope
 
 Step = Literal["connect", "tls", "bind"]

@@ -15,7 +15,7 @@ from ldapmilter.directory.site import APPLIES_TO_MEMBERS, GLOBAL_CONFIG_DN, POLI
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 ALWAYS_THERE = {"COS": f"cn=default,{COS_BASE}", "global config": GLOBAL_CONFIG_DN}
 """Entries that every Zimbra has, by kind; a domain and an account are added when one is seen."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.cache import Cache, Load
     from ldapmilter.directory.filters import Filter
     from ldapmilter.directory.loading import Search
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.store import Deadline, Scope, Store
     from ldapmilter.directory.trace import Trace

@@ -14,7 +14,8 @@ from ldapmilter.address import Address, make_address, parse_address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ldapmilter.directory.model import Entry, RawEntry
+    from ldapmilter.directory.model import Entry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.site import Site
 
 RIGHTS_ATTRIBUTES = (

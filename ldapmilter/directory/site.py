@@ -16,7 +16,7 @@ from ldapmilter.directory.filters import And, Equal, Or, any_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 GLOBAL_CONFIG_DN = "cn=config,cn=zimbra"
 POLICY_CLASS = "ldapMilterPolicy"

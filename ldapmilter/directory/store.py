@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 Scope = Literal["base", "one", "sub"]
 Numbers = dict[str, float]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.groups import GroupLimits
     from ldapmilter.directory.interface import KeyT, ValueT
-    from ldapmilter.directory.model import RawEntry, Version
+    from ldapmilter.directory.model import Version
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.reader import Reader
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.trace import Reads

@@ -138,15 +138,16 @@ def _recipients(texts: Collection[str], directory: Directory, of: Terms) -> dict
         for text, resolution in asking.items()
     }
     asked = ask(subjects, of.policy.copy_classes, of.today, directory)
-    return {
-        text: Recipient(
-            _compact(resolution),
-            _wishes(resolution, asked[text], [subject.chain for subject in subjects[text]], of)
-            if text in asking and resolution is not None
-            else _no_wishes(of),
-        )
-        for text, resolution in resolutions.items()
-    }
+    found: dict[str, Recipient] = {}
+    for text, resolution in resolutions.items():
+        compact = _compact(resolution)
+        wishes = _no_wishes(of)
+        if text in asking and resolution is not None:
+            wishes = _wishes(resolution, asked[text], [subject.chain for subject in subjects[text]], of)
+        # Remembered by the entry's own text where it is the same: it is there anyway.
+        shared = compact is not None and compact.address.key == text
+        found[compact.address.key if compact is not None and shared else text] = Recipient(compact, wishes)
+    return found
 
 
 def _wishes(resolution: Resolution, asked: Asked, chains: Sequence[Chain], of: Terms) -> Wishes:
@@ -167,7 +168,7 @@ def _compact(resolution: Resolution | None) -> Resolution | None:
     if resolution is None or entry is None:
         return resolution
     own, address = entry.name, resolution.address
-    if (own.key, own.local, own.domain, own.odd) != (address.key, address.local, address.domain, address.odd):
+    if (own.key, own.domain, own.written, own.odd) != (address.key, address.domain, address.written, address.odd):
         return resolution
     return Resolution(
         address=own,

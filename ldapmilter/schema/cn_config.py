@@ -12,7 +12,7 @@ from ldapmilter.schema.definition import SCHEMA_RDN, SchemaConflict, definitions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 ATTRIBUTES = (
     "objectClass",

@@ -14,7 +14,7 @@ from ldapmilter.errors import LdapmilterError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 ARC = "2.25.267588261688085286729831248695103903609"
 """Every OID of ours lies under it; released numbers keep their meaning for ever."""

@@ -15,7 +15,7 @@ from ldapmilter.directory.site import POLICY_CLASS
 from ldapmilter.schema.rights import ADMINS
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.schema.rights import Rights
     from ldapmilter.schema.server import Server
 

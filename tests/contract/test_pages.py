@@ -13,7 +13,7 @@ from tests.contract.shapes import ANN, ANN_DN, BULK
 
 if TYPE_CHECKING:
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Scope
     from tests.contract.backends import BackEnd, Searcher
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Deadline, Scope
     from ldapmilter.directory.zimbra import MessageDirectory
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ldapmilter.directory.answers import Slot
 from ldapmilter.directory.cache import Cache, Limits
 from ldapmilter.directory.derived import Derived, Remembered
-from ldapmilter.directory.model import RawEntry, Version
+from ldapmilter.directory.model import Version
+from ldapmilter.directory.raw_entry import RawEntry
 from tests.contract.asking import address
 from tests.support import builders
 from tests.support.directory_data import base_records

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ldapmilter.directory.entries import catch_all_keys, entries_filter, name_from_dn, read_entry, unescape_rdn
 from ldapmilter.directory.filters import And, Equal, Filter, Or
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 
 INDEXED_BY_ZIMBRA = {
     "zimbramaildeliveryaddress",

@@ -20,7 +20,7 @@ from ldapmilter.directory.filters import (
     parse,
     render,
 )
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 
 ATTRIBUTES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,20}\Z")
 VALUES = st.one_of(st.text(), st.text(alphabet="*()\\\x00&|!=~<> 25aA\n"))

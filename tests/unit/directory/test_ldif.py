@@ -17,7 +17,7 @@ from tests.unit.directory.hand import Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 CLOCK = Clock()
 

@@ -23,7 +23,7 @@ from tests.unit.directory.peers import Peer, answering, found, hang_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
 
 ACCOUNTS = 2 * PAGE_SIZE + 10
 AMPLE, SHORT = 20.0, 1.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.directory.readability import ALWAYS_THERE, kind_of, unreadable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ldapmilter.address import Address, parse_address
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.directory.site import Site, read_site
 
 CONFIG = "cn=config,cn=zimbra"

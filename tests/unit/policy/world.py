@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.config import Config
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.model import RawEntry
+    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.store import Deadline, Scope
     from ldapmilter.policy.model import Decision
     from tests.support.record import Record

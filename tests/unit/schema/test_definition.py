@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from ldapmilter.directory.model import RawEntry
+from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.schema import definition
 from ldapmilter.schema.definition import ARC, Definition, SchemaConflict, definitions, missing
 
