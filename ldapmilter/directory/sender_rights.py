@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, make_address, parse_address
+from ldapmilter.errors import DirectoryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
+    from ldapmilter.directory.addresses import Addresses
+    from ldapmilter.directory.expansions import Expansions
+    from ldapmilter.directory.inheritance import Inheritance
     from ldapmilter.directory.model import Entry
     from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.site import Site
+    from ldapmilter.directory.view import View
 
 RIGHTS_ATTRIBUTES = (
     "zimbraMailCanonicalAddress",
@@ -98,3 +103,63 @@ def canonical_address(account: Entry) -> Address:
 
 def _parsed(values: Iterable[str]) -> Iterator[Address]:
     return (address for value in values if (address := parse_address(value)) is not None)
+
+
+class SenderRights:
+    """What accounts may write as, to one message."""
+
+    def __init__(self, view: View, addresses: Addresses, expansions: Expansions, inheritance: Inheritance) -> None:
+        """Look grants up through a message's view."""
+        self._view = view
+        self._addresses = addresses
+        self._expansions = expansions
+        self._inheritance = inheritance
+
+    def may_send_as(self, account: Entry, addresses: Collection[Address]) -> frozenset[str]:
+        """Return the keys of those addresses that an account may use in From; see :meth:`Directory.may_send_as`."""
+        cos = next(
+            (holder.raw for holder in self._inheritance.chains([account])[account.dn] if holder.level == "cos"), None
+        )
+        keys = frozenset(address.key for address in addresses)
+        if may_use_any(account.raw, cos):
+            return keys
+        allowed = keys & own_addresses(account, self._view.site)
+        others = [address for address in addresses if address.key not in allowed]
+        if not others:
+            return allowed
+        resolved = self._addresses.resolve_own(others)
+        granted = {
+            address.key
+            for address in others
+            for entry in resolved[address.key].entries
+            if address.key in offered_addresses(entry) and self._is_granted(account, entry)
+        }
+        # What could not be asked (and is noted as such) is no reason to say no.
+        unknown = {address.key for address in others if not resolved[address.key].known}
+        return allowed | granted | unknown
+
+    def _is_granted(self, account: Entry, target: Entry) -> bool:
+        """Whether an entry lets an account write as it; a deny to the account itself beats every grant."""
+        own_id = (account.raw.first("zimbraid") or "").lower()
+        domain = self._view.site.domains.get(account.name.domain)
+        domain_id = (domain.raw.first("zimbraid") or "").lower() if domain is not None else ""
+        given = list(grants(target))
+        if any(grant.denied and grant.kind == "usr" and grant.grantee == own_id for grant in given):
+            return False
+        positive = [grant for grant in given if not grant.denied]
+        direct = {("usr", own_id), ("dom", domain_id)}
+        if any((grant.kind, grant.grantee) in direct or grant.kind in {"all", "pub"} for grant in positive):
+            return True
+        group_ids = {grant.grantee for grant in positive if grant.kind == "grp"}
+        if not group_ids:
+            return False
+        answered = self._view.reader.by_id(group_ids, self._view.trace)
+        expansions = self._expansions.expand([entry for entry in answered.values() if entry is not None]).values()
+        members = (member for expansion in expansions for member in expansion.members if not member.by_forward)
+        if any(member.resolution.entry == account for member in members):
+            return True
+        truncated = [expansion.truncated for expansion in expansions if expansion.truncated]
+        if truncated and not self._view.trace.lenient:
+            raise DirectoryUnavailable(truncated[0])
+        self._view.trace.failures.extend(truncated)
+        return bool(truncated) or len(answered) < len(group_ids)
