@@ -184,6 +184,17 @@ class Fleet:
         message = "no worker answers"
         raise RequestRefused(message)
 
+    async def try_out(self, config: Config) -> None:
+        """Have a worker read the directory as a configuration has it; nothing changes.
+
+        Raises:
+            RequestRefused: it cannot be read, and why.
+        """
+        seconds = config.ldap.lookup_deadline + _MARGIN
+        answer = await self.ask_one({"verb": "try", "text": config.text}, seconds)
+        if "error" in answer:
+            raise RequestRefused(str(answer["error"]))
+
     async def reload(self, config: Config, standing: Standing, listener: Listener) -> list[WorkerHandle]:
         """Let another configuration count in every worker, and for those that come later.
 

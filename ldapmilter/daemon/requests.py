@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ldapmilter.address import parse_address
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.directory import cache_view, flush
+from ldapmilter.directory.opening import open_directory
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.policy.decide import decide_whole
 from ldapmilter.policy.decision_json import as_json
@@ -20,6 +21,7 @@ from ldapmilter.policy.decision_json import as_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ldapmilter.config import Config
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.service import Service
     from ldapmilter.directory.cache import Cache
@@ -41,6 +43,20 @@ def serve(service: Service, request: Message) -> Message:
         message = f"no such verb: {request.get('verb')!r}"
         raise RequestRefused(message)
     return serving(service, request)
+
+
+def try_out(config: Config) -> Message:
+    """Read, as a configuration has it, what every message needs; nothing is kept of it.
+
+    Raises:
+        DirectoryUnavailable: it cannot be read.
+    """
+    opened = open_directory(config)
+    try:
+        opened.directory.for_message().warm_up()
+    finally:
+        opened.close()
+    return {}
 
 
 def report(service: Service, *, dropped_lines: int) -> Message:

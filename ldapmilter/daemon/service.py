@@ -55,7 +55,7 @@ class Standing:
         Raises:
             ConfigError: the directory cannot be opened as configured.
         """
-        if before is not None and not before.opened.embedded and _same_directory(config, before.config):
+        if before is not None and not before.opened.embedded and same_directory(config, before.config):
             return cls(config=config, opened=before.opened)
         return cls(config=config, opened=open_directory(config))
 
@@ -73,7 +73,8 @@ def open_audit(config: Config) -> AuditFile | None:
     return AuditFile(config.audit) if config.audit is not None else None
 
 
-def _same_directory(one: Config, other: Config) -> bool:
+def same_directory(one: Config, other: Config) -> bool:
+    """Tell whether what is known of the directory under one configuration is right under another."""
     return (one.ldap, one.cache, one.groups, one.policy.attributes()) == (
         other.ldap,
         other.cache,

@@ -265,6 +265,51 @@ def test_a_reload_while_the_directory_is_down_keeps_what_is_known(slapd: Slapd) 
             slapd.resume()
 
 
+@pytest.mark.parametrize(
+    ("section", "option", "value"),
+    [
+        ("copy archive", "sent_attributes", "ldapMilterArchiveBcc ldapMilterArchiveSentBcc zimbraAllowFromAddress"),
+        ("ldap", "connections_per_worker", "3"),
+        ("cache", "max_entries", "9999"),
+        ("groups", "max_depth", "7"),
+        ("milter", "socket_mode", "0660"),
+    ],
+)
+def test_a_reload_that_would_forget_all_while_the_directory_is_down_is_refused(
+    slapd: Slapd, section: str, option: str, value: str
+) -> None:
+    options = {"cache": {"ttl": "1"}, "ldap": {"lookup_deadline": "2", "connect_timeout": "1"}}
+    with Daemon(slapd, options) as daemon:
+        assert run(daemon) == {ARCHIVE, HOLD}
+        served_by = workers(daemon)
+        slapd.suspend()
+        try:
+            daemon.configure({section: {option: value}})
+            line = refuse(daemon, daemon.config.read_text(encoding="utf-8"))
+            assert "the directory cannot be read with it, and all that is known would be forgotten (" in line
+            time.sleep(1.2)  # past the time to live
+            assert run(daemon) == {ARCHIVE, HOLD}
+            assert workers(daemon) == served_by
+            assert "reload again when it can be read, or restart" in daemon.cli("status").stdout
+        finally:
+            slapd.resume()
+        reload(daemon)
+        assert run(daemon) == {ARCHIVE, HOLD}
+        assert daemon.cli("status").returncode == 0
+
+
+def test_a_reload_that_needs_no_directory_does_not_ask_it(slapd: Slapd) -> None:
+    with Daemon(slapd, {"ldap": {"lookup_deadline": "2", "connect_timeout": "1"}}) as daemon:
+        assert run(daemon) == {ARCHIVE, HOLD}
+        slapd.suspend()
+        try:
+            pass_all = {"policy": {"mode": "pass"}, "copy archive": {"mode": "pass"}, "copy legal": {"mode": "pass"}}
+            reload(daemon, {**pass_all, "from": {"mode": "pass"}, "cache": {"max_entries": "9999"}})
+            assert run(daemon) == set()
+        finally:
+            slapd.resume()
+
+
 def test_a_flush_under_load_acts_on_the_next_message_of_every_worker(daemon: Daemon, slapd: Slapd) -> None:
     def hold_at(address: str) -> None:
         slapd.modify(f"dn: {ANN_DN}\nchangetype: modify\nreplace: ldapMilterLegalBcc\nldapMilterLegalBcc: {address}\n")
