@@ -385,6 +385,35 @@ def test_a_stopped_worker_holds_no_command_up(daemon: Daemon) -> None:
     assert daemon.cli("status").returncode == 0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["cache", "stats"], ["cache", "show", ANN], ["cache", "flush", "--all"], ["explain", "--live"]],
+    ids=" ".join,
+)
+def test_a_stopped_parent_is_named(daemon: Daemon, arguments: list[str]) -> None:
+    rest = ["--auth", ANN, "--rcpt", JOE] if "explain" in arguments else []
+    freeze(daemon.pid)
+    try:
+        done = daemon.cli(*arguments, *rest, timeout=25)  # the answer itself may take 40 seconds
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert (done.returncode, done.stdout) == (4, "")
+    (line,) = done.stderr.splitlines()
+    assert f"process {daemon.pid} is stopped; kill -CONT {daemon.pid} lets it go on" in line
+
+
+def test_a_request_that_fills_the_socket_of_a_stopped_parent(daemon: Daemon) -> None:
+    message = daemon.directory / "large.eml"
+    message.write_bytes(b"From: ann@example.test\n" + b"X-Filler: and more of it\n" * 30_000 + b"\nHello.\n")
+    freeze(daemon.pid)
+    try:
+        done = daemon.cli("explain", "--live", "--auth", ANN, "--rcpt", JOE, "--message", str(message), timeout=25)
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert done.returncode == 4
+    assert f"process {daemon.pid} is stopped" in done.stderr
+
+
 def test_workers_whose_parent_is_killed_finish_and_go(slapd: Slapd) -> None:
     with Daemon(slapd, {"milter": {"workers": "2"}}) as daemon:
         pids = workers(daemon)
