@@ -212,6 +212,8 @@ class Fleet:
             self._young_deaths, self._not_before = 0, 0.0
             self.tick()
             await asyncio.gather(*(self._until_ready(worker) for worker in self.workers))
+            if listener.shares_port(old_listener):
+                old_listener.turn_away()  # or whoever comes would be lost between the last accept and its end
             await asyncio.sleep(_OLD_BACKLOG)
             await self._close(old_listener, leaving)
             self._retire(leaving)

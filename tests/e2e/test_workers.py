@@ -214,6 +214,16 @@ def test_a_socket_that_moves(slapd: Slapd) -> None:
         assert daemon.stop() == 0
 
 
+def test_a_socket_that_moves_on_its_own_port_under_load(slapd: Slapd) -> None:
+    port = free_port()
+    there = f"inet:{LOOPBACK}:{port}"
+    with Daemon(slapd, {"milter": {"workers": "2", "socket": there}}) as daemon, Load(daemon) as load:
+        for place in (f"inet:0.0.0.0:{port}", there, f"inet:localhost:{port}", f"inet6:[::]:{port}", there):
+            reload(daemon, {"milter": {"socket": place}})
+            load.wait_for(20)
+        assert load.failed == []
+
+
 def test_modes_are_switched_and_said(daemon: Daemon) -> None:
     reload(daemon, {"policy": {"mode": "observe"}})
     try:
