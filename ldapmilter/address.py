@@ -49,6 +49,11 @@ class Address:
         return self.key[: -len(self.domain) - 1] if self.written is None else self.written
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the key says it all: :func:`plain_address`."""
+        return self.written is None and not self.odd
+
+    @property
     def text(self) -> str:
         """The address as it is written to the wire: quoted where RFC 5321 wants quotes."""
         local = self.local
@@ -96,7 +101,7 @@ def parse_address(text: str) -> Address | None:
     return _parse(text) if len(text) <= _MAX_TEXT else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> Address | None:
     text = text.strip(" \t")
     if text.startswith("<") and text.endswith(">"):
@@ -128,6 +133,11 @@ def make_address(local: str, domain: str) -> Address:
     """
     folded = local.lower() if local.isascii() else local
     return Address(key=f"{folded}@{domain}", domain=sys.intern(domain), written=None if local == folded else local)
+
+
+def plain_address(key: str) -> Address:
+    """Return the address that is written as its key."""
+    return Address(key=key, domain=sys.intern(key.rpartition("@")[2]))
 
 
 def envelope_address(text: str) -> Address | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import parse_address
 from ldapmilter.directory.flush import entries_in, every_spelling, site_in
-from ldapmilter.directory.loading import Key
+from ldapmilter.directory.loading import Key, kind_of, name_of
 
 if TYPE_CHECKING:
     from ldapmilter.directory.cache import Cache
@@ -30,14 +30,14 @@ def held(cache: Cache, text: str, now: float) -> list[dict[str, Any]]:
     keys = every_spelling([address], site_in(cache))
     found = []
     for key, slot in cache.items():
-        if not isinstance(key, Key):
+        if not isinstance(key, (Key, str)):
             continue
         entries = entries_in(slot.value)
-        if key.name in keys or any(not keys.isdisjoint(entry.addresses) for entry in entries):
+        if name_of(key) in keys or any(not keys.isdisjoint(entry.addresses) for entry in entries):
             found.append(
                 {
-                    "kind": key.kind,
-                    "key": key.name,
+                    "kind": kind_of(key),
+                    "key": name_of(key),
                     "dns": [entry.dn for entry in entries],
                     "age": round(now - slot.loaded_at, 1),
                     "fresh_for": round(slot.fresh_until - now, 1),

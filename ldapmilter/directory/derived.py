@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _REFRESH_AFTER = 0.8
 _READS_PER_ENTRY = 4
+_MOST_COMBINATIONS = 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -30,24 +31,43 @@ class Remembered:
     """A derived value with what it was made from."""
 
     value: Any
-    reads: tuple[Slot, ...]
+    first: Slot | None
+    """Of the answers that it was made from, the first that is its own: most have one."""
+    further: tuple[Slot, ...]
+    """The others."""
     changes: int
     """The cache's count of changes when the reads were last known to stand."""
     refresh_at: float
     """When somebody has to work it out again; as ``fresh_until``: somebody does, or nobody has to."""
     fresh_until: float
 
+    @property
+    def reads(self) -> tuple[Slot, ...]:
+        """The answers that it was made from."""
+        return self.further if self.first is None else (self.first, *self.further)
+
 
 class Derived:
     """Derived values by key, bounded by the number of answers that they were made from."""
 
-    def __init__(self, cache: Cache, clock: Callable[[], float]) -> None:
-        """Keep values made from a few times as many answers as the cache may hold."""
+    def __init__(
+        self, cache: Cache, clock: Callable[[], float], is_shared: Callable[[Hashable], bool] = lambda _key: False
+    ) -> None:
+        """Keep values made from a few times as many answers as the cache may hold.
+
+        Args:
+            cache: where the answers are.
+            clock: the cache's.
+            is_shared: whether an answer is one that many values are made from, by its key: which of
+                those a value was made from is kept once for all values.
+        """
         self._cache = cache
+        self._is_shared = is_shared
+        self._combinations: dict[tuple[Slot, ...], tuple[Slot, ...]] = {}
         self._clock = clock
         self._lock = threading.Lock()
         self._values: Bounded[Hashable, Remembered] = Bounded(
-            _READS_PER_ENTRY * cache.limits.max_entries, lambda remembered: len(remembered.reads) + 1
+            _READS_PER_ENTRY * cache.limits.max_entries, lambda remembered: len(remembered.further) + 2
         )
 
     @property
@@ -72,7 +92,7 @@ class Derived:
                     continue
                 if (found.changes == changes and now < found.refresh_at) or self._still_stands(key, found, now):
                     recalled[key] = found
-                    hits += len(found.reads)
+                    hits += len(found.further) + (found.first is not None)
         if hits:
             self._cache.count_hits(hits)
         return recalled
@@ -108,7 +128,16 @@ class Derived:
             # Whoever was told to work it out, and found nothing newer, does not tell the next one.
             told = before is not None and before.refresh_at == before.fresh_until >= until
             refresh_at = until if told else _refresh_at(self._clock(), until)
-            self._values.put(key, Remembered(value, tuple(reads), changes, refresh_at, until))
+            self._values.put(key, Remembered(value, *self._split(reads), changes, refresh_at, until))
+
+    def _split(self, reads: Collection[Slot]) -> tuple[Slot | None, tuple[Slot, ...]]:
+        own = [slot for slot in reads if not self._is_shared(slot.key)]
+        further = (*own[1:], *(slot for slot in reads if self._is_shared(slot.key)))
+        if len(own) <= 1:
+            if len(self._combinations) >= _MOST_COMBINATIONS:
+                self._combinations.clear()
+            further = self._combinations.setdefault(further, further)
+        return own[0] if own else None, further
 
 
 def _refresh_at(now: float, until: float) -> float:

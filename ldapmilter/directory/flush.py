@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import fold_domain, make_address, parse_address
-from ldapmilter.directory.loading import SITE, GroupMembers, Key
+from ldapmilter.directory.loading import SITE, GroupMembers, Key, kind_of, name_of
 from ldapmilter.directory.model import Entry
 from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.directory.site import Site
@@ -42,13 +42,13 @@ def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
     site_too = bool(policy_groups) or not known or any(entry.kind == "group" for entry in known)
 
     def forget(key: Hashable, value: object) -> bool:
-        if not isinstance(key, Key):
+        if not isinstance(key, (Key, str)):
             return False
         if key == SITE:
             return site_too
-        if key.kind in {"managed", "custom"} and key.name in group_ids:
+        if kind_of(key) in {"managed", "custom"} and name_of(key) in group_ids:
             return True
-        return key.name in keys or any(
+        return name_of(key) in keys or any(
             not keys.isdisjoint(entry.addresses) or _concerns(entry.raw, keys) for entry in entries_in(value)
         )
 
@@ -106,10 +106,8 @@ def flush_domain(cache: Cache, name: str) -> int:
     def forget(key: Hashable, value: object) -> bool:
         if key == SITE:
             return True
-        if not isinstance(key, Key):
-            return False
-        if key.kind == "address":
-            return key.name.rpartition("@")[2] in names
+        if isinstance(key, str):
+            return key.rpartition("@")[2] in names
         return any(entry.name.domain in names for entry in entries_in(value))
 
     return cache.flush(forget)

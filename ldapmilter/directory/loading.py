@@ -49,13 +49,28 @@ ItemT = TypeVar("ItemT")
 
 
 class Key(NamedTuple):
-    """What one cached value is about."""
+    """What one cached value is about, unless it is an address."""
 
     kind: str
     name: str = ""
 
 
+CacheKey = Key | str
+"""What one cached value is about: an address (or ``@domain`` for a catch-all) stands for itself.
+
+There are tens of thousands of addresses, and their texts are there anyway.
+"""
 SITE = Key("site")
+
+
+def kind_of(key: CacheKey) -> str:
+    """Return what a cached value is about: ``address``, ``site``, ``cos``, ``managed``, ..."""
+    return "address" if isinstance(key, str) else key.kind
+
+
+def name_of(key: CacheKey) -> str:
+    """Return whom a cached value is about."""
+    return key if isinstance(key, str) else key.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,7 @@ class Loading:
         """Return how many entries :meth:`everybody` is about to go through."""
         return sum(len(page) for page in store.pages(self._base, "sub", EVERYBODY, _NO_ATTRIBUTES, deadline))
 
-    def site(self, _keys: Collection[Key], search: Search) -> dict[Key, Site]:
+    def site(self, _keys: Collection[CacheKey], search: Search) -> dict[CacheKey, Site]:
         """Return the snapshot of the site.
 
         Raises:
@@ -101,27 +116,27 @@ class Loading:
             raise DirectoryUnavailable(message)
         return {SITE: site}
 
-    def members(self, keys: Collection[Key], search: Search) -> dict[Key, tuple[Entry, ...] | GroupMembers]:
+    def members(self, keys: Collection[CacheKey], search: Search) -> dict[CacheKey, tuple[Entry, ...] | GroupMembers]:
         """Return who is behind keys of three kinds, all in one search if there are not too many.
 
         Args:
-            keys: ``address`` (an address, or ``@domain`` for a catch-all) gives entries; ``managed`` and
-                ``custom`` (the zimbraId of a dynamic group) give members.
+            keys: an address, or ``@domain`` for a catch-all, gives entries; ``managed`` and ``custom``
+                (the zimbraId of a dynamic group) give members.
             search: asks the back end.
         """
-        found: dict[Key, dict[str, Entry]] = {key: {} for key in keys}
-        external: dict[Key, list[Address]] = {key: [] for key in keys}
-        by_dn = self._custom_members([key for key in keys if key.kind == "custom"], search)
+        found: dict[CacheKey, dict[str, Entry]] = {key: {} for key in keys}
+        external: dict[CacheKey, list[Address]] = {key: [] for key in keys}
+        by_dn = self._custom_members([key for key in keys if isinstance(key, Key) and key.kind == "custom"], search)
         # By what names them: LDAP has no filter on the DN itself.
         names = dict.fromkeys(part for dn in by_dn if (part := _rdn(dn)) is not None)
-        for chunk in _chunks([*(key for key in keys if key.kind != "custom"), *names]):
+        for chunk in _chunks([*(key for key in keys if kind_of(key) != "custom"), *names]):
             for raw in search(self._base, "sub", _members_filter(chunk), self._entry_attributes):
                 entry = read_entry(raw)
                 if entry is None:
                     if (unit := Key("managed", (raw.first("zimbragroupid") or "").lower())) in external:
                         external[unit].extend(_addresses(raw.all("zimbramailforwardingaddress")))
                     continue
-                meant = [Key("address", name) for name in (*entry.addresses, *catch_all_keys(raw))]
+                meant: list[CacheKey] = [*entry.own_keys, *catch_all_keys(raw)]
                 meant.extend(Key("managed", group.lower()) for group in raw.all("zimbramemberof"))
                 meant.extend(by_dn.get(fold_dn(raw.dn), ()))
                 for key in meant:
@@ -129,7 +144,7 @@ class Loading:
                         found[key][entry.dn] = entry
         return {
             key: _sorted(found[key])
-            if key.kind == "address"
+            if isinstance(key, str)
             else GroupMembers(_sorted(found[key]), tuple(sorted(external[key], key=_by_key)))
             for key in keys
         }
@@ -150,22 +165,22 @@ class Loading:
                     by_dn.setdefault(fold_dn(dn), []).append(group)
         return by_dn
 
-    def by_id(self, keys: Collection[Key], search: Search) -> dict[Key, Entry]:
+    def by_id(self, keys: Collection[CacheKey], search: Search) -> dict[CacheKey, Entry]:
         """Return the account or group of each ``id`` key."""
-        found: dict[Key, Entry] = {}
-        for chunk in _chunks([key.name for key in keys]):
+        found: dict[CacheKey, Entry] = {}
+        for chunk in _chunks([name_of(key) for key in keys]):
             for raw in search(self._base, "sub", any_of("zimbraId", chunk), self._entry_attributes):
                 if (entry := read_entry(raw)) is not None:
                     found[Key("id", (raw.first("zimbraid") or "").lower())] = entry
         return found
 
-    def cos(self, keys: Collection[Key], search: Search) -> dict[Key, RawEntry]:
+    def cos(self, keys: Collection[CacheKey], search: Search) -> dict[CacheKey, RawEntry]:
         """Return the COS of each ``cos`` (zimbraId) or ``cos-name`` (cn) key."""
         by_attribute = {"cos": "zimbraId", "cos-name": "cn"}
-        found: dict[Key, RawEntry] = {}
+        found: dict[CacheKey, RawEntry] = {}
         wanted = set(keys)
         for chunk in _chunks(list(keys)):
-            choice = Or(tuple(Equal(by_attribute[key.kind], key.name) for key in chunk))
+            choice = Or(tuple(Equal(by_attribute[kind_of(key)], name_of(key)) for key in chunk))
             search_filter = And((Equal("objectClass", "zimbraCOS"), choice))
             for raw in search(COS_BASE, "sub", search_filter, self._cos_attributes):
                 names = [Key("cos", (raw.first("zimbraid") or "").lower())]
@@ -174,15 +189,14 @@ class Loading:
         return found
 
 
-def _members_filter(items: Iterable[Key | Filter]) -> Filter:
+def _members_filter(items: Collection[CacheKey | Filter]) -> Filter:
     """Return the filter that finds the entries of address keys, of groups by their zimbraId, and by name."""
-    keys = [item for item in items if isinstance(item, Key)]
-    managed = [key.name for key in keys if key.kind == "managed"]
-    parts: list[Filter] = [*entries_filter(key.name for key in keys if key.kind == "address").parts]
+    managed = [item.name for item in items if isinstance(item, Key)]
+    parts: list[Filter] = [*entries_filter(item for item in items if isinstance(item, str)).parts]
     parts.extend(any_of("zimbraMemberOf", managed).parts)
     if managed:
         parts.append(And((Equal("objectClass", "zimbraGroupStaticUnit"), any_of("zimbraGroupId", managed))))
-    parts.extend(item for item in items if not isinstance(item, Key))
+    parts.extend(item for item in items if not isinstance(item, (Key, str)))
     return Or(tuple(parts))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ldapmilter.address import Address, plain_address
+
 if TYPE_CHECKING:
-    from ldapmilter.address import Address
     from ldapmilter.directory.raw_entry import RawEntry
 
 Kind = Literal["account", "group"]
@@ -32,21 +33,40 @@ class Version:
         return hash(self.raw)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What an address resolves to: an account (resources too) or a group (list or dynamic)."""
+    """What an address resolves to: an account (resources too) or a group (list or dynamic).
 
-    raw: RawEntry = field(repr=False)
-    kind: Kind
-    name: Address
-    """The primary address: Zimbra's account or list name."""
-    other_keys: tuple[str, ...] = ()
-    """Keys of the addresses that are this entry's own beside its name."""
+    Attributes:
+        raw: the LDAP entry.
+        kind: which of the two it is.
+    """
+
+    __slots__ = ("_name", "_other_keys", "kind", "raw")
+
+    def __init__(self, *, raw: RawEntry, kind: Kind, name: Address, other_keys: tuple[str, ...] = ()) -> None:
+        """Name an LDAP entry.
+
+        Args:
+            raw: the LDAP entry.
+            kind: account or group.
+            name: the primary address: Zimbra's account or list name.
+            other_keys: keys of the addresses that are this entry's own beside its name.
+        """
+        self.raw = raw
+        self.kind = kind
+        # There are tens of thousands: the key is there anyway, and mostly says all there is to say.
+        self._name = name.key if name.is_plain else name
+        self._other_keys = other_keys
+
+    @property
+    def name(self) -> Address:
+        """The primary address: Zimbra's account or list name."""
+        return plain_address(self._name) if isinstance(self._name, str) else self._name
 
     @property
     def own_keys(self) -> tuple[str, ...]:
         """Keys of every address that is this entry's own, each once."""
-        return (self.name.key, *self.other_keys)
+        return (self._name if isinstance(self._name, str) else self._name.key, *self._other_keys)
 
     @property
     def addresses(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.directory.loading import SITE, GroupMembers, Key, Loading
+from ldapmilter.directory.loading import SITE, GroupMembers, Key, Loading, name_of
 from ldapmilter.directory.model import Entry
 from ldapmilter.errors import DirectoryUnavailable
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.cache import Cache, Load
     from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.loading import Search
+    from ldapmilter.directory.loading import CacheKey, Search
     from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.store import Deadline, Scope, Store
@@ -73,25 +73,24 @@ class Reader:
         ago may be there already. A key that could not be asked is left out: whether that matters
         depends on the others.
         """
-        wanted = [Key("address", key) for key in keys]
-        found = self._fetch(wanted, self._loading.members, trace, again=again, every_key_matters=False)
-        return {key.name: value or () for key, value in found.items()}
+        found = self._fetch(keys, self._loading.members, trace, again=again, every_key_matters=False)
+        return {name_of(key): value or () for key, value in found.items()}
 
-    def cos(self, keys: Collection[Key], trace: Trace) -> dict[Key, RawEntry | None]:
+    def cos(self, keys: Collection[Key], trace: Trace) -> dict[CacheKey, RawEntry | None]:
         """Return the COS of each ``("cos", zimbraId)`` or ``("cos-name", name)`` key."""
         return self._fetch(keys, self._loading.cos, trace)
 
     def managed_members(self, group_ids: Collection[str], trace: Trace) -> dict[str, GroupMembers]:
         """Return the members of dynamic groups whose membership Zimbra manages, by zimbraId."""
         found = self._fetch([Key("managed", name) for name in group_ids], self._loading.members, trace)
-        return {key.name: value for key, value in found.items()}
+        return {name_of(key): value for key, value in found.items()}
 
     def custom_members(self, group_ids: Collection[str], trace: Trace) -> dict[str, GroupMembers]:
         """Return the members of dynamic groups with a memberURL of their own, by zimbraId."""
         found = self._fetch([Key("custom", name) for name in group_ids], self._loading.members, trace)
-        return {key.name: value for key, value in found.items()}
+        return {name_of(key): value for key, value in found.items()}
 
-    def prefetch(self, keys: Collection[Key], trace: Trace) -> None:
+    def prefetch(self, keys: Collection[CacheKey], trace: Trace) -> None:
         """Look up addresses and members of groups of both kinds together.
 
         What follows finds them in memory; what could not be asked matters where it is needed.
@@ -101,7 +100,7 @@ class Reader:
     def by_id(self, zimbra_ids: Collection[str], trace: Trace) -> dict[str, Entry | None]:
         """Return the account or group of each zimbraId (lower case)."""
         found = self._fetch([Key("id", name) for name in zimbra_ids], self._loading.by_id, trace)
-        return {key.name: value for key, value in found.items()}
+        return {name_of(key): value for key, value in found.items()}
 
     def mailbox_addresses(self, names: Sequence[str], trace: Trace) -> frozenset[str]:
         """Return the client addresses of the servers that run the mailbox service."""
@@ -128,16 +127,17 @@ class Reader:
 
     def _fetch(
         self,
-        keys: Collection[Key],
-        load: Callable[[Collection[Key], Search], Mapping[Key, Any]],
+        keys: Collection[CacheKey],
+        load: Callable[[Collection[CacheKey], Search], Mapping[CacheKey, Any]],
         trace: Trace,
         *,
         again: bool = False,
         every_key_matters: bool = True,
-    ) -> dict[Key, Any]:
+    ) -> dict[CacheKey, Any]:
         def loader(wanted: Collection[Hashable], deadline: Deadline) -> Mapping[Hashable, Any]:
             searching = _Searching(self._store, deadline, trace, next_server_first=again)
-            return dict(load([key for key in wanted if isinstance(key, Key)], searching.search))
+            keys = [key for key in wanted if isinstance(key, (Key, str))]
+            return {key: value for key, value in load(keys, searching.search).items()}  # noqa: C416 - another type of key
 
         found = self._answers(keys, loader, trace, past_negative=again)
         if every_key_matters:
@@ -146,12 +146,12 @@ class Reader:
 
     def _answers(
         self,
-        keys: Collection[Key],
+        keys: Collection[CacheKey],
         loader: Load,
         trace: Trace,
         *,
         past_negative: bool = False,
-    ) -> dict[Key, Any]:
+    ) -> dict[CacheKey, Any]:
         known = trace.slots
         wanted = [
             key

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ldapmilter.directory.loading import kind_of, name_of
 from ldapmilter.errors import DirectoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from ldapmilter.directory.answers import Slot
-    from ldapmilter.directory.loading import Key
+    from ldapmilter.directory.loading import CacheKey
     from ldapmilter.directory.store import Deadline
 
 Reads = dict["Slot", None]
@@ -36,14 +37,16 @@ class Trace:
     recorders: list[Reads] = field(default_factory=list)
     """Of the values being worked out: what they read, with generations (innermost last)."""
 
-    def fail(self, keys: Iterable[Key]) -> None:
+    def fail(self, keys: Iterable[CacheKey]) -> None:
         """Take note that some keys matter and could not be asked.
 
         Raises:
             DirectoryUnavailable: unless this trace is lenient.
         """
         for key in keys:
-            error = self.unanswered.get(key) or DirectoryUnavailable(f"{key.kind} {key.name} could not be asked")
+            error = self.unanswered.get(key) or DirectoryUnavailable(
+                f"{kind_of(key)} {name_of(key)} could not be asked"
+            )
             if not self.lenient:
                 raise error
             self.failures.append(str(error))

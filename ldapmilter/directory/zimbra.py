@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.groups import GroupLimits
     from ldapmilter.directory.interface import KeyT, ValueT
+    from ldapmilter.directory.loading import CacheKey
     from ldapmilter.directory.model import Version
     from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.reader import Reader
@@ -42,7 +43,7 @@ class ZimbraDirectory:
     ) -> None:
         """Make a directory whose every message waits at most ``lookup_deadline`` seconds."""
         self._reader = reader
-        self._derived = Derived(reader.cache, clock)
+        self._derived = Derived(reader.cache, clock, is_shared=lambda key: not isinstance(key, str))
         self._limits = limits
         self._lookup_deadline = lookup_deadline
         self._clock = clock
@@ -168,7 +169,7 @@ class MessageDirectory:
         keys = [spelling.key for spelling in self._login_spellings(login)] if login else []
         keys.extend(self._keys_of(addresses))
         if keys:
-            self._reader.prefetch([Key("address", key) for key in dict.fromkeys(keys)], self._trace)
+            self._reader.prefetch(list(dict.fromkeys(keys)), self._trace)
 
     def _keys_of(self, addresses: Collection[Address]) -> list[str]:
         """Return every key that may hold one of the addresses."""
@@ -201,7 +202,7 @@ class MessageDirectory:
             accounts = _first_accounts(keys, found)
         known = bool(accounts) or len(found) == len(keys)
         if not known:
-            self._trace.fail(Key("address", key) for key in keys if key not in found)
+            self._trace.fail(key for key in keys if key not in found)
         if len(accounts) > 1:
             names = " and ".join(sorted(entry.dn for entry in accounts))
             message = f"two entries answer to the login {login!r}: {names}"
@@ -233,7 +234,7 @@ class MessageDirectory:
             for key, match in tries:  # noqa: B007 - the match of the entries that were found
                 if key not in found:
                     known = False
-                    self._trace.fail([Key("address", key)])
+                    self._trace.fail([key])
                     break
                 entries = found[key]
                 if entries:
@@ -362,7 +363,7 @@ class MessageDirectory:
     def _prefetch_behind(
         self, addresses: Collection[Address], managed: Collection[str], custom: Collection[str]
     ) -> None:
-        keys = [Key("address", key) for key in dict.fromkeys(self._keys_of(addresses))]
+        keys: list[CacheKey] = [*dict.fromkeys(self._keys_of(addresses))]
         keys.extend(Key("managed", name) for name in managed)
         keys.extend(Key("custom", name) for name in custom)
         if managed or custom:  # else it is one search anyway
@@ -434,7 +435,9 @@ class MessageDirectory:
         return bool(names) and client in self._reader.mailbox_addresses(names, self._trace)
 
 
-def _chosen(choices: list[Key], found: Mapping[Key, RawEntry | None], holders: Mapping[Key, Holder]) -> Holder | None:
+def _chosen(
+    choices: list[Key], found: Mapping[CacheKey, RawEntry | None], holders: Mapping[CacheKey, Holder]
+) -> Holder | None:
     """Return the first COS there is; none when it could not be asked whether an earlier one is there."""
     for key in choices:
         if key not in found or key in holders:

@@ -83,13 +83,39 @@ def _no_wishes(of: Terms) -> Wishes:
     return Wishes(of)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Recipient:
-    """One envelope recipient: what it resolves to, and what that asks for."""
+    """One envelope recipient: what it resolves to, and what that asks for.
 
-    resolution: Resolution | None
-    """``None`` for what is no address: outside, and in nobody's directory."""
-    wishes: Wishes
+    Attributes:
+        wishes: what its chains ask for.
+    """
+
+    __slots__ = ("_meant", "wishes")
+
+    def __init__(self, resolution: Resolution | None, wishes: Wishes) -> None:
+        """Bring both together."""
+        self._meant = resolution.entries if resolution is not None and _is_own_name(resolution) else resolution
+        self.wishes = wishes
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """What it resolves to; ``None`` for what is no address: outside, and in nobody's directory."""
+        if not isinstance(self._meant, tuple):
+            return self._meant
+        name = self._meant[0].name
+        return Resolution(address=name, entries=self._meant, hosted_domain=name.domain)
+
+
+def _is_own_name(resolution: Resolution) -> bool:
+    """Whether the entry alone says how an address resolves: it is the entry's name, as most are."""
+    entry, address = resolution.entry, resolution.address
+    return (
+        entry is not None
+        and resolution.match == "address"
+        and resolution.known
+        and resolution.hosted_domain == entry.name.domain
+        and (entry.name, entry.name.written, entry.name.odd) == (address, address.written, address.odd)
+    )
 
 
 def work_out_recipients(
@@ -140,13 +166,12 @@ def _recipients(texts: Collection[str], directory: Directory, of: Terms) -> dict
     asked = ask(subjects, of.policy.copy_classes, of.today, directory)
     found: dict[str, Recipient] = {}
     for text, resolution in resolutions.items():
-        compact = _compact(resolution)
         wishes = _no_wishes(of)
         if text in asking and resolution is not None:
             wishes = _wishes(resolution, asked[text], [subject.chain for subject in subjects[text]], of)
-        # Remembered by the entry's own text where it is the same: it is there anyway.
-        shared = compact is not None and compact.address.key == text
-        found[compact.address.key if compact is not None and shared else text] = Recipient(compact, wishes)
+        # Remembered by the text that the directory remembers it by where it is the same.
+        key = resolution.address.key if resolution is not None else text
+        found[key if key == text else text] = Recipient(resolution, wishes)
     return found
 
 
@@ -160,23 +185,6 @@ def _wishes(resolution: Resolution, asked: Asked, chains: Sequence[Chain], of: T
         len(resolution.entries) > 1,
     )
     return _no_wishes(of) if wishes.nothing else wishes
-
-
-def _compact(resolution: Resolution | None) -> Resolution | None:
-    """Return a resolution that shares its address with the entry, where they are spelled alike."""
-    entry = resolution.entry if resolution is not None else None
-    if resolution is None or entry is None:
-        return resolution
-    own, address = entry.name, resolution.address
-    if (own.key, own.domain, own.written, own.odd) != (address.key, address.domain, address.written, address.odd):
-        return resolution
-    return Resolution(
-        address=own,
-        entries=resolution.entries,
-        match=resolution.match,
-        hosted_domain=resolution.hosted_domain,
-        known=resolution.known,
-    )
 
 
 # -- authors --------------------------------------------------------------------------------

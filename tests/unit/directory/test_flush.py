@@ -9,7 +9,6 @@ import pytest
 from ldapmilter.directory.cache import Cache, Limits
 from ldapmilter.directory.flush import flush_addresses, flush_cos, flush_domain
 from ldapmilter.directory.ldif import LdifStore
-from ldapmilter.directory.loading import Key
 from tests.support import builders
 from tests.support.names import zimbra_id
 from tests.unit.directory.hand import Clock, Executor, Source, waiting
@@ -358,7 +357,7 @@ def test_addresses_of_other_domains_stay() -> None:
 def test_a_search_under_way_never_fills_the_cache(flush: Flush) -> None:
     executor, clock = Executor(), Clock()
     cache = Cache(Limits(ttl=100, negative_ttl=20, stale_ttl=1000), clock, executor, lambda: 0.5)
-    key = Key("address", ANN)
+    key = ANN
     source = Source({key: "before"})
     first = waiting(cache, source.load, clock.deadline(), key)
 

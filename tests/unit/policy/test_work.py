@@ -30,7 +30,7 @@ RULE: Final = "* => Legal Dept. <legal@example.com>"
 
 # Calls of one decision, and how many each recipient adds.
 CALLS: Final = 290
-CALLS_A_RECIPIENT: Final = 34
+CALLS_A_RECIPIENT: Final = 40
 # KiB that a decision holds at most, and how many each recipient adds.
 PEAK: Final = 9
 PEAK_A_RECIPIENT: Final = 0.75
