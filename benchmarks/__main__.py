@@ -14,12 +14,12 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks import company, directory, growth, native_tools, protocol, through_postfix, where_time_goes
+from benchmarks import company, directory, growth, memory, native_tools, protocol, through_postfix, where_time_goes
 from benchmarks.native_tools import WrongAnswerError
 from benchmarks.report import Report
 from tests.support.slapd import Slapd
 
-PARTS = ("protocol", "postfix", "directory", "growth", "profile")
+PARTS = ("protocol", "postfix", "directory", "growth", "memory", "profile")
 
 
 def main() -> int:
@@ -64,6 +64,9 @@ def run(report: Report, parts: tuple[str, ...], *, quick: bool) -> None:
             seconds, rounds = (0.4, 3) if quick else (2.0, 5)
             with Slapd(company.records()) as slapd:
                 through_postfix.measure(slapd, programs, folder, report, seconds=seconds, rounds=rounds)
+        if "memory" in parts:
+            addresses, further = (5_000, 10_000) if quick else (50_000, 300_000)
+            memory.measure(programs, folder, report, addresses=addresses, further=further)
     if "directory" in parts:
         accounts, members = (5_000, 1_000) if quick else (100_000, 10_000)
         directory.measure(report, accounts=accounts, members=members)
@@ -77,14 +80,14 @@ def run(report: Report, parts: tuple[str, ...], *, quick: bool) -> None:
 
 def described(*, quick: bool) -> str:
     """Return when and where this is measured, in words."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     system = re.search(r'^PRETTY_NAME="?([^"\n]*)', Path("/etc/os-release").read_text(encoding="utf-8"), re.MULTILINE)
     packages = ("postfix", "slapd", "libmilter1.0.1")
     versions = [f"{package} {_version(package)}" for package in packages]
     return (
         f"{'A quick run' if quick else 'A full run'} on {datetime.now(timezone.utc):%Y-%m-%d}:"
-        f" {os.cpu_count()} cores ({model[1].strip() if model else platform.machine()}), {memory:.0f} GiB of memory,"
+        f" {os.cpu_count()} cores ({model[1].strip() if model else platform.machine()}), {gibibytes:.0f} GiB of memory,"
         f" {system[1] if system else platform.system()}, Python {platform.python_version()}, {', '.join(versions)}."
         f" Load average at the start: {os.getloadavg()[0]:.1f}."
     )

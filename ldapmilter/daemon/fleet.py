@@ -135,7 +135,9 @@ class Fleet:
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
         gc.collect()
-        gc.freeze()  # so that looking for garbage does not copy the pages that are shared
+        if not gc.get_freeze_count():
+            # Once and for all: looking for garbage copies the pages that earlier workers share.
+            gc.freeze()
         # Until the child has handlers of its own, a signal to it would be taken for one to us.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -144,7 +146,6 @@ class Fleet:
                 become_worker(self._standing, self.listener.socket, theirs, self._log, self.config.file)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            gc.unfreeze()
         theirs.close()
         worker = WorkerHandle(pid, ours, time.monotonic)
         self._workers[pid] = worker

@@ -100,8 +100,8 @@ class Worker:
         # What was there before the fork is shared with the parent; looking at it would copy it.
         gc.freeze()
         # Decoding answers makes hundreds of short-lived objects per entry; collecting every 700 of
-        # them would cost a fifth of a large look-up.
-        gc.set_threshold(20_000, 20, 50)
+        # them would cost a fifth of a large look-up, and waiting for 20,000 megabytes.
+        gc.set_threshold(5_000, 20, 50)
         self._libmilter = LibMilter(listening, self._service)
         listening.close()
         self._libmilter.start(self._libmilter_ended)

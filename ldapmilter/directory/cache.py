@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Cache", "Limits", "Load"]
 
 _JITTER = 0.1
+_TOGETHER = 16
+"""So many answers of one search grow old together: they are asked for together again, and share a number."""
 _SWEEP_EVERY = 60.0
 _REFRESH_AFTER = 0.8
 """Share of the time to live after which a key that is still asked for is fetched again."""
@@ -222,23 +224,27 @@ class Cache:
         slots: dict[Hashable, Slot] = {}
         if keep and now >= self._sweep_at:
             self._sweep(now)
-        for key in keys:
+        for number, key in enumerate(keys):
+            if number % _TOGETHER == 0:
+                absent_until, found_until = self._fresh_until(now)
             value = loaded.get(key)
+            until = found_until if value else absent_until
             before = self._slots.get(key)
             if keep and before is not None and self._same(before.value, value):
-                before.loaded_at, before.fresh_until = now, self._fresh_until(value, now)
+                before.loaded_at, before.fresh_until = now, until
                 slot = before
             else:
-                slot = Slot(key if before is None else before.key, value, now, self._fresh_until(value, now))
+                slot = Slot(key if before is None else before.key, value, now, until)
                 self._changes += keep and before is not None
             slots[key] = slot
             if keep:
                 self._slots.put(slot.key, slot)
         return slots
 
-    def _fresh_until(self, value: object, now: float) -> float:
+    def _fresh_until(self, now: float) -> tuple[float, float]:
+        """Return until when a new answer counts: that something is absent, and that it is there."""
         spread = 1 + _JITTER * (2 * self._jitter() - 1)
-        return now + spread * (self.limits.ttl if value else min(self.limits.negative_ttl, self.limits.ttl))
+        return now + spread * min(self.limits.negative_ttl, self.limits.ttl), now + spread * self.limits.ttl
 
     def _drop_at(self, slot: Slot) -> float:
         """Return until when a slot may be of use, in an outage at least."""

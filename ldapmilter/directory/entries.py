@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ENTRY_ATTRIBUTES = (
     "objectClass",
-    "uid",
     "cn",
     "displayName",
     "zimbraId",

@@ -30,6 +30,7 @@ READ_ATTRIBUTES = tuple(
         for name in (
             _ENTRY,
             *ENTRY_ATTRIBUTES,
+            "uid",  # filters name it
             *SITE_ATTRIBUTES,
             *COS_ATTRIBUTES,
             *GROUP_ATTRIBUTES,

@@ -34,6 +34,8 @@ CALLS_A_RECIPIENT: Final = 40
 # KiB that a decision holds at most, and how many each recipient adds.
 PEAK: Final = 9
 PEAK_A_RECIPIENT: Final = 0.75
+# Octets that are kept of every address that was seen, its text and its share of the tables included.
+KEPT: Final = 1000
 
 
 @pytest.fixture(scope="module", params=["nothing", "copy", "rewrite"])
@@ -119,6 +121,20 @@ def test_memory(world: World) -> None:
     one, many = _peak(world, 1), _peak(world, MANY)
     assert one <= PEAK
     assert (many - one) / (MANY - 1) <= PEAK_A_RECIPIENT
+
+
+@pytest.mark.usefixtures("tracing")
+def test_what_is_kept_of_an_address() -> None:
+    people = [f"first.lastname{number}@example.com" for number in range(1400)]
+    world = World([*example_records({}), *(entry for person in people for entry in builders.account(person))])
+    for person in people[:700]:
+        world.decide(Message(login=people[0], to=[person]))
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    for person in people[700:]:
+        world.decide(Message(login=people[0], to=[person]))
+    gc.collect()
+    assert (tracemalloc.get_traced_memory()[0] - before) / 700 <= KEPT
 
 
 @pytest.mark.usefixtures("tracing")
