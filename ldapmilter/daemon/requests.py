@@ -7,7 +7,6 @@ a flush to every worker and the others to one.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import parse_address
@@ -15,7 +14,6 @@ from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.directory import cache_view, flush
 from ldapmilter.directory.opening import open_directory
 from ldapmilter.message import Envelope, Headers
-from ldapmilter.policy.decide import decide_whole
 from ldapmilter.policy.decision_json import as_json
 
 if TYPE_CHECKING:
@@ -107,10 +105,8 @@ def _show(service: Service, request: Message) -> Message:
 
 
 def _explain(service: Service, request: Message) -> Message:
-    standing = service.standing
-    policy = standing.config.policy
     port = request.get("daemon_port")
-    decision = decide_whole(
+    decision = service.standing.explain(
         Envelope(
             login=_text(request, "login"),
             client=_text(request, "client"),
@@ -119,9 +115,6 @@ def _explain(service: Service, request: Message) -> Message:
             daemon_port=port if isinstance(port, int) else None,
         ),
         Headers(fields=_fields(request)),
-        standing.opened.directory.for_message(lenient=policy.directory_failure == "accept"),
-        policy,
-        today=datetime.now(timezone.utc).date(),
     )
     return {"decision": as_json(decision)}
 
