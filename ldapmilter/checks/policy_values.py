@@ -74,7 +74,15 @@ NO_EFFECT = Kind(
     remedy="put it where it was meant to count, or remove it",
 )
 
-KINDS = (INVALID, EXPIRED, EXPIRES_SOON, CONFLICT, NO_EFFECT)
+WITH_OPTION = Kind(
+    code="value-with-option",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="An attribute carries an option, such as `;lang-en`: its values are no policy and never used.",
+    remedy="set it on the attribute without the option, and remove this one",
+)
+
+KINDS = (INVALID, EXPIRED, EXPIRES_SOON, CONFLICT, NO_EFFECT, WITH_OPTION)
 
 
 @dataclass(slots=True)
@@ -153,6 +161,12 @@ def _look(
     applies = entry.is_true(APPLIES_TO_MEMBERS.lower())
     kind = holder_kind(entry, applies_to_members=applies)
     texts = {attribute: entry.all(attribute.lower()) for attribute in wanted if entry.all(attribute.lower())}
+    for name in entry.with_options:
+        base, _, options = name.partition(";")
+        for attribute in (*wanted, APPLIES_TO_MEMBERS):
+            if attribute.lower() == base:
+                shown = ", ".join(sorted(entry.all(name)))
+                report.add(WITH_OPTION.found(f"{attribute};{options}: {shown} at {entry.dn}"))
     named.holders += bool(texts)
     named.values += sum(map(len, texts.values()))
     if kind == "policy-group":

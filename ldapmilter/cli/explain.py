@@ -7,14 +7,12 @@ cache and all.
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ldapmilter.cli import decision_text, exit_status, sample_message
 from ldapmilter.config import load
 from ldapmilter.daemon.control_client import ask
-from ldapmilter.directory.opening import open_directory
-from ldapmilter.policy.decide import decide_whole
+from ldapmilter.daemon.service import Standing
 from ldapmilter.policy.decision_json import DecisionJson, as_json
 
 if TYPE_CHECKING:
@@ -47,14 +45,11 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _decide(config: Config, message: sample_message.SampleMessage) -> DecisionJson:
-    opened = open_directory(config)
+    standing = Standing.of(config)
     try:
-        view = opened.directory.for_message(lenient=config.policy.directory_failure == "accept")
-        today = datetime.now(timezone.utc).date()
-        decision = decide_whole(message.envelope, message.headers, view, config.policy, today=today)
+        return as_json(standing.explain(message.envelope, message.headers))
     finally:
-        opened.close()
-    return as_json(decision)
+        standing.opened.close()
 
 
 def _ask_daemon(config: Config, message: sample_message.SampleMessage) -> DecisionJson:

@@ -1,7 +1,9 @@
 """The control socket: one line of JSON in, one out, from whoever may (unix(7), ``SO_PEERCRED``).
 
 Root, the daemon's own user and members of the socket's group may ask. Requests are bounded in size,
-number and time; an answer tells what every worker said.
+number and time; an answer tells what every worker said. A request with ``"acknowledge": true`` gets a
+line ``{"heard": PID}`` first, at once: an answer may take as long as the workers do, a daemon that
+hangs need not be waited for.
 """
 
 from __future__ import annotations
@@ -69,7 +71,10 @@ class ControlServer:
         try:
             self._check_room()
             _check_peer(writer.get_extra_info("socket"))
-            return await self._answer(decode(await _line(reader)))
+            request = decode(await _line(reader))
+            if request.pop("acknowledge", False):
+                writer.write(encode({"heard": os.getpid()}))
+            return await self._answer(request)
         except LdapmilterError as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - whoever asks must get an answer

@@ -185,6 +185,17 @@ class Fleet:
         message = "no worker answers"
         raise RequestRefused(message)
 
+    async def try_out(self, config: Config) -> None:
+        """Have a worker read the directory as a configuration has it; nothing changes.
+
+        Raises:
+            RequestRefused: it cannot be read, and why.
+        """
+        seconds = config.ldap.lookup_deadline + _MARGIN
+        answer = await self.ask_one({"verb": "try", "text": config.text}, seconds)
+        if "error" in answer:
+            raise RequestRefused(str(answer["error"]))
+
     async def reload(self, config: Config, standing: Standing, listener: Listener) -> list[WorkerHandle]:
         """Let another configuration count in every worker, and for those that come later.
 
@@ -202,6 +213,8 @@ class Fleet:
             self._young_deaths, self._not_before = 0, 0.0
             self.tick()
             await asyncio.gather(*(self._until_ready(worker) for worker in self.workers))
+            if listener.shares_port(old_listener):
+                old_listener.turn_away()  # or whoever comes would be lost between the last accept and its end
             await asyncio.sleep(_OLD_BACKLOG)
             await self._close(old_listener, leaving)
             self._retire(leaving)

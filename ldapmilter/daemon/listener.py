@@ -9,10 +9,12 @@ process on the same socket.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import grp
 import os
 import socket
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +22,24 @@ from typing import TYPE_CHECKING
 from ldapmilter.errors import LdapmilterError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ldapmilter.config import MilterSettings
 
 _BACKLOG = 1024
 _LIVING_SECONDS = 2.0
+
+
+_SO_ATTACH_FILTER = 26
+_INSTRUCTION = struct.Struct("HBBI")
+_PROGRAM = struct.Struct("HP")
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the octet of the TCP header with the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # then drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),
+)
+"""A filter of packets: socket(7), ``SO_ATTACH_FILTER``, and the kernel's networking/filter."""
 
 
 class CannotListen(LdapmilterError):
@@ -49,6 +65,21 @@ class Listener:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
+    def shares_port(self, other: Listener) -> bool:
+        """Tell whether two are on one TCP port, so that their addresses may overlap."""
+        return _port(self.socket) is not None and _port(self.socket) == _port(other.socket)
+
+    def turn_away(self) -> None:
+        """Begin no more TCP connections; those that have begun can still be accepted.
+
+        A client that meets this asks again after a second, and meets whoever listens then.
+        """
+        program = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*step) for step in _NO_SYN))
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(len(_NO_SYN), ctypes.addressof(program))
+            )
+
     def close(self) -> None:
         """Close it here (workers may still have it), and let nobody find it any more."""
         self.socket.close()
@@ -63,7 +94,7 @@ class Listener:
 
 
 def listen(settings: MilterSettings, replacing: Listener | None = None) -> Listener:
-    """Bind the milter's socket; one that is in use as ``replacing`` may be taken over.
+    """Bind the milter's socket; what is in use by ``replacing`` may be taken over, which goes on listening.
 
     Raises:
         CannotListen: it is taken, or the path, owner or mode cannot be had.
@@ -72,7 +103,7 @@ def listen(settings: MilterSettings, replacing: Listener | None = None) -> Liste
     if address.kind == "unix":
         group = _group(settings.socket_group)
         return listen_unix(Path(address.path), settings.socket_mode, group, replacing)
-    return _listen_tcp(address.kind == "inet6", address.host, address.port, str(address))
+    return _listen_tcp(address.kind == "inet6", address.host, address.port, str(address), replacing)
 
 
 def listen_unix(path: Path, mode: int, group: int | None = None, replacing: Listener | None = None) -> Listener:
@@ -106,21 +137,49 @@ def listen_unix(path: Path, mode: int, group: int | None = None, replacing: List
     return Listener(socket=listening, path=path, identity=identity)
 
 
-def _listen_tcp(wants_ipv6: bool, host: str, port: int, shown: str) -> Listener:  # noqa: FBT001 - private
+def _listen_tcp(
+    wants_ipv6: bool,  # noqa: FBT001 - private
+    host: str,
+    port: int,
+    shown: str,
+    replacing: Listener | None,
+) -> Listener:
     family = socket.AF_INET6 if wants_ipv6 else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         where = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.bind(where)
-        listening.listen(_BACKLOG)
+        old = replacing.socket if replacing is not None and _port(replacing.socket) == port else None
+        with _sharing(listening, old):
+            listening.bind(where)
+            listening.listen(_BACKLOG)
         listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
     except OSError as error:
         listening.close()
         message = f"cannot listen on {shown}: {error.strerror or error}"
         raise CannotListen(message) from error
     return Listener(socket=listening)
+
+
+@contextlib.contextmanager
+def _sharing(new: socket.socket, old: socket.socket | None) -> Iterator[None]:
+    """Let a socket be bound beside an old one on the same port, whose address may overlap (socket(7)).
+
+    For that moment only: nobody else may be let in beside either.
+    """
+    sockets = () if old is None else (old, new)
+    try:
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield
+    finally:
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+
+
+def _port(bound: socket.socket) -> int | None:
+    return None if bound.family == socket.AF_UNIX else int(bound.getsockname()[1])
 
 
 def _group(name: str) -> int | None:

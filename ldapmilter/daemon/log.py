@@ -7,23 +7,20 @@ systemd a line carries its priority (sd-daemon(3)); syslog gets the facility ``m
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 import queue
 import threading
-from pathlib import Path
 from typing import Literal
 
+from ldapmilter.daemon import syslog
 from ldapmilter.errors import LdapmilterError
 
 LogTarget = Literal["stderr", "syslog"]
 
-_SYSLOG = Path("/dev/log")
 _WAITING_LINES = 10_000
 """Lines that may wait to be written; past it they are dropped and counted."""
 _LAST_WORDS = 1.0
 """Seconds to write what is waiting at the end."""
-_PRIORITIES = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 
 class CannotLog(LdapmilterError):
@@ -31,26 +28,30 @@ class CannotLog(LdapmilterError):
 
 
 def log_to(target: LogTarget, *, verbose: bool = False) -> None:
-    """Send this process's log somewhere, at once and line by line.
+    """Send this process's log somewhere, at once and line by line; a start begins with this.
 
     Raises:
-        CannotLog: there is no such log here.
+        CannotLog: there is no such log here now.
     """
     # Threads belong to libmilter, and naming them costs a third of the throughput.
     logging.logThreads = False
-    _take_over(_handler(target), logging.DEBUG if verbose else logging.INFO)
+    handler = _handler(target)
+    if isinstance(handler, syslog.Syslog):
+        try:
+            handler.connect()
+        except OSError as error:
+            message = (
+                f"cannot log to syslog at {syslog.PLACE}: {error.strerror or error}; "
+                "start the syslog daemon, or run with --log stderr"
+            )
+            raise CannotLog(message) from error
+    _take_over(handler, logging.DEBUG if verbose else logging.INFO)
 
 
 def _handler(target: LogTarget) -> logging.Handler:
-    if target == "stderr":
-        return _Stderr()
-    if not _SYSLOG.exists():
-        message = f"cannot log to syslog: there is no {_SYSLOG}"
-        raise CannotLog(message)
-    handler = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_MAIL)
-    handler.ident = f"ldapmilter[{os.getpid()}]: "
-    handler.append_nul = False
-    return handler
+    """Return what writes lines, and never fails for the log's sake: mail goes on without one."""
+    stderr = _Stderr()
+    return stderr if target == "stderr" else syslog.Syslog(syslog.PLACE, otherwise=stderr)
 
 
 def _take_over(handler: logging.Handler, level: int) -> None:
@@ -70,7 +71,7 @@ class _Stderr(logging.Handler):
         """Write a record."""
         lines = self.format(record)
         if self._with_priority:
-            priority = _PRIORITIES.get(record.levelno, 6)
+            priority = syslog.PRIORITIES.get(record.levelno, 6)
             lines = "\n".join(f"<{priority}>{line}" for line in lines.splitlines())
         try:
             os.write(2, f"{lines}\n".encode("utf-8", "backslashreplace"))

@@ -22,7 +22,7 @@ from ldapmilter.daemon.listener import listen
 from ldapmilter.daemon.log import LogWriter
 from ldapmilter.daemon.notify import notify, notify_reloading, watchdog_seconds
 from ldapmilter.daemon.nudge import nudge
-from ldapmilter.daemon.service import Standing, open_audit
+from ldapmilter.daemon.service import Standing, open_audit, same_directory
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.metrics import Snapshot, page
@@ -163,6 +163,8 @@ class Parent:
         """
         config = load(self._config.file)
         standing = _usable(config)
+        if self._would_forget(config, standing):
+            await self._check_directory(config)
         doors = await self._doors.follow(config)
         listener = self._fleet.listener
         try:
@@ -182,6 +184,29 @@ class Parent:
         )
         for text in config.policy.not_applied():
             _log.warning("%s", text)
+
+    def _would_forget(self, config: Config, standing: Standing) -> bool:
+        """Tell whether a reload begins with empty caches, and the next message needs the directory."""
+        if standing.switched_off or standing.opened.embedded:
+            return False
+        return not same_directory(config, self._config) or _milter_door(config) != _milter_door(self._config)
+
+    async def _check_directory(self, config: Config) -> None:
+        """Let what is known be forgotten only for a directory that answers now.
+
+        During an outage it is all that keeps mail going, and it is right as long as its configuration counts.
+
+        Raises:
+            RequestRefused: it does not answer, or hides what policy needs.
+        """
+        try:
+            await self._fleet.try_out(config)
+        except RequestRefused as error:
+            message = (
+                f"the directory cannot be read with it, and all that is known would be forgotten ({error}); "
+                "reload again when it can be read, or restart to take it over now"
+            )
+            raise RequestRefused(message) from error
 
     # -- answers ----------------------------------------------------------------------------
 

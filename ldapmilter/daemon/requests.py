@@ -7,19 +7,19 @@ a flush to every worker and the others to one.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import parse_address
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.directory import cache_view, flush
+from ldapmilter.directory.opening import open_directory
 from ldapmilter.message import Envelope, Headers
-from ldapmilter.policy.decide import decide_whole
 from ldapmilter.policy.decision_json import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ldapmilter.config import Config
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.service import Service
     from ldapmilter.directory.cache import Cache
@@ -41,6 +41,20 @@ def serve(service: Service, request: Message) -> Message:
         message = f"no such verb: {request.get('verb')!r}"
         raise RequestRefused(message)
     return serving(service, request)
+
+
+def try_out(config: Config) -> Message:
+    """Read, as a configuration has it, what every message needs; nothing is kept of it.
+
+    Raises:
+        DirectoryUnavailable: it cannot be read.
+    """
+    opened = open_directory(config)
+    try:
+        opened.directory.for_message().warm_up()
+    finally:
+        opened.close()
+    return {}
 
 
 def report(service: Service, *, dropped_lines: int) -> Message:
@@ -91,10 +105,8 @@ def _show(service: Service, request: Message) -> Message:
 
 
 def _explain(service: Service, request: Message) -> Message:
-    standing = service.standing
-    policy = standing.config.policy
     port = request.get("daemon_port")
-    decision = decide_whole(
+    decision = service.standing.explain(
         Envelope(
             login=_text(request, "login"),
             client=_text(request, "client"),
@@ -103,9 +115,6 @@ def _explain(service: Service, request: Message) -> Message:
             daemon_port=port if isinstance(port, int) else None,
         ),
         Headers(fields=_fields(request)),
-        standing.opened.directory.for_message(lenient=policy.directory_failure == "accept"),
-        policy,
-        today=datetime.now(timezone.utc).date(),
     )
     return {"decision": as_json(decision)}
 

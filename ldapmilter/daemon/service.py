@@ -21,11 +21,14 @@ from ldapmilter.daemon import decision_log
 from ldapmilter.daemon.tally import Numbers, Tally, add
 from ldapmilter.directory.opening import OpenDirectory, open_directory
 from ldapmilter.errors import AuditError, DirectoryUnavailable
-from ldapmilter.policy.decide import decide
+from ldapmilter.policy.decide import decide, decide_whole
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from ldapmilter.config import Config
     from ldapmilter.directory.cache import Cache
+    from ldapmilter.directory.zimbra import MessageDirectory
     from ldapmilter.message import Envelope, HandledMessage, Headers
     from ldapmilter.policy.model import Decision, Policy
 
@@ -55,9 +58,25 @@ class Standing:
         Raises:
             ConfigError: the directory cannot be opened as configured.
         """
-        if before is not None and not before.opened.embedded and _same_directory(config, before.config):
+        if before is not None and not before.opened.embedded and same_directory(config, before.config):
             return cls(config=config, opened=before.opened)
         return cls(config=config, opened=open_directory(config))
+
+    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision:
+        """Return the decision for a message of today; without headers, as far as they do not matter."""
+        return decide(envelope, self._view(), self.config.policy, today=_today(), headers=headers)
+
+    def explain(self, envelope: Envelope, headers: Headers) -> Decision:
+        """Return the whole decision for a message that is not on its way."""
+        return decide_whole(envelope, headers, self._view(), self.config.policy, today=_today())
+
+    def _view(self) -> MessageDirectory:
+        return self.opened.directory.for_message(lenient=self.config.policy.directory_failure == "accept")
+
+
+def _today() -> date:
+    """Return the day for ``until``, which is one of UTC."""
+    return datetime.now(timezone.utc).date()
 
 
 def _numbers_of(opened: OpenDirectory) -> Numbers:
@@ -73,7 +92,8 @@ def open_audit(config: Config) -> AuditFile | None:
     return AuditFile(config.audit) if config.audit is not None else None
 
 
-def _same_directory(one: Config, other: Config) -> bool:
+def same_directory(one: Config, other: Config) -> bool:
+    """Tell whether what is known of the directory under one configuration is right under another."""
     return (one.ldap, one.cache, one.groups, one.policy.attributes()) == (
         other.ldap,
         other.cache,
@@ -120,17 +140,10 @@ class Service:
     def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
         """Return the decision for one message, or ``None`` when policy is switched off."""
         standing = self._standing
-        policy = standing.config.policy
         if standing.switched_off:
             return None
         began = time.perf_counter()
-        decision = decide(
-            envelope,
-            standing.opened.directory.for_message(lenient=policy.directory_failure == "accept"),
-            policy,
-            today=datetime.now(timezone.utc).date(),
-            headers=headers,
-        )
+        decision = standing.decide(envelope, headers)
         if headers is None:
             self.tally.waited(time.perf_counter() - began)
         return decision

@@ -176,6 +176,8 @@ class Worker:
             now = time.monotonic()
             self._retire = (now + _GREETING_SECONDS, now + RETIRE_SECONDS)
             return {}
+        if request["verb"] == "try":
+            return requests.try_out(parse(request["text"], self._config_file))
         if request["verb"] == "reload":
             with self._reloading:
                 self._service.take_over(parse(request["text"], self._config_file))

@@ -107,7 +107,7 @@ def matches(search_filter: Filter, entry: RawEntry) -> bool:
         return any(matches(part, entry) for part in search_filter.parts)
     if isinstance(search_filter, Not):
         return not matches(search_filter.part, entry)
-    values = entry.all(search_filter.attribute.lower())
+    values = entry.all_subtypes(search_filter.attribute.lower())
     if isinstance(search_filter, Present):
         return bool(values)
     if isinstance(search_filter, Equal):

@@ -51,7 +51,7 @@ class LdifStore:
         self._index: dict[tuple[str, str], list[str]] = defaultdict(list)
         for dn, entry in self._entries.items():
             for attribute in _INDEXED:
-                for value in entry.all(attribute):
+                for value in entry.all_subtypes(attribute):
                     self._index[attribute, filters.fold_value(value)].append(dn)
 
     @classmethod
@@ -133,7 +133,7 @@ class LdifStore:
         return None
 
     def _project(self, entry: RawEntry, wanted: set[str]) -> RawEntry:
-        attributes = {name: values for name, values in entry.attributes.items() if name in wanted}
+        attributes = {name: values for name, values in entry.attributes.items() if name.partition(";")[0] in wanted}
         if "member" in wanted and entry.all("memberurl"):
             members = [dn for url in entry.all("memberurl") for dn in self._members(url)]
             if members:
@@ -194,7 +194,7 @@ def _records(text: str) -> Iterator[RawEntry]:
             msg = f"line {number}: this LDIF holds changes; an export of entries (slapcat, ldapsearch) is needed"
             raise ValueError(msg)
         else:
-            attributes.setdefault(name.partition(";")[0], []).append(value)
+            attributes.setdefault(name, []).append(value)
     if dn is not None:
         yield _entry(dn, attributes)
 

@@ -33,6 +33,8 @@ class _Shape:
     positions: dict[str, int]
     """Names of the attributes that are an entry's own, and their places in its text."""
     common: dict[str, Values]
+    with_options: tuple[str, ...]
+    """Which names carry options."""
 
 
 _shapes: dict[tuple[object, ...], _Shape] = {}
@@ -86,6 +88,22 @@ class RawEntry:
         text = self._own.split(_BETWEEN_ATTRIBUTES, position + 1)[position]
         return tuple(text.split(_BETWEEN_VALUES))
 
+    @property
+    def with_options(self) -> tuple[str, ...]:
+        """Names of attributes that carry options: ``displayname;lang-en`` (RFC 4512 section 2.5).
+
+        A server returns them, and finds an entry by them, when the attribute itself is asked for. They
+        are not that attribute: :meth:`all` does not count their values as its own.
+        """
+        return self._shape.with_options
+
+    def all_subtypes(self, name: str) -> Values:
+        """Return the values that a filter finds an entry by: an attribute's, with whatever options."""
+        if not self.with_options:
+            return self.all(name)
+        names = (name, *(one for one in self.with_options if one.partition(";")[0] == name))
+        return tuple(value for one in names for value in self.all(one))
+
     def is_true(self, name: str) -> bool:
         """Whether a boolean attribute (LDAP syntax 7) is ``TRUE``."""
         return (self.first(name) or "").upper() == "TRUE"
@@ -111,5 +129,6 @@ def _shape_of(below: str, own: Mapping[str, Values], common: dict[str, Values]) 
         if len(_shapes) >= _MOST_SHAPES:
             _shapes.clear()
         positions = {name: position for position, name in enumerate(own, 1)}
-        found = _shapes[key] = _Shape(below, positions, common)
+        with_options = tuple(name for name in (*own, *common) if ";" in name)
+        found = _shapes[key] = _Shape(below, positions, common, with_options)
     return found

@@ -143,6 +143,8 @@ def _ask(
                 purpose = f"{copy_class.name} ({subject.direction})"
                 text = f"none beside addresses for {purpose} at {holder.dn}: the addresses count"
                 remarks[text] = Notice(text=text, confidential=copy_class.confidential)
+            for text in values.with_options:
+                remarks[text] = Notice(text=text, confidential=copy_class.confidential)
     asks = [
         Ask(
             copy_class=class_name,

@@ -78,6 +78,7 @@ def choose(chain: Chain, policy: FromPolicy) -> tuple[Rule | None, list[Notice]]
         )
         for bad in values.unusable
     ]
+    notices.extend(Notice(text=text) for text in values.with_options)
     off: Strictness = "off"
     strictest = max((found.value for found in values.found), key=_STRICTNESS.index, default=off)
     if strictest == "off":

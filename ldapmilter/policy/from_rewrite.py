@@ -167,6 +167,7 @@ def _problems(values: Effective[SenderRule] | Effective[MailboxTemplate]) -> lis
     notices.extend(
         Notice(text=f"none beside From rules at {holder.dn}: the rules count") for holder in values.none_beside_values
     )
+    notices.extend(Notice(text=text) for text in values.with_options)
     return notices
 
 

@@ -160,6 +160,7 @@ def _odd_people() -> Iterable[Record]:
     yield from account("st*r@example.test")
     yield from account("stxr@example.test")
     yield from account("kate@example.test")
+    yield from account("tagged@example.test", **{"ldapMilterArchiveSentBcc;lang-en": "tagged@keep.test"})
     # A plus in a DN has to be escaped; slapd spells it \2B whatever it was given.
     yield from (_with_dn(one, "uid=plus\\2Btag") for one in account("plus+tag@example.test", title="engineer"))
     yield from account("plus@example.test")

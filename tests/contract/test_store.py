@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ldapmilter.directory.store import Scope
     from tests.contract.backends import BackEnd
 
+TAGGED = "ldapMilterArchiveSentBcc"
+TAGGED_DN = account_dn("tagged@example.test")
 PEOPLE = f"ou=people,{domain_dn('example.test')}"
 ACCOUNT = Equal("objectClass", "zimbraAccount")
 DELIVERY = "zimbraMailDeliveryAddress"
@@ -49,6 +51,8 @@ FILTERS: dict[str, tuple[Filter, list[str]]] = {
         [BOB_DN],
     ),
     "presence": (And((ACCOUNT, Present("zimbraOldMailAddress"))), [ANN_DN]),
+    "presence, with an option": (Present(TAGGED), [TAGGED_DN]),
+    "equality, with an option": (Equal(TAGGED, "TAGGED@keep.test"), [TAGGED_DN]),
     "presence of what nobody has": (Present("zimbraArchiveAccount"), []),
     "initial": (Substring("displayName", ("ÄNN", "")), [ANN_DN]),
     "final": (Substring("displayName", ("", "éva")), [MIXED_DN]),
@@ -199,3 +203,10 @@ def test_every_transport_answers_alike(transport: BackEnd) -> None:
         for base, scope, search_filter, expected in SCOPES.values():
             assert list(searcher.dns(search_filter, base=base, scope=scope)) == sorted(expected)
         assert len(searcher.dns(Substring(DELIVERY, ("", "@bulk.test")))) == BULK
+
+
+def test_values_with_options_come_under_their_own_names(store: Searcher) -> None:
+    (entry,) = store.raws(Equal(TAGGED, "tagged@keep.test"), TAGGED, base=PEOPLE)
+    assert dict(entry.attributes) == {"ldapmilterarchivesentbcc;lang-en": ("tagged@keep.test",)}
+    assert entry.all("ldapmilterarchivesentbcc") == ()
+    assert entry.with_options == ("ldapmilterarchivesentbcc;lang-en",)

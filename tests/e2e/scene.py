@@ -75,13 +75,18 @@ class Scene:
     smtpd: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[Record] | None = None
     postfix_main: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
+    """Of every daemon's `run`."""
+    under: Sequence[str] = ()
+    """What every daemon runs under."""
 
     def __enter__(self) -> Self:
         """Start everything."""
         with contextlib.ExitStack() as stack:
             self.slapd = stack.enter_context(Slapd(company() if self.records is None else self.records))
             self.daemons = {
-                name: stack.enter_context(Daemon(self.slapd, sections)) for name, sections in self.options.items()
+                name: stack.enter_context(Daemon(self.slapd, sections, arguments=self.arguments, under=self.under))
+                for name, sections in self.options.items()
             }
             self.ports = {name: free_port() for name in self.daemons}
             first = next(iter(self.daemons.values()))

@@ -361,6 +361,24 @@ def test_explain_for_people(slapd: Slapd) -> None:
     daemon.close()
 
 
+def test_a_value_with_an_option_is_no_policy_and_told_everywhere(slapd: Slapd) -> None:
+    dn, name, tagged = "uid=ann,ou=people,dc=example,dc=test", "ldapMilterArchiveBcc;lang-en", "tagged@keep.test"
+    slapd.modify(f"dn: {dn}\nchangetype: modify\nadd: {name}\n{name}: {tagged}\n")
+    try:
+        with Daemon(slapd) as daemon:
+            told = daemon.explain("--auth", ANN, "--rcpt", JOE)
+            warning = f"ldapMilterArchiveBcc at {dn} has values with an option (;lang-en), which are never used"
+            assert told["warnings"] == [warning]
+            assert tagged not in {copy["address"] for copy in told["copies"]}
+            with MilterClient.connect(parse_socket(daemon.socket), 20.0) as client:
+                assert tagged not in {added.address for added in client.run(MESSAGE).added_recipients}
+            assert daemon.log_lines("warning=", "has values with an option")
+            checked = daemon.cli("check", "--directory").stdout
+            assert f"{name}: {tagged} at {dn} [value-with-option]" in checked
+    finally:
+        slapd.modify(f"dn: {dn}\nchangetype: modify\ndelete: {name}\n")
+
+
 def test_explain_of_mail_that_waits(slapd: Slapd) -> None:
     daemon = Daemon(slapd)
     told = daemon.explain("--auth", "erin@example.test", "--rcpt", "bob@example.test")

@@ -214,6 +214,16 @@ def test_a_socket_that_moves(slapd: Slapd) -> None:
         assert daemon.stop() == 0
 
 
+def test_a_socket_that_moves_on_its_own_port_under_load(slapd: Slapd) -> None:
+    port = free_port()
+    there = f"inet:{LOOPBACK}:{port}"
+    with Daemon(slapd, {"milter": {"workers": "2", "socket": there}}) as daemon, Load(daemon) as load:
+        for place in (f"inet:0.0.0.0:{port}", there, f"inet:localhost:{port}", f"inet6:[::]:{port}", there):
+            reload(daemon, {"milter": {"socket": place}})
+            load.wait_for(20)
+        assert load.failed == []
+
+
 def test_modes_are_switched_and_said(daemon: Daemon) -> None:
     reload(daemon, {"policy": {"mode": "observe"}})
     try:
@@ -261,6 +271,51 @@ def test_a_reload_while_the_directory_is_down_keeps_what_is_known(slapd: Slapd) 
             reload(daemon, {"policy": {"max_copies": "77"}})
             time.sleep(1.2)  # past the time to live
             assert run(daemon) == {ARCHIVE, HOLD}
+        finally:
+            slapd.resume()
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value"),
+    [
+        ("copy archive", "sent_attributes", "ldapMilterArchiveBcc ldapMilterArchiveSentBcc zimbraAllowFromAddress"),
+        ("ldap", "connections_per_worker", "3"),
+        ("cache", "max_entries", "9999"),
+        ("groups", "max_depth", "7"),
+        ("milter", "socket_mode", "0660"),
+    ],
+)
+def test_a_reload_that_would_forget_all_while_the_directory_is_down_is_refused(
+    slapd: Slapd, section: str, option: str, value: str
+) -> None:
+    options = {"cache": {"ttl": "1"}, "ldap": {"lookup_deadline": "2", "connect_timeout": "1"}}
+    with Daemon(slapd, options) as daemon:
+        assert run(daemon) == {ARCHIVE, HOLD}
+        served_by = workers(daemon)
+        slapd.suspend()
+        try:
+            daemon.configure({section: {option: value}})
+            line = refuse(daemon, daemon.config.read_text(encoding="utf-8"))
+            assert "the directory cannot be read with it, and all that is known would be forgotten (" in line
+            time.sleep(1.2)  # past the time to live
+            assert run(daemon) == {ARCHIVE, HOLD}
+            assert workers(daemon) == served_by
+            assert "reload again when it can be read, or restart" in daemon.cli("status").stdout
+        finally:
+            slapd.resume()
+        reload(daemon)
+        assert run(daemon) == {ARCHIVE, HOLD}
+        assert daemon.cli("status").returncode == 0
+
+
+def test_a_reload_that_needs_no_directory_does_not_ask_it(slapd: Slapd) -> None:
+    with Daemon(slapd, {"ldap": {"lookup_deadline": "2", "connect_timeout": "1"}}) as daemon:
+        assert run(daemon) == {ARCHIVE, HOLD}
+        slapd.suspend()
+        try:
+            pass_all = {"policy": {"mode": "pass"}, "copy archive": {"mode": "pass"}, "copy legal": {"mode": "pass"}}
+            reload(daemon, {**pass_all, "from": {"mode": "pass"}, "cache": {"max_entries": "9999"}})
+            assert run(daemon) == set()
         finally:
             slapd.resume()
 
@@ -338,6 +393,35 @@ def test_a_stopped_worker_holds_no_command_up(daemon: Daemon) -> None:
     assert f"worker {victim} did not confirm: it was killed" in done.stdout
     wait_until(lambda: len(workers(daemon)) == 2 and victim not in workers(daemon), "the successor")
     assert daemon.cli("status").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["cache", "stats"], ["cache", "show", ANN], ["cache", "flush", "--all"], ["explain", "--live"]],
+    ids=" ".join,
+)
+def test_a_stopped_parent_is_named(daemon: Daemon, arguments: list[str]) -> None:
+    rest = ["--auth", ANN, "--rcpt", JOE] if "explain" in arguments else []
+    freeze(daemon.pid)
+    try:
+        done = daemon.cli(*arguments, *rest, timeout=25)  # the answer itself may take 40 seconds
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert (done.returncode, done.stdout) == (4, "")
+    (line,) = done.stderr.splitlines()
+    assert f"process {daemon.pid} is stopped; kill -CONT {daemon.pid} lets it go on" in line
+
+
+def test_a_request_that_fills_the_socket_of_a_stopped_parent(daemon: Daemon) -> None:
+    message = daemon.directory / "large.eml"
+    message.write_bytes(b"From: ann@example.test\n" + b"X-Filler: and more of it\n" * 30_000 + b"\nHello.\n")
+    freeze(daemon.pid)
+    try:
+        done = daemon.cli("explain", "--live", "--auth", ANN, "--rcpt", JOE, "--message", str(message), timeout=25)
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert done.returncode == 4
+    assert f"process {daemon.pid} is stopped" in done.stderr
 
 
 def test_workers_whose_parent_is_killed_finish_and_go(slapd: Slapd) -> None:

@@ -23,7 +23,7 @@ from ldapmilter.config import SECTIONS
 from tests.support.ports import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -70,6 +70,8 @@ class Daemon:
         sections: Mapping[str, Mapping[str, str]] | None = None,
         *,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        under: Sequence[str] = (),
     ) -> None:
         """Write the configuration; nothing runs yet.
 
@@ -78,6 +80,8 @@ class Daemon:
             sections: options by section; they overrule the defaults of the tests: a unix socket
                 that anybody may use, and slapd's address and credentials.
             environment: more environment variables.
+            arguments: more arguments of `run`.
+            under: a command that runs the daemon, in the same process.
         """
         self.directory = Path(tempfile.mkdtemp(prefix="daemon-"))
         self.directory.chmod(0o755)
@@ -87,6 +91,7 @@ class Daemon:
         self._errors = self.directory / "stderr"
         self._errors.touch()
         self._environment = self._with_coverage({**os.environ, **(environment or {})})
+        self._start = [*under, *self._command("run", *arguments)]
         self._process: subprocess.Popen[bytes] | None = None
         self._sections = self._defaults(slapd)
         for name, options in (sections or {}).items():
@@ -131,7 +136,7 @@ class Daemon:
             return
         with self._errors.open("ab") as errors:
             process = subprocess.Popen(
-                self._command("run"),
+                self._start,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

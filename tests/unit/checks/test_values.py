@@ -73,6 +73,14 @@ CASES: dict[str, tuple[list[Iterable[Record]], str]] = {
         ],
         "both for uid=ann",
     ),
+    "value-with-option": (
+        [vault(), ann(**{"ldapMilterLegalBcc;lang-en": VAULT})],
+        f"ldapMilterLegalBcc;lang-en: {VAULT} at uid=ann,",
+    ),
+    "value-with-option: members": (
+        [vault(), ann(), team(**{"ldapMilterAppliesToMembers;x-old": "TRUE", "ldapMilterLegalBcc": VAULT})],
+        "ldapMilterAppliesToMembers;x-old: TRUE at ",
+    ),
     "value-no-effect: a list sends nothing": (
         [vault(), ann(), team(ldapMilterLegalSentBcc=VAULT)],
         "a list sends nothing",

@@ -105,6 +105,17 @@ async def said(path: Path, octets: bytes, *, to_the_end: bool = False) -> Messag
     return decode(line)
 
 
+def test_whoever_wants_to_know_is_told_at_once_that_the_request_was_heard(tmp_path: Path) -> None:
+    async def talk(path: Path) -> list[Message]:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(encode({"verb": "status", "acknowledge": True}))
+        lines = [decode(await reader.readline()) for _ in range(2)]
+        writer.close()
+        return lines
+
+    assert served(tmp_path, talk, lambda request: request) == [{"heard": os.getpid()}, {"verb": "status"}]
+
+
 @pytest.mark.parametrize("octets", [b"\n", b"garbage\n", b"GET / HTTP/1.1\r\n\r\n", b"[1,2]\n", b"\xff\0\xff\n"])
 def test_garbage_gets_an_error(tmp_path: Path, octets: bytes) -> None:
     answer = served(tmp_path, lambda path: said(path, octets), lambda request: request)

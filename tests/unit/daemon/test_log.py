@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ldapmilter.daemon import log
-from ldapmilter.daemon.log import CannotLog, LogWriter, log_to
+from ldapmilter.daemon.log import LogWriter, log_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 _log = logging.getLogger(__name__)
@@ -143,27 +141,3 @@ def test_the_journal_gets_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
         _log.error("d\ne")
 
     assert written_to_stderr(work) == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"
-
-
-def test_syslog_gets_the_mail_facility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "log"
-    monkeypatch.setattr(log, "_SYSLOG", path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslogd:
-        syslogd.bind(str(path))
-        syslogd.settimeout(20)
-        log_to("syslog")
-        _log.info("4QID: verdict=accept")
-        _log.error("trouble")
-        mail = 2 << 3
-        lines = [syslogd.recv(4096).decode() for _ in range(2)]
-    logging.getLogger().handlers[0].close()
-    assert lines == [
-        f"<{mail | 6}>ldapmilter[{os.getpid()}]: 4QID: verdict=accept",
-        f"<{mail | 3}>ldapmilter[{os.getpid()}]: trouble",
-    ]
-
-
-def test_without_a_syslog_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_SYSLOG", tmp_path / "log")
-    with pytest.raises(CannotLog, match=str(tmp_path / "log")):
-        log_to("syslog")

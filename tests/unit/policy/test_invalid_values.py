@@ -153,3 +153,49 @@ def test_a_further_class_waits_by_default() -> None:
     world = example({ANN: {"description": "broken"}}, options={"copy journal": {"sent_attributes": "description"}})
 
     assert world.decide().verdict == "tempfail"
+
+
+# -- attributes with options ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attribute", ["ldapMilterArchiveBcc", "ldapMilterLegalBcc"])
+def test_a_value_with_an_option_is_as_if_absent_and_told(attribute: str) -> None:
+    values = {ANN: {f"{attribute};lang-en": "tagged@example.net"}, "sales": {attribute: "cos@example.net"}}
+
+    decision = example(values).decide(Message(to=[BOB]))
+
+    assert decision.verdict == "accept"
+    assert addresses(decision) == ["cos@example.net"]
+    (notice,) = decision.warnings
+    assert notice.text.startswith(f"{attribute} at uid=ann,")
+    assert notice.text.endswith(" has values with an option (;lang-en), which are never used")
+    assert notice.confidential == (attribute == "ldapMilterLegalBcc")
+    assert notice.invalid_value_of is None
+
+
+def test_a_value_beside_one_with_an_option_counts() -> None:
+    both = {"ldapMilterArchiveBcc": "vault@example.net", "ldapMilterArchiveBcc;x-old": "tagged@example.net"}
+
+    decision = example({ANN: both}).decide()
+
+    assert addresses(decision) == ["vault@example.net"]
+    assert len(decision.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "attribute", "value"),
+    [
+        (ANN, "ldapMilterSenderFromRewrite", "* => tagged@example.com"),
+        (BOB, "ldapMilterRecipientFromRewrite", "tagged@example.com"),
+        (ANN, "ldapMilterFromEnforce", "reject"),
+    ],
+)
+def test_a_from_value_with_an_option_is_told_and_does_nothing(who: str, attribute: str, value: str) -> None:
+    decision = example({who: {f"{attribute};lang-en": value}}).decide(Message(to=[BOB]))
+
+    assert (decision.verdict, decision.from_change) == ("accept", None)
+    assert [attribute in notice.text for notice in decision.warnings] == [True]
+
+
+def test_options_of_other_attributes_are_nobodys_business() -> None:
+    assert example({ANN: {"displayName;lang-de": "\u00c4nn"}}).decide().warnings == ()
