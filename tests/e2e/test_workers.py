@@ -26,6 +26,7 @@ from ldapmilter.milter.socket_address import parse_socket
 from ldapmilter.milter.transaction import Transaction, Verdict
 from tests.e2e.company import ARCHIVE, HOLD, JOE, company
 from tests.support.daemon import Daemon
+from tests.support.own_network import in_own_network
 from tests.support.ports import LOOPBACK, free_port, wait_until
 from tests.support.processes import freeze
 from tests.support.slapd import Slapd
@@ -214,10 +215,12 @@ def test_a_socket_that_moves(slapd: Slapd) -> None:
         assert daemon.stop() == 0
 
 
+@in_own_network
 def test_a_socket_that_moves_on_its_own_port_under_load(slapd: Slapd) -> None:
     port = free_port()
     there = f"inet:{LOOPBACK}:{port}"
-    with Daemon(slapd, {"milter": {"workers": "2", "socket": there}}) as daemon, Load(daemon) as load:
+    sections = {"milter": {"workers": "2", "socket": there}, "ldap": {"uri": slapd.ldapi_uri}}
+    with Daemon(slapd, sections) as daemon, Load(daemon) as load:
         for place in (f"inet:0.0.0.0:{port}", there, f"inet:localhost:{port}", f"inet6:[::]:{port}", there):
             reload(daemon, {"milter": {"socket": place}})
             load.wait_for(20)

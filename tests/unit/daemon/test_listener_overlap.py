@@ -10,6 +10,7 @@ import pytest
 from ldapmilter.config import MilterSettings
 from ldapmilter.daemon.listener import CannotListen, Listener, listen
 from ldapmilter.milter.socket_address import parse_socket
+from tests.support.own_network import in_own_network
 from tests.support.ports import free_port, wait_until
 
 OVERLAPS = [
@@ -27,6 +28,7 @@ def tcp(place: str, port: int, replacing: Listener | None = None) -> Listener:
 
 
 @pytest.mark.parametrize(("before", "after"), OVERLAPS)
+@in_own_network
 def test_an_overlapping_address_takes_the_port_over_without_a_gap(before: str, after: str) -> None:
     port = free_port()
     old = tcp(before, port)
@@ -48,6 +50,7 @@ def test_an_overlapping_address_takes_the_port_over_without_a_gap(before: str, a
     new.close()
 
 
+@in_own_network
 def test_an_old_socket_that_turns_clients_away_serves_those_in_its_queue_and_loses_none() -> None:
     port = free_port()
     old = tcp("inet:127.0.0.1:{}", port)
@@ -65,6 +68,7 @@ def test_an_old_socket_that_turns_clients_away_serves_those_in_its_queue_and_los
     new.close()
 
 
+@in_own_network
 def test_a_wider_address_that_cannot_be_had_leaves_the_old_one_as_it_was() -> None:
     with socket.create_server(("127.0.0.2", 0)) as other:
         port = other.getsockname()[1]
