@@ -56,6 +56,10 @@ _HABIT = 16
 _READ_WEIGHS = 4
 
 
+class MacroMissing(LdapmilterError):
+    """The MTA leaves out what a decision cannot do without; the text says what."""
+
+
 class Deciding(Protocol):
     """What a session needs from the daemon."""
 
@@ -144,8 +148,8 @@ class Session:
         if self.asks_by_macro:
             client = _macro(context, "{client_addr}")
             if client is None:
-                message = "the MTA does not send the macro {client_addr}, which it agreed to: who sends is not known"
-                raise RuntimeError(message)
+                message = "the MTA does not send the macro {client_addr}, which it agreed to: its mail waits"
+                raise MacroMissing(message)
             self.client = None if client == _UNKNOWN else client
             self.client_port = None if self.client is None else _port(_macro(context, "{client_port}"))
         self.introduced = True
@@ -426,8 +430,11 @@ def _unanswered(method: Callable[..., int], step: int = 0) -> Callable[..., int]
             try:
                 method(session, context, *arguments)
             except Exception as error:  # noqa: BLE001 - nothing may reach libmilter from here
-                _log.exception("unexpected error in %s", method.__name__)
-                session.daemon.failed()
+                if isinstance(error, LdapmilterError):
+                    _log.error("%s", error)
+                else:
+                    _log.exception("unexpected error in %s", method.__name__)
+                    session.daemon.failed()
                 if session.transaction is None:
                     epoch = session.daemon.transaction_began()
                     session.transaction = Transaction(sender="", login=None, submitted_locally=False, epoch=epoch)
