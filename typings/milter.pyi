@@ -19,7 +19,9 @@ P_NOBODY: int
 P_NOEOH: int
 P_NOHELO: int
 P_NOUNKNOWN: int
+P_NOCONNECT: int
 P_NR_CONN: int
+P_NR_HDR: int
 P_NR_EOH: int
 P_NR_MAIL: int
 P_NR_RCPT: int

@@ -5,7 +5,10 @@ every process opens the file itself. A line that could not be written in full is
 a full disk leaves no half line behind and the next line needs no restart. A writer that was killed
 in mid-line can take nothing back: whoever comes next ends that line before its own.
 
-The name is followed at every line. Once it stands for another file, that file is written to, with
+The lines of all threads that wait are written in one go: every system call lets go of the
+interpreter's lock, and getting it back costs more than the call.
+
+The name is followed at every such write. Once it stands for another file, that file is written to, with
 or without SIGHUP. Where it stands for nothing, a rotation is under way and may be about to make the
 new file: the old one is used for a moment longer, then the new one is made here.
 """
@@ -16,9 +19,10 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
-from ldapmilter.audit.open_file import OpenFile
+from ldapmilter.audit.open_file import Batch, OpenFile
 from ldapmilter.audit.record import line
 from ldapmilter.errors import AuditError
 
@@ -34,6 +38,22 @@ ROTATION_SECONDS = 1.0
 _ATTEMPTS = 20
 
 
+class _Line:
+    """One line that a thread wants written."""
+
+    __slots__ = ("batch", "done", "durable", "file", "octets", "problem")
+
+    def __init__(self, octets: bytes, *, durable: bool) -> None:
+        self.octets = octets
+        self.durable = durable
+        self.done = False
+        self.file: OpenFile | None = None
+        """Where it stands; ``None``: nowhere."""
+        self.batch: Batch | None = None
+        """What brings it to disk, where it has to be there."""
+        self.problem = "the audit line was not written"
+
+
 class AuditFile:
     """The file that one process appends records to. Threads may share it; a fork opens it anew."""
 
@@ -46,6 +66,8 @@ class AuditFile:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._lines: deque[_Line] = deque()
+        """What threads wait to have written."""
         self._nameless_since: float | None = None
         self._process = os.getpid()
         self._file = OpenFile(path)
@@ -62,13 +84,40 @@ class AuditFile:
             AuditError: it could not be written in full (nothing of it is left then), or
                 may not have reached the disk.
         """
-        octets = line(record)
+        mine = _Line(line(record), durable=durable)
         deadline = time.monotonic() + LOCK_SECONDS
-        with self._alone():
-            file = self._append(octets, deadline)
-            batch = file.join() if durable else None
-        if batch is not None:
-            file.commit(batch)
+        self._lines.append(mine)
+        try:
+            with self._alone():
+                if not mine.done:
+                    self._write_lines(deadline)
+        except AuditError:
+            if self._withdrawn(mine):
+                raise
+        if mine.file is None:
+            raise AuditError(mine.problem)
+        if mine.batch is not None:
+            mine.file.commit(mine.batch)
+
+    def _write_lines(self, deadline: float) -> None:
+        """Write the lines of all threads that wait, in one go: each step costs a turn at the interpreter's lock."""
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        try:
+            file = self._append(b"".join(one.octets for one in lines), deadline)
+            for one in lines:
+                one.file, one.batch = file, file.join() if one.durable else None
+        except AuditError as error:
+            for one in lines:
+                one.problem = str(error)
+        finally:
+            for one in lines:
+                one.done = True
+
+    def _withdrawn(self, mine: _Line) -> bool:
+        """Take back a line whose turn did not come; ``False`` when another thread wrote it in the end."""
+        with contextlib.suppress(ValueError):
+            self._lines.remove(mine)
+        return not mine.done
 
     def reopen(self) -> None:
         """Open the file by its name again, after a rotation (SIGHUP).
@@ -106,28 +155,25 @@ class AuditFile:
         for _ in range(_ATTEMPTS):
             file = self._file
             with file.locked(deadline):
-                if not self._has_moved(file):
-                    file.append(octets)
-                    if not file.is_removed():
-                        return file
+                moved, size = self._look(file)
+                if not moved and file.append(octets, size):
+                    return file
             # Rotated, or removed (even while the line was being written: that line is lost with it).
             self._replace()
         message = f"{self.path}: the audit file is replaced again and again; something beside ldapmilter writes there"
         raise AuditError(message)
 
-    def _has_moved(self, file: OpenFile) -> bool:
-        """Whether another file is to be written to: see the module's text."""
-        if file.is_removed():
-            return True
+    def _look(self, file: OpenFile) -> tuple[bool, int | None]:
+        """Return whether another file is to be written to (see the module's text), and the size where it is known."""
         try:
-            named = self.path.stat(follow_symlinks=False)
+            named = os.lstat(self.path)
         except OSError:
             now = self._clock()
             if self._nameless_since is None:
                 self._nameless_since = now
-            return now - self._nameless_since >= ROTATION_SECONDS
+            return file.is_removed() or now - self._nameless_since >= ROTATION_SECONDS, None
         self._nameless_since = None
-        return (named.st_dev, named.st_ino) != file.identity
+        return (named.st_dev, named.st_ino) != file.identity, named.st_size
 
     def _replace(self, *, anew: bool = False) -> None:
         file = OpenFile(self.path)

@@ -37,6 +37,8 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._retired = False
+        self._end = -1
+        """Where the last line of this process ended: where nobody else has written since, nothing has to be healed."""
         self._waiting = 0
         """How many threads wait for their line to be on disk: it stays open for them."""
         self._batch = Batch()
@@ -93,20 +95,35 @@ class OpenFile:
         """Whether no name leads to the file any more: what stands in it is lost."""
         return os.fstat(self._descriptor).st_nlink == 0
 
-    def append(self, octets: bytes) -> None:
-        """Append all of the octets, or nothing. Call with the lock held."""
+    def append(self, octets: bytes, size: int | None = None) -> bool:
+        """Append all of the octets, or nothing. Call with the lock held.
+
+        Args:
+            octets: whole lines.
+            size: how large the file is, where that is known already.
+
+        Returns:
+            whether a name still leads to the file; else what stands in it is lost.
+
+        Raises:
+            AuditError: they could not be written in full; nothing of them is left.
+        """
         try:
-            size = os.fstat(self._descriptor).st_size
-            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            if size is None:
+                size = os.fstat(self._descriptor).st_size
+            if size and size != self._end and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 octets = b"\n" + octets  # a writer was killed in mid-line
             try:
                 left = memoryview(octets)
                 while left:
                     left = left[os.write(self._descriptor, left) :]
             except BaseException:
+                self._end = -1
                 with contextlib.suppress(OSError):  # append-only inode (chattr +a): the next line heals it
                     os.ftruncate(self._descriptor, size)
                 raise
+            self._end = size + len(octets)
+            return not self.is_removed()
         except OSError as error:
             message = f"{self.path}: the audit line cannot be written: {_why(error)}"
             raise AuditError(message) from error

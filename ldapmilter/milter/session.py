@@ -1,7 +1,9 @@
 """One connection of the MTA: callbacks in, one decision per message, effects out.
 
-CONNECT, MAIL and RCPT are collected without an answer; the decision is taken at DATA, where the
-envelope is complete and nothing of the message has been sent yet. Where there is nothing to do the
+MAIL and RCPT are collected without an answer, and what CONNECT would tell is asked for as macros,
+which come anyway: every callback costs two turns at the interpreter's lock, which all connections
+of a process share. The decision is taken at DATA, where the envelope is complete and nothing of
+the message has been sent yet. Where there is nothing to do the
 message is accepted there and then. Header fields are read only when the decision needs them.
 
 Nothing here can hang the client: callbacks without a reply cannot raise (the failure is kept until
@@ -40,11 +42,22 @@ _FROM = "from"
 _MESSAGE_ID = "message-id"
 PROBE_MACRO = "{ldapmilter_probe}"
 """Sent with its messages by ``ldapmilter probe``, and by no MTA."""
-_CONNECT_MACROS = f"j {{daemon_name}} {{daemon_addr}} {{daemon_port}} v _ {PROBE_MACRO}"
-"""Postfix's default milter_connect_macros and the port, which it sends only when asked."""
+_CONNECT_MACROS = f"{{client_addr}} {{client_port}} {{daemon_port}} {PROBE_MACRO}"
+"""What a session needs to know of its client; Postfix sends the addresses and ports only when asked."""
 # More header fields of the few kinds that are kept than any mail program writes; past it the
 # message is held rather than decided on a part of its header.
 _MAX_FIELDS = 1000
+_UNKNOWN = "unknown"  # Postfix's word for a client without an address
+_UNREADABLE = "?"
+_PORT_DIGITS = 5
+_HABIT = 16
+# Of the milter's time, a fifth of a message's that needs only its envelope, against half of one whose
+# header is read: benchmarks/README.md.
+_READ_WEIGHS = 4
+
+
+class MacroMissing(LdapmilterError):
+    """The MTA leaves out what a decision cannot do without; the text says what."""
 
 
 class Deciding(Protocol):
@@ -102,31 +115,50 @@ class Transaction:
 class Session:
     """The state of one connection; a connection carries many messages."""
 
-    def __init__(self, daemon: Deciding) -> None:
+    def __init__(self, daemon: Deciding, habit: Habit) -> None:
         """Begin a connection."""
         self.daemon = daemon
+        self.habit = habit
         self.client: str | None = None
         self.client_port: int | None = None
         self.daemon_port: int | None = None
+        self.probe = False
+        self.introduced = False
+        """Whether it is known who the client is: once in a connection."""
         self.transaction: Transaction | None = None
         self.may_skip = False
+        self.asks_by_macro = False
+        """Whether the MTA was asked for macros instead of CONNECT."""
         self.missing_actions = 0
         self.unanswered = 0
         """Steps that the MTA waits for no answer to (P_NR_*), as negotiated."""
 
     # -- the envelope, without answers ------------------------------------------------------
 
-    def connect(self, context: Any, _host: str, _family: int, peer: object) -> int:  # noqa: ANN401 - C type
-        """Keep the client's address and port (an unknown client has none), and the port it came to."""
-        port = _macro(context, "{daemon_port}") or ""
-        self.daemon_port = int(port) if port.isascii() and port.isdecimal() else None
+    def connect(self, _context: Any, _host: str, _family: int, peer: object) -> int:  # noqa: ANN401 - C type
+        """Keep the client's address and port, from an MTA that cannot be asked for macros of its own."""
         if isinstance(peer, tuple) and len(peer) > 1:
             self.client, self.client_port = str(peer[0]), int(peer[1])
         return milter.CONTINUE
 
+    def _introduce(self, context: Any) -> None:  # noqa: ANN401 - C type
+        """Learn from the macros who the client is (an unknown one has no address), and to which port it came."""
+        self.daemon_port = _port(_macro(context, "{daemon_port}"))
+        self.probe = _macro(context, PROBE_MACRO) is not None
+        if self.asks_by_macro:
+            client = _macro(context, "{client_addr}")
+            if client is None:
+                message = "the MTA does not send the macro {client_addr}, which it agreed to: its mail waits"
+                raise MacroMissing(message)
+            self.client = None if client == _UNKNOWN else client
+            self.client_port = None if self.client is None else _port(_macro(context, "{client_port}"))
+        self.introduced = True
+
     def mail(self, context: Any, sender: bytes, *_parameters: bytes) -> int:  # noqa: ANN401 - C type
         """Begin a message."""
         self._drop()
+        if not self.introduced:
+            self._introduce(context)
         text = _text(sender)
         epoch = self.daemon.transaction_began()
         self.transaction = Transaction(
@@ -165,6 +197,10 @@ class Session:
             return self._finish(milter.ACCEPT)
         if transaction.wanted or self.daemon.wants_message_id(decision):
             transaction.wanted |= {_MESSAGE_ID}
+        if transaction.wanted:
+            self.habit.read()
+        else:
+            self.habit.skipped()
         if self.missing_actions:
             message = f"the MTA does not offer the milter actions {self.missing_actions:#x}"
             raise RuntimeError(message)
@@ -184,10 +220,6 @@ class Session:
             transaction.fields.append((folded, _text(value)))
             if folded == _MESSAGE_ID:  # one is enough, and it may have been all
                 transaction.wanted -= {_MESSAGE_ID}
-        return milter.CONTINUE
-
-    def end_of_header(self, _context: Any) -> int:  # noqa: ANN401 - C type
-        """Do nothing; see why it is asked for."""
         return milter.CONTINUE
 
     def eom(self, context: Any) -> int:  # noqa: ANN401 - C type
@@ -248,7 +280,7 @@ class Session:
             old_from=tuple(value for name, value in transaction.fields if name == _FROM)
             if _FROM in transaction.wanted
             else None,
-            probe=_macro(context, PROBE_MACRO) is not None,
+            probe=self.probe,
         )
         self.daemon.done(message, decision)
 
@@ -284,7 +316,7 @@ def _as_delivered(context: Any, macro: str, written: str) -> str:  # noqa: ANN40
     RCPT, completes a missing domain, and delivers to what it made of them: so must policy.
     """
     understood = _macro(context, macro)
-    if understood and understood != "?" and parse_address(understood) is not None:
+    if understood and understood not in (written, _UNREADABLE) and parse_address(understood) is not None:
         return understood
     return written
 
@@ -293,15 +325,46 @@ def _macro(context: Any, name: str) -> str | None:  # noqa: ANN401 - C type
     try:
         value: str | None = context.getsymval(name)
     except UnicodeDecodeError:
-        return "?"  # a login that is not UTF-8 is still a login, and nobody's
+        return _UNREADABLE  # a login that is not UTF-8 is still a login, and nobody's
     return value
+
+
+def _port(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS else None
+
+
+class Habit:
+    """What the mail of late needed, to negotiate by: how headers travel is settled for a whole connection.
+
+    Either each header field is answered, so that the first answer can spare the rest (SKIP): best
+    where no header is read. Or none is: all of them come and nobody waits, best where the From has
+    to be counted. Both do right by any message.
+    """
+
+    def __init__(self) -> None:
+        """Expect messages whose header is not read."""
+        self._score = -_HABIT
+
+    def read(self) -> None:
+        """Note a message of which every header field had to be seen."""
+        self._score = min(self._score + _READ_WEIGHS, _HABIT)
+
+    def skipped(self) -> None:
+        """Note a message whose header was not needed, or not to its end."""
+        self._score = max(self._score - 1, -_HABIT)
+
+    @property
+    def reads(self) -> bool:
+        """Whether enough messages with something to do had their headers read."""
+        return self._score > 0
 
 
 def register(daemon: Deciding) -> None:
     """Hand the callbacks to libmilter."""
+    habit = Habit()
 
     def negotiate(context: Any, options: list[int]) -> int:  # noqa: ANN401 - C type
-        session = Session(daemon)
+        session = Session(daemon, habit)
         context.setpriv(session)
         daemon.session_began()
         offered_actions, offered_steps = options[0], options[1]
@@ -312,23 +375,45 @@ def register(daemon: Deciding) -> None:
             )
         if offered_actions & milter.SETSYMLIST:
             context.setsymlist(milter.M_CONNECT, _CONNECT_MACROS)
-        session.may_skip = bool(offered_steps & milter.P_SKIP)
+            session.asks_by_macro = bool(offered_steps & milter.P_NOCONNECT)
+        wanted = _NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP
+        if session.asks_by_macro:
+            wanted ^= milter.P_NOCONNECT | milter.P_NR_CONN
+        if habit.reads:
+            wanted |= milter.P_NR_HDR
         options[0] = ACTIONS & offered_actions
-        options[1] = (_NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP) & offered_steps
-        session.unanswered = options[1] & _UNANSWERED
+        options[1] = wanted & offered_steps
+        session.may_skip = bool(options[1] & milter.P_SKIP)
+        session.unanswered = options[1] & (_UNANSWERED | milter.P_NR_HDR)
         options[2] = options[3] = 0
         return milter.CONTINUE
 
     milter.set_connect_callback(_unanswered(Session.connect, milter.P_NR_CONN))
     milter.set_envfrom_callback(_unanswered(Session.mail, milter.P_NR_MAIL))
     milter.set_envrcpt_callback(_unanswered(Session.rcpt, milter.P_NR_RCPT))
-    milter.set_header_callback(_answered(Session.header))
-    milter.set_eoh_callback(_unanswered(Session.end_of_header, milter.P_NR_EOH))
+    milter.set_header_callback(_header)
+    milter.set_eoh_callback(_end_of_header)
     milter.set_eom_callback(_answered(Session.eom))
     milter.set_abort_callback(_unanswered(Session.abort))
     milter.set_close_callback(_unanswered(Session.close))
     milter.set_exception_policy(milter.TEMPFAIL)
     milter.register("ldapmilter", data=_answered(Session.data), negotiate=negotiate)
+
+
+def _header(context: Any, name: str, value: bytes) -> int:  # noqa: ANN401 - C type
+    session: Session | None = context.getpriv()
+    if session is None or not session.unanswered & milter.P_NR_HDR:
+        return _answered_header(context, name, value)
+    transaction = session.transaction
+    if transaction is None or (transaction.wanted and transaction.failure is None):
+        return _unanswered_header(context, name, value)
+    return milter.NOREPLY
+
+
+def _end_of_header(context: Any) -> int:  # noqa: ANN401 - C type
+    """Do nothing; see why it is asked for."""
+    session: Session | None = context.getpriv()
+    return milter.NOREPLY if session is not None and session.unanswered & milter.P_NR_EOH else milter.CONTINUE
 
 
 def _unanswered(method: Callable[..., int], step: int = 0) -> Callable[..., int]:
@@ -345,8 +430,11 @@ def _unanswered(method: Callable[..., int], step: int = 0) -> Callable[..., int]
             try:
                 method(session, context, *arguments)
             except Exception as error:  # noqa: BLE001 - nothing may reach libmilter from here
-                _log.exception("unexpected error in %s", method.__name__)
-                session.daemon.failed()
+                if isinstance(error, LdapmilterError):
+                    _log.error("%s", error)
+                else:
+                    _log.exception("unexpected error in %s", method.__name__)
+                    session.daemon.failed()
                 if session.transaction is None:
                     epoch = session.daemon.transaction_began()
                     session.transaction = Transaction(sender="", login=None, submitted_locally=False, epoch=epoch)
@@ -375,3 +463,7 @@ def _answered(method: Callable[..., int]) -> Callable[..., int]:
             return milter.TEMPFAIL
 
     return callback
+
+
+_answered_header = _answered(Session.header)
+_unanswered_header = _unanswered(Session.header, milter.P_NR_HDR)

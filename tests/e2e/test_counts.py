@@ -39,8 +39,8 @@ LINES: Final = 1 + ("audit" in SECTIONS)
 """The log line, and that of the audit file where there is one."""
 LARGE: Final = 10 * 1024 * 1024
 
-# MAIL, RCPT and DATA each take macros and the event; CONNECT too, HELO macros only; one abort.
-ENVELOPE_PACKETS: Final = 2 + 1 + 2 + 2 + 2 + 1
+# MAIL, RCPT and DATA each take macros and the event; CONNECT and HELO macros only; one abort.
+ENVELOPE_PACKETS: Final = 1 + 1 + 2 + 2 + 2 + 1
 RCPT_PACKETS: Final = 2
 CONTENT_PACKETS: Final = 2 + 2 + 2
 """The first header field, the end of the header, the end of the message, each with its macros."""
@@ -91,6 +91,14 @@ class Running:
         changed = [change.value.decode() for change in outcome.header_modifications if change.value]
         assert changed == ([case.new_from] if case.new_from else [])
         return outcome
+
+    def accustom(self, case: Case) -> None:
+        """Pass messages until the daemon asks for headers as is best for these."""
+        for _ in range(40):
+            self.pass_through(case)
+        with self.session() as client:
+            unanswered = client.negotiated.protocol & EVENTS[Stage.HEADER].no_reply
+        assert bool(unanswered) is (case.new_from is not None)
 
     def processes(self) -> list[int]:
         """The daemon's process and its workers, if it has any."""
@@ -156,16 +164,23 @@ def test_nothing_to_do_ends_at_data(running: Running) -> None:
 
 
 def test_a_copy_skips_the_header(running: Running) -> None:
+    running.accustom(COPY)
     outcome = running.pass_through(COPY)
     assert outcome.replies_awaited + NEGOTIATION <= 4
     assert outcome.packets_sent <= ENVELOPE_PACKETS + CONTENT_PACKETS
     assert outcome.bytes_sent < 900
 
 
-@pytest.mark.xfail(strict=True, reason="every header field is answered while From is being counted")
 def test_a_new_from_waits_for_five_replies(running: Running) -> None:
+    running.accustom(REWRITE)
     outcome = running.pass_through(REWRITE)
     assert outcome.replies_awaited + NEGOTIATION <= 5
+
+
+def test_after_mail_of_one_kind_the_other_gets_what_is_due(running: Running) -> None:
+    for before, then in ((REWRITE, COPY), (COPY, REWRITE)):
+        running.accustom(before)
+        running.pass_through(then)
 
 
 def test_a_new_from_reads_the_header_once(running: Running) -> None:
@@ -177,6 +192,7 @@ def test_a_new_from_reads_the_header_once(running: Running) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_ten_megabytes_stay_where_they_are(running: Running, name: str) -> None:
+    running.accustom(COPY)
     small, large = (running.pass_through(CASES[name], body=size) for size in (1000, LARGE))
     assert large.bytes_sent < 8 * 1024
     assert (large.packets_sent, large.bytes_sent) == (small.packets_sent, small.bytes_sent)
@@ -192,7 +208,7 @@ def test_a_session_is_negotiated_and_greeted_once(running: Running) -> None:
     with running.session() as client:
         outcomes = [client.run(NOTHING.transaction()) for _ in range(3)]
     first, *further = [outcome.packets_sent for outcome in outcomes]
-    assert further == [first - 3] * 2  # without CONNECT and HELO
+    assert further == [first - 2] * 2  # without the macros of CONNECT and HELO
     assert all(outcome.replies_awaited == 1 for outcome in outcomes)
 
 
@@ -207,6 +223,7 @@ def test_what_is_known_is_not_asked_for_again(running: Running) -> None:
 @pytest.mark.parametrize(("name", "writes"), [("nothing", 2), ("copy", 5)])
 def test_system_calls(running: Running, name: str, writes: int) -> None:
     """Two reads for each packet (its head, its body) and a few more; a write for each answer and each line written."""
+    running.accustom(COPY)
     messages = 20
     reads_before, writes_before = running.calls()
     packets = 0

@@ -17,7 +17,7 @@ from ldapmilter.errors import AuditError
 from tests.support.ports import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 
 class Clock:
@@ -156,10 +156,12 @@ def test_a_short_write_is_carried_on(path: Path, audit: AuditFile, monkeypatch: 
 
 
 def test_after_a_writer_that_was_killed_the_next_line_is_whole(path: Path, audit: AuditFile) -> None:
-    with path.open("ab") as killed:
-        killed.write(b'{"n":1')
-    audit.write({"n": 2}, durable=False)
-    assert path.read_bytes() == b'{"n":1\n{"n":2}\n'
+    for number in (1, 2):
+        audit.write({"n": number}, durable=False)
+        with path.open("ab") as killed:
+            killed.write(b'{"n":')
+    audit.write({"n": 3}, durable=False)
+    assert path.read_bytes() == b'{"n":1}\n{"n":\n{"n":2}\n{"n":\n{"n":3}\n'
 
 
 def test_where_a_line_cannot_be_taken_back_the_next_is_still_whole(
@@ -209,6 +211,81 @@ def test_a_file_that_stays_locked_is_an_error_not_a_hang(
     assert numbers(path) == [2]
 
 
+# -- several threads ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def together(audit: AuditFile) -> Callable[..., list[Writer]]:
+    """Have several threads write a line each, all of which wait until the last one has come."""
+
+    def write(count: int, durable: Collection[int] = ()) -> list[Writer]:
+        with audit._lock:
+            writers = [Writer(audit, number, durable=number in durable) for number in range(count)]
+            wait_until(lambda: len(audit._lines) == count, "every thread waits for its turn")
+        for writer in writers:
+            writer.join(10)
+            assert not writer.is_alive()
+        return writers
+
+    return write
+
+
+def test_the_lines_of_threads_that_wait_are_written_in_one_go(
+    path: Path, together: Callable[..., list[Writer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def noting(name: str) -> Callable[..., object]:
+        work: Callable[..., object] = getattr(os, name)
+
+        def noted(*given: object) -> object:
+            calls.append(name)
+            return work(*given)
+
+        return noted
+
+    for name in ("write", "fdatasync"):
+        monkeypatch.setattr(os, name, noting(name))
+    assert all(writer.error is None for writer in together(4, durable=(1, 3)))
+    assert sorted(numbers(path)) == [0, 1, 2, 3]
+    assert calls[0] == "write"
+    assert set(calls[1:]) == {"fdatasync"}
+
+
+def test_a_write_that_fails_fails_every_line_in_it(
+    path: Path, audit: AuditFile, together: Callable[..., list[Writer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        assert all("No space left" in str(writer.error) for writer in together(3, durable=[1]))
+    assert audit._file._waiting == 0
+    audit.write({"n": 3}, durable=True)
+    assert numbers(path) == [3]
+
+
+def test_a_bug_leaves_no_line_that_counts_as_written(
+    together: Callable[..., list[Writer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AuditFile, "_append", broken)
+    assert all(writer.error is not None for writer in together(2, durable=(0, 1)))
+
+
+def test_a_line_whose_turn_does_not_come_is_not_written_later(
+    path: Path, audit: AuditFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_file, "LOCK_SECONDS", 0.01)
+    with audit._lock, pytest.raises(AuditError, match="busy"):
+        audit.write({"n": 1}, durable=False)
+    audit.write({"n": 2}, durable=False)
+    assert numbers(path) == [2]
+
+
 # -- group commit -------------------------------------------------------------------------------
 
 
@@ -238,18 +315,18 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 class Writer(threading.Thread):
-    """One durable line, and what came of it."""
+    """One line, and what came of it."""
 
-    def __init__(self, audit: AuditFile, number: int) -> None:
+    def __init__(self, audit: AuditFile, number: int, *, durable: bool = True) -> None:
         super().__init__(daemon=True)
-        self.audit, self.number = audit, number
-        self.error: AuditError | None = None
+        self.audit, self.number, self.durable = audit, number, durable
+        self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self.audit.write({"n": self.number}, durable=True)
-        except AuditError as error:
+            self.audit.write({"n": self.number}, durable=self.durable)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test asks
             self.error = error
 
 
@@ -434,9 +511,9 @@ def test_a_fork_opens_the_file_anew(path: Path, audit: AuditFile, monkeypatch: p
 def test_something_that_replaces_the_file_again_and_again_ends_in_an_error(
     audit: AuditFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def always(*_: Any) -> bool:
-        return True
+    def always(*_: Any) -> tuple[bool, None]:
+        return True, None
 
-    monkeypatch.setattr(AuditFile, "_has_moved", always)
+    monkeypatch.setattr(AuditFile, "_look", always)
     with pytest.raises(AuditError, match="replaced again and again"):
         audit.write({"n": 1}, durable=False)

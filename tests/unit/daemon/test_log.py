@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,6 +81,25 @@ def test_the_end_does_not_wait_for_a_log_that_is_stuck(stuck: Slow, monkeypatch:
     closing.join(20)
     assert not closing.is_alive()
     stuck.go_on.set()
+
+
+def test_the_writer_is_not_woken_for_every_line(stuck: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck.go_on.set()
+    rests, goes_on = threading.Event(), threading.Event()
+
+    def rest(_seconds: float) -> None:
+        rests.set()
+        goes_on.wait(20)
+
+    monkeypatch.setattr(log, "time", SimpleNamespace(sleep=rest))
+    writer = LogWriter("stderr")
+    assert rests.wait(20)
+    for number in range(3):
+        _log.info("line %d", number)
+    assert stuck.lines == []
+    goes_on.set()
+    writer.close()
+    assert stuck.lines == ["line 0", "line 1", "line 2"]
 
 
 def test_last_words_are_written(stuck: Slow) -> None:

@@ -145,10 +145,24 @@ class Connection:
         monkeypatch.setattr(milter, "set_exception_policy", self.policy.append)
         monkeypatch.setattr(milter, "register", self._register)
         session.register(daemon)
+        self.peer = peer
+        self.offered = (actions, steps)
+        self.open()
+
+    def open(self) -> None:
+        """Begin a connection, the first or another one."""
+        actions, steps = self.offered
+        peer: Any = self.peer
+        self.context = Context()
         self.options = [actions, steps, 0, 0]
         assert self.callbacks["negotiate"](self.context, self.options) == milter.CONTINUE
-        self.peer = peer
-        assert self.call("connect", "client.test", 2, peer) == self.unanswered(milter.P_NR_CONN)
+        known = isinstance(peer, tuple) and len(peer) > 1
+        self.context.macros["{client_addr}"] = str(peer[0]) if known else "unknown"
+        self.context.macros["{client_port}"] = str(peer[1]) if known else "0"
+        if not self.options[1] & milter.P_NOCONNECT:
+            if not actions & milter.SETSYMLIST:
+                del self.context.macros["{client_addr}"], self.context.macros["{client_port}"]
+            assert self.call("connect", "client.test", 2, peer) == self.unanswered(milter.P_NR_CONN)
 
     def _keeper(self, name: str) -> Callable[[Callable[..., int]], None]:
         def keep(callback: Callable[..., int]) -> None:
@@ -179,7 +193,7 @@ class Connection:
         answers: list[int] = []
         for name, value in fields:
             answers.append(self.call("header", name, value))
-            if answers[-1] != milter.CONTINUE:
+            if answers[-1] not in (milter.CONTINUE, milter.NOREPLY):
                 break
         return answers
 
@@ -190,7 +204,7 @@ class Connection:
         if answer != milter.CONTINUE:
             return answer
         answers = self.headers(*(fields or HEADER))
-        if answers and answers[-1] not in (milter.CONTINUE, milter.SKIP):
+        if answers and answers[-1] not in (milter.CONTINUE, milter.NOREPLY, milter.SKIP):
             return answers[-1]
         return self.call("eom")
 
@@ -228,8 +242,8 @@ def test_what_is_asked_for(balanced: Connect) -> None:
     connection = balanced(NOTHING)
     actions, steps, *rest = connection.options
     assert actions == milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
-    wanted = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_NR_EOH | milter.P_SKIP
-    wanted |= milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOBODY
+    wanted = milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_NR_EOH | milter.P_SKIP
+    wanted |= milter.P_NOCONNECT | milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOBODY
     assert steps == wanted
     assert rest == [0, 0]
     assert not {"helo", "body", "unknown"} & set(connection.callbacks)
@@ -312,6 +326,82 @@ def test_an_mta_without_skip_is_not_told_to(balanced: Connect) -> None:
     assert connection.headers(*HEADER) == [milter.CONTINUE] * 3
     connection.call("eom")
     assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+def connected_again(connection: Connection) -> int:
+    """Begin another connection; return whether header fields are answered in it (0) or not."""
+    connection.call("close")
+    connection.open()
+    return connection.options[1] & milter.P_NR_HDR
+
+
+@pytest.fixture
+def unanswered(balanced: Connect) -> Connection:
+    """A connection with a milter that has met nothing but messages whose header is read."""
+    connection: Connection = balanced(REWRITE)
+    for _ in range(100):
+        if connected_again(connection):
+            break
+        connection.message()
+    else:
+        pytest.fail("every header field is still answered")
+    connection.context.calls.clear()
+    return connection
+
+
+def test_where_headers_are_read_no_field_is_answered(unanswered: Connection) -> None:
+    unanswered.envelope()
+    assert unanswered.call("data") == milter.CONTINUE
+    fields = [("From", b"a"), ("X", b"y"), ("FROM", b"b"), ("from ", b"c"), ("From-X", b"d")]
+    assert unanswered.headers(*fields) == [milter.NOREPLY] * len(fields)
+    assert unanswered.call("eom") == milter.CONTINUE
+    assert [call[2:] for call in unanswered.context.calls] == [(3, None), (2, None), (1, CHANGE.value)]
+
+
+def test_where_no_field_is_answered_a_copy_lets_them_pass(unanswered: Connection) -> None:
+    unanswered.daemon.decisions = [COPIES]
+    unanswered.envelope()
+    unanswered.call("data")
+    assert unanswered.headers(*HEADER) == [milter.NOREPLY] * 3
+    unanswered.call("eom")
+    assert unanswered.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+def test_where_no_field_is_answered_too_many_hold_the_message_at_its_end(
+    unanswered: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    unanswered.envelope()
+    unanswered.call("data")
+    assert set(unanswered.headers(*[("From", b"x")] * 1100)) == {milter.NOREPLY}
+    assert len(error_logs(caplog)) == 1  # not one for each field
+    assert unanswered.call("eom") == milter.TEMPFAIL
+    assert unanswered.context.calls == []
+    unanswered.message()  # the next one is not held responsible
+    assert unanswered.context.calls == [("chgheader", "From", 1, CHANGE.value)]
+
+
+def test_headers_are_answered_again_once_they_are_not_read_any_more(unanswered: Connection) -> None:
+    unanswered.daemon.decisions = [NOTHING]
+    for _ in range(100):
+        unanswered.message()
+    assert connected_again(unanswered)  # mail with nothing to do tells nothing
+    unanswered.daemon.decisions = [COPIES]
+    for _ in range(100):
+        unanswered.message()
+    assert not connected_again(unanswered)
+    unanswered.envelope()
+    unanswered.call("data")
+    assert unanswered.headers(*HEADER) == [milter.SKIP]
+
+
+def test_an_mta_that_wants_every_field_answered_gets_its_answers(balanced: Connect) -> None:
+    connection = balanced(REWRITE, steps=ALL_STEPS & ~milter.P_NR_HDR)
+    for _ in range(20):
+        connection.message()
+    assert not connected_again(connection)
+    connection.envelope()
+    connection.call("data")
+    assert connection.headers(*HEADER) == [milter.CONTINUE] * 3
 
 
 def test_a_from_that_changes_is_counted_to_the_end(balanced: Connect) -> None:
@@ -531,7 +621,6 @@ def test_mail_of_sendmail_is_known_by_port_and_brackets(
 def test_a_macro_that_is_not_utf8_breaks_nothing(balanced: Connect, macro: str) -> None:
     connection = balanced(COPIES)
     connection.context.macros[macro] = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
-    connection.call("connect", "client.test", 2, connection.peer)
     connection.message(recipients=[b"<bare>", b"<bob@example.test>"])
     envelope, _ = connection.daemon.asked[0]
     if macro == "{auth_authen}":
@@ -567,7 +656,6 @@ def test_the_port_of_the_daemon_is_asked_for_and_passed_on(balanced: Connect) ->
     connection = balanced(NOTHING)
     assert "{daemon_port}" in connection.context.symbols[milter.M_CONNECT].split()
     connection.context.macros["{daemon_port}"] = "10025"
-    connection.call("connect", "client.test", 2, connection.peer)
     connection.message()
     assert connection.daemon.asked[0][0].daemon_port == 10025
 
@@ -576,14 +664,40 @@ def test_the_port_of_the_daemon_is_asked_for_and_passed_on(balanced: Connect) ->
 def test_a_port_that_is_none_breaks_nothing(balanced: Connect, port: str) -> None:
     connection = balanced(NOTHING)
     connection.context.macros["{daemon_port}"] = port
-    connection.call("connect", "client.test", 2, connection.peer)
     connection.envelope()
     assert connection.call("data") in (milter.ACCEPT, milter.TEMPFAIL)
 
 
-def test_an_mta_that_takes_no_list_of_macros_is_not_given_one(balanced: Connect) -> None:
-    connection = balanced(NOTHING, actions=ALL_ACTIONS & ~milter.SETSYMLIST)
-    assert connection.context.symbols == {}
+@pytest.mark.parametrize(
+    "missing", [{"actions": ALL_ACTIONS & ~milter.SETSYMLIST}, {"steps": ALL_STEPS & ~milter.P_NOCONNECT}]
+)
+def test_an_mta_that_cannot_be_asked_for_macros_says_who_connects(balanced: Connect, missing: dict[str, int]) -> None:
+    """Not by a macro: it is the MTA's configuration then which of them it sends."""
+    connection = balanced(NOTHING, **missing)
+    assert not connection.options[1] & milter.P_NOCONNECT
+    assert bool(connection.context.symbols) is ("steps" in missing)
+    connection.context.macros["{client_addr}"] = "198.51.100.1"
+    connection.message()
+    assert connection.daemon.asked[0][0].client == "192.0.2.7"
+
+
+def test_a_client_that_the_mta_keeps_to_itself_is_not_taken_for_nobody(
+    balanced: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = balanced(NOTHING)
+    assert {"{client_addr}", "{client_port}"} < set(connection.context.symbols[milter.M_CONNECT].split())
+    del connection.context.macros["{client_addr}"]
+    for _ in range(2):
+        connection.envelope()
+        assert connection.call("data") == milter.TEMPFAIL
+    assert connection.daemon.asked == []
+    assert all("{client_addr}" in text for text in error_logs(caplog))
+    assert len(caplog.records) == 2
+    assert not any(record.exc_info for record in caplog.records)  # no bug of ours
+    assert connection.daemon.failures == 0
+    connection.context.macros["{client_addr}"] = "192.0.2.7"
+    connection.envelope()
+    assert connection.call("data") == milter.ACCEPT
 
 
 # -- what goes wrong ------------------------------------------------------------------------
@@ -639,7 +753,7 @@ def test_a_modification_that_fails_is_451(balanced: Connect, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("callback", "arguments"),
-    [("connect", ("h", 2, ("192.0.2.1", "no port"))), ("envfrom", (object(),)), ("envrcpt", (object(),))],
+    [("envfrom", (object(),)), ("envrcpt", (object(),))],
 )
 def test_a_callback_without_an_answer_never_raises_and_the_next_answer_is_451(
     balanced: Connect, callback: str, arguments: tuple[object, ...], caplog: pytest.LogCaptureFixture
@@ -649,11 +763,6 @@ def test_a_callback_without_an_answer_never_raises_and_the_next_answer_is_451(
         connection.call("envfrom", b"<ann@example.test>")
     assert connection.call(callback, *arguments) == milter.NOREPLY
     assert error_logs(caplog)
-    if callback == "connect":
-        # Who the client is cannot be known; whether that holds up one message or the session
-        # is not decided, that nothing is raised is.
-        assert connection.message() in (milter.TEMPFAIL, milter.CONTINUE, milter.ACCEPT)
-        return
     assert connection.call("envrcpt", b"<bob@example.test>") == milter.NOREPLY
     assert connection.call("data") == milter.TEMPFAIL
     assert connection.context.calls == []
