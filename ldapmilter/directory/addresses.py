@@ -85,7 +85,10 @@ class Addresses:
             if address.is_ascii and address.domain in self._view.site.domains
         }
         keys = dict.fromkeys(key for _, tries in candidates.values() for key, _ in tries)
-        found = self._view.reader.entries(keys, self._view.trace) if keys else {}
+        # Whoever has an address of their own does not change when the domain gets a catch-all, which
+        # is asked for in the same search and mostly absent, so that it is asked for again every minute.
+        found = self._view.reader.entries(keys, self._view.trace, noted=False) if keys else {}
+        counted: list[str] = []
         resolved: dict[str, Resolution] = {}
         for address in addresses:
             _, tries = candidates.get(address.key, (address, ()))
@@ -93,6 +96,7 @@ class Addresses:
             entries: tuple[Entry, ...] = ()
             match: Match = "address"
             for key, match in tries:  # noqa: B007 - the match of the entries that were found
+                counted.append(key)
                 if key not in found:
                     known = False
                     self._view.trace.fail([key])
@@ -101,6 +105,7 @@ class Addresses:
                 if entries:
                     break
             resolved[address.key] = self.resolution(address, entries, match if entries else "address", known=known)
+        self._view.reader.note(counted, self._view.trace)
         return resolved
 
     def _candidates(self, address: Address, *, own_only: bool) -> list[tuple[str, Match]]:

@@ -66,15 +66,24 @@ class Reader:
         site: Site = found[SITE]
         return site
 
-    def entries(self, keys: Collection[str], trace: Trace, *, again: bool = False) -> dict[str, tuple[Entry, ...]]:
+    def entries(
+        self, keys: Collection[str], trace: Trace, *, again: bool = False, noted: bool = True
+    ) -> dict[str, tuple[Entry, ...]]:
         """Return the entries of each address key, and of each ``@domain`` catch-all key.
 
         ``again`` asks about absent keys once more, the next server first: an account made a minute
         ago may be there already. A key that could not be asked is left out: whether that matters
-        depends on the others.
+        depends on the others. Unless ``noted``, what is worked out does not depend on these answers
+        but on those of them that :meth:`note` names.
         """
-        found = self._fetch(keys, self._loading.members, trace, again=again, every_key_matters=False)
+        found = self._fetch(keys, self._loading.members, trace, again=again, every_key_matters=False, noted=noted)
         return {name_of(key): value or () for key, value in found.items()}
+
+    def note(self, keys: Iterable[CacheKey], trace: Trace) -> None:
+        """Let what is being worked out depend on some of the answers that were read."""
+        slots = dict.fromkeys(trace.slots[key] for key in keys if key in trace.slots)
+        for recorder in trace.recorders:
+            recorder.update(slots)
 
     def cos(self, keys: Collection[Key], trace: Trace) -> dict[CacheKey, RawEntry | None]:
         """Return the COS of each ``("cos", zimbraId)`` or ``("cos-name", name)`` key."""
@@ -95,7 +104,7 @@ class Reader:
 
         What follows finds them in memory; what could not be asked matters where it is needed.
         """
-        self._fetch(keys, self._loading.members, trace, every_key_matters=False)
+        self._fetch(keys, self._loading.members, trace, every_key_matters=False, noted=False)
 
     def by_id(self, zimbra_ids: Collection[str], trace: Trace) -> dict[str, Entry | None]:
         """Return the account or group of each zimbraId (lower case)."""
@@ -133,13 +142,14 @@ class Reader:
         *,
         again: bool = False,
         every_key_matters: bool = True,
+        noted: bool = True,
     ) -> dict[CacheKey, Any]:
         def loader(wanted: Collection[Hashable], deadline: Deadline) -> Mapping[Hashable, Any]:
             searching = _Searching(self._store, deadline, trace, next_server_first=again)
             keys = [key for key in wanted if isinstance(key, (Key, str))]
             return {key: value for key, value in load(keys, searching.search).items()}  # noqa: C416 - another type of key
 
-        found = self._answers(keys, loader, trace, past_negative=again)
+        found = self._answers(keys, loader, trace, past_negative=again, noted=noted)
         if every_key_matters:
             trace.fail(key for key in keys if key not in found)
         return found
@@ -151,6 +161,7 @@ class Reader:
         trace: Trace,
         *,
         past_negative: bool = False,
+        noted: bool = True,
     ) -> dict[CacheKey, Any]:
         known = trace.slots
         wanted = [
@@ -165,10 +176,9 @@ class Reader:
             known.update(answers.slots)
             for key in answers.failures:
                 known.pop(key, None)
-        slots = {key: known[key] for key in keys if key in known}
-        for recorder in trace.recorders:
-            recorder.update(dict.fromkeys(slots.values()))
-        return {key: slot.value for key, slot in slots.items()}
+        if noted:
+            self.note(keys, trace)
+        return {key: known[key].value for key in keys if key in known}
 
 
 class _Searching:

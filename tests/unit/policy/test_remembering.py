@@ -179,6 +179,19 @@ def test_one_recipient_that_changes_takes_no_other_with_it() -> None:
     assert "carol@example.com" not in texts[0]
 
 
+def test_whoever_has_an_address_of_their_own_does_not_depend_on_the_catch_all() -> None:
+    """That there is none is known for a minute only; the recipient, who is there, for five."""
+    plain = ["one@example.com", "two@example.com"]
+    accounts = [entry for address in plain for entry in builders.account(address)]
+    world = World([*example_records({}), *accounts], {"cache": {"ttl": "300", "negative_ttl": "60"}})
+    message = Message(login=plain[0], to=plain)
+    world.decide(message)
+    world.clock.now += 100
+    assert world.decide(message).searches == 0
+    world.clock.now += 100
+    assert world.decide(message).searches == 0
+
+
 def test_a_login_that_was_nobodys_is_looked_up_for_the_next_message() -> None:
     world = World(records())
     stranger = Message(login="nobody@example.com", to=[BOB])
