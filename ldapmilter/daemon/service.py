@@ -108,11 +108,11 @@ class Service:
     def __init__(self, standing: Standing) -> None:
         """Serve under a configuration; to be made in the process that serves, which locks the audit file.
 
-        Raises:
-            AuditError: the audit file cannot be written.
+        An audit file that cannot be opened stops the daemon's start, but not a worker that takes
+        another one's place: mail that needs no audit goes on.
         """
         self._standing = standing
-        self._audit = open_audit(standing.config)
+        self._audit: AuditFile | None = None
         self._host = socket.gethostname()
         self._coming: OpenDirectory | None = None
         """The directory that a reload is just warming up."""
@@ -129,6 +129,10 @@ class Service:
         self._in_flight: dict[int, int] = {0: 0}
         self._epoch = 0
         self._lock = threading.Lock()
+        try:
+            self._opened_audit()
+        except AuditError as error:
+            self._complain_of_audit(error)
 
     @property
     def standing(self) -> Standing:
@@ -150,7 +154,8 @@ class Service:
 
     def wants_message_id(self, decision: Decision) -> bool:
         """Whether the header is worth reading for the Message-ID alone."""
-        return self._audit is not None and must_be_durable(decision, self._standing.config.policy)
+        config = self._standing.config
+        return config.audit is not None and must_be_durable(decision, config.policy)
 
     def done(self, message: HandledMessage, decision: Decision) -> None:
         """Keep a decision in the audit, count it and log it.
@@ -173,8 +178,7 @@ class Service:
             self._complain(f"copy class {name} has an invalid value that is in use; ldapmilter explain names it")
 
     def _keep(self, message: HandledMessage, decision: Decision, policy: Policy) -> None:
-        audit = self._audit
-        if audit is None or not wants_audit(decision):
+        if self._standing.config.audit is None or not wants_audit(decision):
             return
         durable = must_be_durable(decision, policy)
         kept = record(
@@ -189,12 +193,27 @@ class Service:
             probe=message.probe,
         )
         try:
-            audit.write(kept, durable=durable)
+            if (audit := self._opened_audit()) is not None:
+                audit.write(kept, durable=durable)
         except AuditError as error:
             self.tally.happened("audit_failures")
-            self._complain(f"the audit cannot be written, so mail that needs it waits: {error}")
+            self._complain_of_audit(error)
             if durable:
                 raise
+
+    def _opened_audit(self) -> AuditFile | None:
+        """Return the audit file; one that could not be opened so far is tried again.
+
+        Raises:
+            AuditError: it still cannot be.
+        """
+        if self._audit is None:
+            with self._lock:
+                self._audit = self._audit or open_audit(self._standing.config)
+        return self._audit
+
+    def _complain_of_audit(self, error: AuditError) -> None:
+        self._complain(f"the audit cannot be written, so mail that needs it waits: {error}")
 
     def _complain(self, text: str) -> None:
         """Log something about confidential copies: once a minute at most, and without naming a message.

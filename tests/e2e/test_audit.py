@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.company import ARCHIVE, HOLD, JOE
 from tests.e2e.scene import Scene
 from tests.support.ports import wait_until
+from tests.support.processes import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +86,14 @@ def test_without_an_audit_a_legal_copy_waits_and_an_archive_copy_goes_on(scene: 
         assert "audit" in scene.daemon.log()
         telling = [line for line in scene.daemon.log_lines("audit") if ANN in line or JOE in line]
         assert telling == []
+
+        workers = workers_of(scene.daemon.pid)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not {*workers} & {*workers_of(scene.daemon.pid)}, "the end of the workers")
+        wait_until(lambda: scene.daemon.cli("status").returncode == 0, "their successors")
+        assert scene.delivered(scene.submit(BOB, ["someone@elsewhere.test"]).token).keys() == {"someone@elsewhere.test"}
+        assert scene.mail(ANN, [JOE], login=ANN).sent.code == 451
     finally:
         file.rmdir()
         moved.rename(file)
