@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.errors import DaemonUnreachable
 from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.wire import Action, Protocol
+from ldapmilter.milter.wire import Action, Protocol, Stage
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
@@ -46,13 +46,13 @@ KINDS = (UNREACHABLE, WRONG_MILTER, POSTFIX_DENIED)
 
 _ACTIONS = Action.ADDRCPT | Action.ADDRCPT_PAR | Action.CHGHDRS | Action.ADDHDRS
 _STEPS = {
-    "CONNECT": Protocol.NOCONNECT,
     "MAIL": Protocol.NOMAIL,
     "RCPT": Protocol.NORCPT,
     "DATA": Protocol.NODATA | Protocol.NR_DATA,
-    "the header": Protocol.NOHDRS | Protocol.NR_HDR,
+    "the header": Protocol.NOHDRS,
 }
-"""What has to be sent (and, for the last two, answered), by the bits that would prevent it."""
+"""What has to be sent (and, for DATA, answered), by the bits that would prevent it."""
+_CLIENT = "{client_addr}"
 _USERS = ("postfix",)
 
 
@@ -88,6 +88,9 @@ def _missing(negotiated: Negotiated) -> list[str]:
         wrong.append(f"does not ask for {', '.join(actions)}")
     if steps:
         wrong.append(f"does not want to see or answer {', '.join(steps)}")
+    # The event says who connects, and so does a macro that was asked for.
+    if negotiated.protocol & Protocol.NOCONNECT and _CLIENT not in negotiated.symbols.get(Stage.CONNECT, ()):
+        wrong.append(f"wants to know the client neither by CONNECT nor by the macro {_CLIENT}")
     return wrong
 
 

@@ -37,6 +37,7 @@ HEADER_FIELDS: Final = 17
 NEGOTIATION: Final = 1
 LINES: Final = 1 + ("audit" in SECTIONS)
 """The log line, and that of the audit file where there is one."""
+REPORTS: Final = 20
 LARGE: Final = 10 * 1024 * 1024
 
 # MAIL, RCPT and DATA each take macros and the event; CONNECT and HELO macros only; one abort.
@@ -232,8 +233,9 @@ def test_system_calls(running: Running, name: str, writes: int) -> None:
     wait_until(lambda: _settled(running), "the end of every session")
     reads_after, writes_after = running.calls()
     assert (reads_after - reads_before) <= 2 * packets + 4 * messages
-    # Room for one more: that of a thread that is woken to write the line.
-    assert (writes_after - writes_before) <= (writes + LINES + 1) * messages
+    # Room for one more: that of a thread that is woken to write the line. And for the worker's own
+    # reports to its parent, one a second: a busy machine takes a few seconds for all this.
+    assert (writes_after - writes_before) <= (writes + LINES + 1) * messages + REPORTS
 
 
 def _settled(running: Running) -> bool:

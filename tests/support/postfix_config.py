@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -154,7 +155,7 @@ def write_main_cf(root: Path, parameters: Mapping[str, str]) -> None:
     """
     text = "".join(f"{name} = {value}\n" for name, value in parameters.items())
     path = root / "config" / "main.cf"
-    fresh = path.with_name("main.cf.new")
+    fresh = path.with_name(f"main.cf.{threading.get_ident()}")
     fresh.write_text(text, encoding="utf-8")
     os.utime(fresh, (time.time() - 60,) * 2)
     fresh.replace(path)

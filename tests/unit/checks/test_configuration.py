@@ -109,6 +109,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         (0x1FF, 0x200, "does not want to see or answer DATA"),
         (0x1FF, 0x10000, "does not want to see or answer DATA"),
         (0x1FF, 0x08, "does not want to see or answer RCPT"),
+        (0x1FF, 0x01, "neither by CONNECT nor by the macro {client_addr}"),
     ],
 )
 def test_another_milter_listens(tmp_path: Path, actions: int, protocol: int, text: str) -> None:
