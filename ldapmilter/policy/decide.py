@@ -206,7 +206,7 @@ class _Deciding:
             self.policy.copy_classes,
             self.looked_up.matches,
             self.author.resolution if self.author.entry is not None else None,
-            [recipient.resolution for recipient in self.looked_up.recipients if recipient.resolution is not None],
+            [meant for recipient in self.looked_up.recipients if (meant := recipient.resolution) is not None],
         )
         self.notices.extend(notices)
         if len(copies) > self.policy.max_copies:
