@@ -266,7 +266,8 @@ def test_the_first_message_of_a_process(meter: Meter) -> None:
             assert client.run(message).verdict is Verdict.ACCEPT
         wait_until(lambda: "the directory answers" in daemon.log(), "the end of the warm-up")
     assert 1 <= found[0].searches <= FIRST[meter.kind]
-    assert found[0].binds <= 4  # [ldap] connections_per_worker
+    # [ldap] connections_per_worker = 4; one that a busy machine keeps waiting is given up for a fresh one.
+    assert found[0].binds <= 2 * 4
 
 
 def test_readability_is_checked_for_a_server_not_for_a_message(cold: Opened) -> None:

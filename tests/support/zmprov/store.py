@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ldap3 import ALL_ATTRIBUTES, BASE, MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE, NONE, SUBTREE, Connection, Server
 from ldap3.utils.conv import escape_filter_chars
 
+from ldapmilter.directory.ldap_connection import drop
 from tests.support.zmprov.errors import ServiceError, ldap_error
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Store:
         try:
             self._connection.bind()
         except Exception as error:
+            drop(self._connection)
             raise ServiceError("service.FAILURE", f"system failure: ZimbraLdapContext ({error})") from error
 
     def __enter__(self) -> Self:
@@ -69,8 +71,8 @@ class Store:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let the connection go."""
-        self._connection.unbind()
+        """Let the connection go, whatever became of the server."""
+        drop(self._connection)
 
     def read(self, dn: str, name: str = "") -> Entry | None:
         """Return the entry with that DN, or None."""
