@@ -14,7 +14,7 @@ from ldapmilter.daemon import log
 from ldapmilter.daemon.log import LogWriter, log_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 _log = logging.getLogger(__name__)
@@ -33,17 +33,6 @@ class Slow(logging.Handler):
         self.busy.set()
         self.go_on.wait(20)
         self.lines.append(record.getMessage())
-
-
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level, threads = list(root.handlers), root.level, logging.logThreads
-    root.setLevel(logging.INFO)
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
-    logging.logThreads = threads
 
 
 @pytest.fixture

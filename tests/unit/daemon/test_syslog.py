@@ -14,7 +14,6 @@ from ldapmilter.daemon.log import CannotLog, LogWriter, log_to
 from ldapmilter.daemon.syslog import Syslog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from typing_extensions import Self
@@ -56,17 +55,6 @@ class Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
-
-
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level, threads = list(root.handlers), root.level, logging.logThreads
-    root.setLevel(logging.INFO)
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
-    logging.logThreads = threads
 
 
 @pytest.fixture
