@@ -12,6 +12,10 @@ import re
 import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 # RFC 5321 section 4.5.3.1: a path is at most 256 octets, a local part 64, a domain 255. Zimbra
 # stores up to 256 characters, so the local part is bounded by the whole only.
@@ -99,6 +103,11 @@ def parse_address(text: str) -> Address | None:
     """
     # Bounded before it is remembered: a peer chooses these texts.
     return _parse(text) if len(text) <= _MAX_TEXT else None
+
+
+def parse_addresses(texts: Iterable[str]) -> Iterator[Address]:
+    """Return the addresses among some texts; what spells none is left out."""
+    return (address for text in texts if (address := parse_address(text)) is not None)
 
 
 @lru_cache(maxsize=1024)

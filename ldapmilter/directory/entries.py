@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, parse_address
+from ldapmilter.address import Address, parse_address, parse_addresses
 from ldapmilter.directory.filters import Equal, Filter, Or, any_of, unescape_octets
 from ldapmilter.directory.model import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ldapmilter.directory.model import Kind
     from ldapmilter.directory.raw_entry import RawEntry
@@ -54,17 +54,13 @@ def read_entry(raw: RawEntry) -> Entry | None:
         kind = "group"
     else:
         return None
-    own = [address for name in _OWN_ADDRESSES for address in _addresses(raw.all(name))]
-    primary = _addresses(raw.all("zimbramaildeliveryaddress")) if kind == "account" else own
+    own = [address for name in _OWN_ADDRESSES for address in parse_addresses(raw.all(name))]
+    primary = parse_addresses(raw.all("zimbramaildeliveryaddress")) if kind == "account" else own
     name = _choose_name(raw.dn, list(primary))
     if name is None:
         return None
     others = dict.fromkeys(address.key for address in own if address != name)
     return Entry(raw=raw, kind=kind, name=name, other_keys=tuple(others))
-
-
-def _addresses(values: Iterable[str]) -> Iterator[Address]:
-    return (address for value in values if (address := parse_address(value)) is not None)
 
 
 def _choose_name(dn: str, candidates: list[Address]) -> Address | None:

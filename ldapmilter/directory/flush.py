@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import fold_domain, make_address, parse_address
+from ldapmilter.address import fold_domain, make_address, parse_addresses
 from ldapmilter.directory.loading import SITE, GroupMembers, Key, kind_of, name_of
 from ldapmilter.directory.model import Entry
 from ldapmilter.directory.raw_entry import RawEntry
@@ -27,7 +27,7 @@ def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
     Whoever has the address in whatever spelling, under all other addresses of theirs, and a dynamic
     group's members when the address is the group's.
     """
-    asked = {address.key: address for text in addresses if (address := parse_address(text)) is not None}
+    asked = {address.key: address for address in parse_addresses(addresses)}
     site = site_in(cache)
     keys = every_spelling(asked.values(), site)
     known: list[Entry] = []
@@ -123,4 +123,4 @@ def entries_in(value: object) -> Collection[Entry]:
 def _concerns(raw: RawEntry, keys: set[str]) -> bool:
     """Whether a group is one of the addresses, or a static list that names one of them as a member."""
     texts = (*raw.all("zimbramailalias"), *raw.all("zimbramailforwardingaddress"))
-    return any((address := parse_address(text)) is not None and address.key in keys for text in texts)
+    return any(address.key in keys for address in parse_addresses(texts))

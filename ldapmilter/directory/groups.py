@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, parse_address
+from ldapmilter.address import Address, parse_addresses
 from ldapmilter.directory.model import Entry, Expansion, Member, Resolution
 from ldapmilter.mailbox.reading import read_from
 
@@ -122,7 +122,7 @@ def _forwards(raw: RawEntry) -> Iterable[Address]:
 
 
 def _sorted_addresses(values: Iterable[str]) -> list[Address]:
-    found = {address for value in values if (address := parse_address(value)) is not None}
+    found = set(parse_addresses(values))
     return sorted(found, key=lambda address: address.key)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ldapmilter.address import Address, parse_address
+from ldapmilter.address import Address, parse_addresses
 from ldapmilter.directory.entries import (
     ENTRY_ATTRIBUTES,
     EVERYBODY,
@@ -134,7 +134,7 @@ class Loading:
                 entry = read_entry(raw)
                 if entry is None:
                     if (unit := Key("managed", (raw.first("zimbragroupid") or "").lower())) in external:
-                        external[unit].extend(_addresses(raw.all("zimbramailforwardingaddress")))
+                        external[unit].extend(parse_addresses(raw.all("zimbramailforwardingaddress")))
                     continue
                 meant: list[CacheKey] = [*entry.own_keys, *catch_all_keys(raw)]
                 meant.extend(Key("managed", group.lower()) for group in raw.all("zimbramemberof"))
@@ -198,10 +198,6 @@ def _members_filter(items: Collection[CacheKey | Filter]) -> Filter:
         parts.append(And((Equal("objectClass", "zimbraGroupStaticUnit"), any_of("zimbraGroupId", managed))))
     parts.extend(item for item in items if not isinstance(item, (Key, str)))
     return Or(tuple(parts))
-
-
-def _addresses(values: Iterable[str]) -> Iterator[Address]:
-    return (address for value in values if (address := parse_address(value)) is not None)
 
 
 def _rdn(dn: str) -> Filter | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, make_address, parse_address
+from ldapmilter.address import Address, make_address, parse_addresses
 from ldapmilter.errors import DirectoryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from ldapmilter.directory.addresses import Addresses
     from ldapmilter.directory.expansions import Expansions
@@ -74,7 +74,7 @@ def own_addresses(account: Entry, site: Site) -> frozenset[str]:
     """
     raw = account.raw
     named = [*raw.all("zimbramailcanonicaladdress"), *raw.all("zimbraallowfromaddress")]
-    keys = {*account.addresses, *(address.key for address in _parsed(named))}
+    keys = {*account.addresses, *(address.key for address in parse_addresses(named))}
     aliases = [(domain.name, domain.target) for domain in site.domains.values() if domain.target is not None]
     for key in account.addresses:
         local, _, domain = key.rpartition("@")
@@ -91,18 +91,18 @@ def may_use_any(account: RawEntry, cos: RawEntry | None) -> bool:
 
 def offered_addresses(entry: Entry) -> frozenset[str]:
     """Return the keys that a granting entry lets others write as: those it lists, else its main address."""
-    listed = frozenset(address.key for address in _parsed(entry.raw.all("zimbraprefallowaddressfordelegatedsender")))
+    listed = frozenset(
+        address.key for address in parse_addresses(entry.raw.all("zimbraprefallowaddressfordelegatedsender"))
+    )
     return listed or frozenset({entry.name.key})
 
 
 def canonical_address(account: Entry) -> Address:
     """Return the address that an account writes as by default: its canonical one, else its name."""
-    canonical = (address for address in _parsed(account.raw.all("zimbramailcanonicaladdress")) if address.is_ascii)
+    canonical = (
+        address for address in parse_addresses(account.raw.all("zimbramailcanonicaladdress")) if address.is_ascii
+    )
     return next(canonical, account.name)
-
-
-def _parsed(values: Iterable[str]) -> Iterator[Address]:
-    return (address for value in values if (address := parse_address(value)) is not None)
 
 
 class SenderRights:

@@ -23,6 +23,7 @@ from ldapmilter.address import parse_address, strip_brackets
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.message import Envelope, HandledMessage, Headers
 from ldapmilter.milter import effects
+from ldapmilter.milter.habit import Habit
 from ldapmilter.policy.model import TEMPFAIL_REPLY
 
 if TYPE_CHECKING:
@@ -50,10 +51,6 @@ _MAX_FIELDS = 1000
 _UNKNOWN = "unknown"  # Postfix's word for a client without an address
 _UNREADABLE = "?"
 _PORT_DIGITS = 5
-_HABIT = 16
-# Of the milter's time, a fifth of a message's that needs only its envelope, against half of one whose
-# header is read: benchmarks/README.md.
-_READ_WEIGHS = 4
 
 
 class MacroMissing(LdapmilterError):
@@ -331,32 +328,6 @@ def _macro(context: Any, name: str) -> str | None:  # noqa: ANN401 - C type
 
 def _port(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS else None
-
-
-class Habit:
-    """What the mail of late needed, to negotiate by: how headers travel is settled for a whole connection.
-
-    Either each header field is answered, so that the first answer can spare the rest (SKIP): best
-    where no header is read. Or none is: all of them come and nobody waits, best where the From has
-    to be counted. Both do right by any message.
-    """
-
-    def __init__(self) -> None:
-        """Expect messages whose header is not read."""
-        self._score = -_HABIT
-
-    def read(self) -> None:
-        """Note a message of which every header field had to be seen."""
-        self._score = min(self._score + _READ_WEIGHS, _HABIT)
-
-    def skipped(self) -> None:
-        """Note a message whose header was not needed, or not to its end."""
-        self._score = max(self._score - 1, -_HABIT)
-
-    @property
-    def reads(self) -> bool:
-        """Whether enough messages with something to do had their headers read."""
-        return self._score > 0
 
 
 def register(daemon: Deciding) -> None:
