@@ -21,7 +21,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final, Literal
 
-from ldapmilter.milter.transaction import Client, Transaction
+from ldapmilter.mta.transaction import Client, Transaction
 from tests.support.builders import account, cos, domain, global_config, server
 from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id

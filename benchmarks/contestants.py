@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmarks.company import KINDS
-from ldapmilter.config import SECTIONS
+from ldapmilter.config_options import SECTIONS
 from ldapmilter.errors import DaemonUnreachable
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.socket_address import parse_socket
 from tests.support.daemon import Daemon
 from tests.support.ports import LOOPBACK, free_port, wait_until
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchmarks.company import Kind
     from benchmarks.native_tools import Programs
-    from ldapmilter.milter.wire import Negotiated
+    from ldapmilter.mta.wire import Negotiated
     from tests.support.slapd import Slapd
 
 Transport = Literal["unix", "tcp"]

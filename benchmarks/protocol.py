@@ -17,8 +17,8 @@ from benchmarks import company, contestants
 from benchmarks.contestants import OURS, TRANSPORTS, Contestant, Transport
 from benchmarks.report import Target, number, ratios
 from benchmarks.script import write_script
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.socket_address import parse_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,17 +147,25 @@ def _verify(one: Bench) -> None:
     """Hold the driver against ldapmilter's own client, and every case against what it has to do."""
     for contestant in (c for group in one.contestants.values() for c in group):
         for kind in contestant.kinds:
-            script = one.script(contestant, kind, 1, SMALL)
-            (first, *_) = company.transactions(kind, 1, MESSAGES[1])
-            seen = one.programs.run(script, contestant.socket, connections=1, seconds=_WARM_SECONDS, messages=1)
-            with MilterClient.connect(parse_socket(contestant.socket)) as client:
-                outcome = client.run(replace(first, body=b"x" * (SMALL - 2) + b"\r\n"))
-            # Negotiation, and the abort and quit at the end, are not counted as the message's.
-            driver = (seen.packets - 3, seen.bytes - 17 - 2 * 5, seen.waits - 1)
-            expected = (outcome.packets_sent, outcome.bytes_sent, outcome.replies_awaited)
-            if outcome.packets_sent and driver != expected:
+            for _ in range(2):  # the mail so far settles how fields travel next: it may change in between, once
+                driver, expected = _packets(one, contestant, kind)
+                if not expected[0] or driver == expected:
+                    break
+            else:
                 message = f"{contestant.name}, {kind}: the driver sent {driver}, the client {expected}"
                 raise RuntimeError(message)
+
+
+def _packets(one: Bench, contestant: Contestant, kind: Kind) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Send a message by the driver and by the client; return packets, octets and replies of each."""
+    (first, *_) = company.transactions(kind, 1, MESSAGES[1])
+    script = one.script(contestant, kind, 1, SMALL)
+    seen = one.programs.run(script, contestant.socket, connections=1, seconds=_WARM_SECONDS, messages=1)
+    with MilterClient.connect(parse_socket(contestant.socket)) as client:
+        outcome = client.run(replace(first, body=b"x" * (SMALL - 2) + b"\r\n"))
+    # Negotiation, and the abort and quit at the end, are not counted as the message's.
+    driver = (seen.packets - 3, seen.bytes - 17 - 2 * 5, seen.waits - 1)
+    return driver, (outcome.packets_sent, outcome.bytes_sent, outcome.replies_awaited)
 
 
 def _measure_cell(one: Bench, cell: Cell, report: Report) -> None:

@@ -1,6 +1,6 @@
 """What native/load.c sends, as a file: macro packet and event of every step, and what has to come back.
 
-The steps and the macros are those of ldapmilter's own MTA side (ldapmilter/milter/client.py), which
+The steps and the macros are those of ldapmilter's own MTA side (ldapmilter/mta/client.py), which
 the tests hold against a real Postfix. Which of them are sent, and when the driver waits, it decides
 by itself from what the milter negotiates.
 
@@ -20,18 +20,18 @@ import struct
 from typing import TYPE_CHECKING
 
 from benchmarks import company
-from ldapmilter.milter.events import greeting, message, raw
-from ldapmilter.milter.transaction import available_macros, macros_for
-from ldapmilter.milter.wire import EVENTS, SYMBOL_STAGES, Stage, strings
+from ldapmilter.mta.events import greeting, message, raw
+from ldapmilter.mta.transaction import available_macros, macros_for
+from ldapmilter.mta.wire import EVENTS, SYMBOL_STAGES, Stage, strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from benchmarks.company import Kind
-    from ldapmilter.milter.events import Step
-    from ldapmilter.milter.transaction import Transaction
-    from ldapmilter.milter.wire import Negotiated
+    from ldapmilter.mta.events import Step
+    from ldapmilter.mta.transaction import Transaction
+    from ldapmilter.mta.wire import Negotiated
 
 
 def write_script(

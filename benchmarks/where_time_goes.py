@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 from benchmarks import company
 from benchmarks.contestants import sections
 from ldapmilter.config import load
-from ldapmilter.directory.opening import open_directory
 from ldapmilter.message import Envelope
 from ldapmilter.milter import effects
+from ldapmilter.opening import open_directory
 from ldapmilter.policy.decide import decide
 from tests.support.daemon import Daemon
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from benchmarks.report import Report
     from ldapmilter.config import Config
-    from ldapmilter.directory.opening import OpenDirectory
     from ldapmilter.message import Headers
-    from ldapmilter.milter.transaction import Transaction
+    from ldapmilter.mta.transaction import Transaction
+    from ldapmilter.opening import OpenDirectory
     from ldapmilter.policy.model import Decision
     from tests.support.slapd import Slapd
 

@@ -1,4 +1,4 @@
-"""``config.ini``: what may stand in it, and what it becomes.
+"""``config.ini``: what its sections become, and what is refused.
 
 An INI file read by configparser without interpolation; ``;`` starts a comment anywhere. Every
 option has a default but ``[ldap] uri``. Whatever cannot be used is refused with file, section,
@@ -7,123 +7,32 @@ option, value and what is allowed: a policy engine that guesses is worse than on
 
 from __future__ import annotations
 
-import configparser
-import os
 import re
-import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ldapmilter import options
-from ldapmilter.directory.cache import Limits
+from ldapmilter import config_text, options
+from ldapmilter.config_options import OTHER_COPY_CLASS, SECTIONS
+from ldapmilter.directory.cache.answers import Limits
 from ldapmilter.directory.groups import GroupLimits
 from ldapmilter.errors import ConfigError
-from ldapmilter.identity import IdentityPolicy
-from ldapmilter.options import Option
-from ldapmilter.policy.model import CopyClass, FromPolicy, Policy
+from ldapmilter.policy.identity import IdentityPolicy
+from ldapmilter.policy.settings import CopyClass, FromPolicy, ListsPolicy, Policy
+from ldapmilter.secret_file import credential, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ldapmilter.milter.socket_address import SocketAddress
+    from ldapmilter.options import Option
+    from ldapmilter.socket_address import SocketAddress
 
-DEFAULT_PATH = Path("/etc/ldapmilter/config.ini")
+DEFAULT_PATH = Path(config_text.DEFAULT_PATH)
 
-_HOUR = 3600
-_DAY = 24 * _HOUR
-_MODE = options.choice("apply", "observe", "pass")
-_FAILURE = options.choice("tempfail", "accept")
-_INVALID = options.choice("tempfail", "ignore")
-
-
-def _copy_section(sent: str, received: str, inherit: str, invalid_value: str) -> dict[str, Option]:
-    return {
-        "sent_attributes": Option(sent, options.attributes),
-        "received_attributes": Option(received, options.attributes),
-        "inherit": Option(inherit, options.choice("override", "union")),
-        "invalid_value": Option(invalid_value, _INVALID),
-        "mode": Option("", lambda value: _MODE(value) if value else ""),
-    }
-
-
-SECTIONS: Mapping[str, Mapping[str, Option]] = {
-    "milter": {
-        "socket": Option("unix:/run/ldapmilter/milter.sock", options.milter_socket),
-        "socket_mode": Option("0660", options.octal_mode),
-        "socket_group": Option("postfix", options.text),
-        "workers": Option("auto", options.workers),
-    },
-    "ldap": {
-        "uri": Option(None, options.uris),
-        "bind_dn": Option("", options.text),
-        "bind_password_file": Option("", options.path),
-        "starttls": Option("yes", options.boolean),
-        "ca_file": Option("", options.path),
-        "zimbra_localconfig": Option("", options.path),
-        "search_base": Option("", options.text),
-        "connect_timeout": Option("3", options.seconds(0.1, 60)),
-        "lookup_deadline": Option("10", options.seconds(0.1, 300)),
-        "connections_per_worker": Option("4", options.whole(1, 64)),
-    },
-    "cache": {
-        "ttl": Option("300", options.seconds(0, _DAY)),
-        "negative_ttl": Option("60", options.seconds(0, _DAY)),
-        "stale_ttl": Option("86400", options.seconds(0, 30 * _DAY)),
-        "max_entries": Option("100000", options.whole(100, 100_000_000)),
-    },
-    "identity": {
-        "mailbox_hosts": Option("auto", options.networks),
-        "trust_x_authenticated_user": Option("no", options.boolean),
-        "unknown_login": Option("tempfail", _FAILURE),
-        "reinjection_ports": Option("10025 10028 10029 10030", options.ports),
-        "own_relays": Option("", options.cidr_blocks),
-    },
-    "groups": {
-        "max_members": Option("50000", options.whole(1, 10_000_000)),
-        "max_depth": Option("20", options.whole(1, 1000)),
-    },
-    "policy": {
-        "mode": Option("apply", _MODE),
-        "directory_failure": Option("tempfail", _FAILURE),
-        "max_copies": Option("10000", options.whole(1, 1_000_000)),
-    },
-    "copy archive": _copy_section(
-        "ldapMilterArchiveBcc ldapMilterArchiveSentBcc",
-        "ldapMilterArchiveBcc ldapMilterArchiveReceivedBcc",
-        "override",
-        "ignore",
-    ),
-    "copy legal": _copy_section(
-        "ldapMilterLegalBcc ldapMilterLegalSentBcc",
-        "ldapMilterLegalBcc ldapMilterLegalReceivedBcc",
-        "union",
-        "tempfail",
-    ),
-    "from": {
-        "sender_attributes": Option("ldapMilterSenderFromRewrite", options.attributes),
-        "recipient_attributes": Option("ldapMilterRecipientFromRewrite", options.attributes),
-        "enforce_attributes": Option("ldapMilterFromEnforce", options.attributes),
-        "match_members": Option("yes", options.boolean),
-        "invalid_value": Option("ignore", _INVALID),
-        "reply_to": Option("keep", options.choice("keep", "author")),
-        "original_from_header": Option("", options.header_name),
-        "mode": Option("", lambda value: _MODE(value) if value else ""),
-    },
-    "control": {
-        "socket": Option("/run/ldapmilter/control.sock", options.socket_path),
-    },
-    "audit": {
-        "file": Option("/var/log/ldapmilter/audit.jsonl", options.path),
-    },
-    "metrics": {
-        "listen": Option("", options.host_and_port),
-    },
-}
-"""Every section with its options. ``[copy NAME]`` may be added freely, with the options of these."""
-
-_OTHER_COPY_CLASS = _copy_section("", "", "override", "tempfail")
+_COPY = "copy NAME"
 _COPY_NAME = re.compile(r"copy [a-z0-9][a-z0-9_-]*\Z")
+
+OriginalRecipient = Literal["auto", "yes", "no"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +44,8 @@ class MilterSettings:
     socket_group: str
     workers: int
     """Processes that share the socket."""
+    enable_original_recipient: OriginalRecipient = "auto"
+    """Postfix's parameter of that name; ``auto``: as the Postfix of this host says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +63,11 @@ class LdapConfig:
     lookup_deadline: float
     connections_per_worker: int
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the directory is an LDIF file in memory, without a bind."""
+        return bool(self.uris) and self.uris[0].lower().startswith(options.LDIF_PREFIX)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -167,27 +83,25 @@ class Config:
     policy: Policy
     control: Path | None
     """The control socket; ``None``: there is none."""
+    trace_messages: int
+    """How many messages each worker remembers."""
     audit: Path | None
     """The audit file; ``None``: nothing is kept."""
     metrics: tuple[str, int] | None
     """Host and port on which Prometheus finds the metrics; ``None``: nowhere."""
+    confidential_metrics: bool
+    """Whether they hold what moves with confidential copies."""
+    accepted: tuple[tuple[str, str], ...] = ()
+    """Findings of ``check`` that are known and accepted: code, and subject (empty: whatever it is about)."""
 
 
-def load(file: Path) -> Config:
+def load(file: Path | str) -> Config:
     """Read a configuration file.
 
     Raises:
         ConfigError: the file cannot be read, or something in it cannot be used.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        msg = f"{file}: cannot be read: {error.strerror}"
-        raise ConfigError(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"{file}: is not UTF-8: {error}"
-        raise ConfigError(msg) from error
-    return parse(text, file)
+    return parse(config_text.read(file), Path(file))
 
 
 def parse(text: str, file: Path) -> Config:
@@ -196,38 +110,25 @@ def parse(text: str, file: Path) -> Config:
     Raises:
         ConfigError: something in it cannot be used.
     """
-    parser = configparser.ConfigParser(
-        interpolation=None, inline_comment_prefixes=(";",), default_section="\0", empty_lines_in_values=False
-    )
-    try:
-        parser.read_string(text, source=str(file))
-    except configparser.Error as error:
-        msg = f"{file}: {' '.join(str(error).split())}"
-        raise ConfigError(msg) from error
-    sections: dict[str, dict[str, str]] = {}
-    for name in parser.sections():
-        section = _section_name(name)
-        if section in sections:
-            msg = f"{file}: [{name}]: the section [{section}] is there twice"
-            raise ConfigError(msg)
-        sections[section] = dict(parser[name])
-    return _build(file, text, sections)
-
-
-def _section_name(name: str) -> str:
-    return " ".join(name.split()).lower()
+    return _build(file, text, config_text.sections(text, file))
 
 
 def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Config:
-    values = {section: _section(file, section, given.get(section, {}), table) for section, table in SECTIONS.items()}
+    tables = dict(SECTIONS)
+    for section in given:
+        if section not in SECTIONS:
+            _check_name(file, section)
+            tables[section] = OTHER_COPY_CLASS
     for section, texts in given.items():
-        if section in SECTIONS:
-            continue
-        if not _COPY_NAME.match(section):
-            known = [*SECTIONS, "copy NAME"]
-            msg = f"{file}: unknown section [{section}]; did you mean [{options.nearest(section, known)}]?"
-            raise ConfigError(msg)
-        values[section] = _section(file, section, texts, _OTHER_COPY_CLASS)
+        for name in texts:
+            if name not in tables[section]:
+                near = options.nearest(name, tables[section])
+                msg = f"{file}: [{section}] {name} = {_shown(texts[name])}: unknown option; did you mean {near}?"
+                raise ConfigError(msg)
+    # Only now: what is missing, or wrong, may stand under a misspelt name.
+    values = {section: _section(file, section, given.get(section, {}), table) for section, table in tables.items()}
+    for section in given.keys() - SECTIONS.keys():
+        _check_use(file, section, given[section])
     ldap = _ldap(file, values["ldap"])
     mode = values["policy"]["mode"]
     policy = Policy(
@@ -237,6 +138,7 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
             if section.startswith("copy ")
         ),
         from_policy=FromPolicy(**{**values["from"], "mode": values["from"]["mode"] or mode}),
+        lists=ListsPolicy(**{**values["lists"], "mode": values["lists"]["mode"] or mode}),
         mode=mode,
         directory_failure=values["policy"]["directory_failure"],
         max_copies=values["policy"]["max_copies"],
@@ -251,17 +153,47 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         groups=GroupLimits(**values["groups"]),
         policy=policy,
         control=values["control"]["socket"],
+        trace_messages=values["control"]["trace_messages"],
         audit=values["audit"]["file"],
         metrics=values["metrics"]["listen"],
+        confidential_metrics=values["metrics"]["confidential"],
+        accepted=values["check"]["accept"],
     )
 
 
+def _check_name(file: Path, section: str) -> None:
+    """Let a section be there that is none of the known ones.
+
+    Raises:
+        ConfigError: it is no ``[copy NAME]``.
+    """
+    if not _COPY_NAME.match(section):
+        msg = f"{file}: unknown section [{section}]; did you mean [{options.nearest(section, [*SECTIONS, _COPY])}]?"
+        if section.startswith("copy"):
+            msg += " NAME is made of a-z, 0-9, - and _"
+        raise ConfigError(msg)
+
+
+def _check_use(file: Path, section: str, texts: Mapping[str, str]) -> None:
+    """Refuse a class that copies nothing without saying so: a known one, misspelt.
+
+    Raises:
+        ConfigError: neither direction has attributes, nor is one switched off.
+    """
+    if not texts.keys() & {"sent_attributes", "received_attributes"}:
+        near = options.nearest(section, [name for name in SECTIONS if name.startswith("copy ")])
+        nothing = "has neither sent_attributes nor received_attributes, so nothing would be copied"
+        msg = f"{file}: [{section}]: {nothing}; did you mean [{near}]?"
+        raise ConfigError(msg)
+
+
+def _shown(text: str) -> str:
+    """Return a value as part of a line: one of several lines in one, and nothing that steers a terminal."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
 def _section(file: Path, section: str, texts: Mapping[str, str], table: Mapping[str, Option]) -> dict[str, Any]:
-    for name in texts:
-        if name not in table:
-            near = options.nearest(name, table)
-            msg = f"{file}: [{section}] {name} = {texts[name]}: unknown option; did you mean {near}?"
-            raise ConfigError(msg)
     values: dict[str, Any] = {}
     for name, option in table.items():
         text = texts.get(name, option.default)
@@ -269,59 +201,47 @@ def _section(file: Path, section: str, texts: Mapping[str, str], table: Mapping[
             values[name] = ()  # Zimbra's own configuration names the servers
             continue
         if text is None or (option.default is None and not text):
-            msg = f"{file}: [{section}] {name} is missing; it has no default"
+            msg = f"{file}: [{section}] {name} is missing; it has no default: allowed is {_wanted(option)}"
             raise ConfigError(msg)
         try:
             values[name] = option.read(text)
         except ValueError as error:
-            msg = f"{file}: [{section}] {name} = {text}: allowed is {error}"
+            msg = f"{file}: [{section}] {name} = {_shown(text)}: allowed is {error}"
             raise ConfigError(msg) from None
     return values
 
 
+def _wanted(option: Option) -> str:
+    """Return what an option takes, by its refusal of nothing."""
+    try:
+        option.read("")
+    except ValueError as error:
+        return str(error)
+    return "any text"
+
+
 def _ldap(file: Path, values: dict[str, Any]) -> LdapConfig:
     ldap = LdapConfig(uris=values.pop("uri"), **values)
-    if ldap.uris and ldap.uris[0].lower().startswith("ldif:"):
+    if ldap.embedded:
         return ldap
     if ldap.bind_dn and ldap.bind_password_file is None:
         msg = f"{file}: [ldap] bind_dn = {ldap.bind_dn}: needs bind_password_file, a file that holds its password"
         raise ConfigError(msg)
     if ldap.bind_password_file is not None:
         secret = ldap.bind_password_file
-        if _credential(secret) is None:
+        if credential(secret) is None:
             # What the verbs find in a shell, where systemd's credentials are not to be had.
-            secret = file.parent / secret
-            ldap = replace(ldap, bind_password_file=secret)
-        read_secret(secret, f"{file}: [ldap] bind_password_file")
+            ldap = replace(ldap, bind_password_file=file.parent / secret)
     return ldap
 
 
-def _credential(file: Path) -> Path | None:
-    """Return where systemd has put a credential of this bare name (systemd.exec(5), ``LoadCredential``)."""
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(directory or "/", file)
-    return credential if directory and len(file.parts) == 1 and credential.exists() else None
-
-
-def read_secret(file: Path, what: str) -> str:
-    """Return the secret in a file, without the line end.
-
-    A bare name is looked for among the systemd credentials (``$CREDENTIALS_DIRECTORY``) first.
+def bind_password(config: Config) -> str:
+    """Return the password to bind with, empty where none is configured; only what binds asks for it.
 
     Raises:
-        ConfigError: it cannot be read, is empty, or everybody may read it.
+        ConfigError: it cannot be read, is empty, or any user may read it.
     """
-    file = _credential(file) or file
-    try:
-        mode = file.stat().st_mode
-        secret = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{what} = {file}: cannot be read: {error}"
-        raise ConfigError(msg) from error
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        msg = f"{what} = {file}: everybody may read or write it; allowed is mode 0640 or stricter (chmod 0640 {file})"
-        raise ConfigError(msg)
-    if not secret:
-        msg = f"{what} = {file}: is empty; allowed is a file whose first line is the password"
-        raise ConfigError(msg)
-    return secret
+    file = config.ldap.bind_password_file
+    if file is None or config.ldap.embedded:
+        return ""
+    return read_secret(file, f"{config.file}: [ldap] bind_password_file")

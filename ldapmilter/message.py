@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 IdentitySource = Literal["sasl", "mailbox-host", "none"]
 """How we know who is sending."""
 
+PROBE_MACRO = "{ldapmilter_probe}"
+"""Sent with its messages by ``ldapmilter probe``, and by no MTA."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """What the MTA said about a message before its header: everything policy starts from."""
 
     login: str | None = None
-    """``{auth_authen}`` as the client typed it; ``None`` when nobody logged in."""
+    """``{auth_authen}`` as the client typed it; ``None`` without a login."""
     client: str | None = None
     """Address of the SMTP client, textual; ``None`` for mail that did not come over the network."""
     sender: str = ""
@@ -25,7 +28,7 @@ class Envelope:
     recipients: tuple[str, ...] = ()
     """RCPT TO without brackets, in order, as accepted by the MTA."""
     submitted_locally: bool = False
-    """Whether sendmail(1)/pickup injected the message: nobody vouches for its sender."""
+    """Whether sendmail(1)/pickup injected the message: its sender is not authenticated."""
     daemon_port: int | None = None
     """``{daemon_port}``: the port of the MTA that the client connected to, when asked for and sent."""
 
@@ -62,9 +65,13 @@ class HandledMessage:
     queue_id: str
     """Postfix's (macro ``i``); empty where there is none yet."""
     envelope: Envelope
-    message_id: str | None = None
-    """The Message-ID field's value, when the header was read."""
+    message_ids: tuple[str, ...] | None = None
+    """The values of the Message-ID fields that came; ``None`` where the header was not read."""
     old_from: tuple[str, ...] | None = None
     """The values of the From fields that came; ``None`` where they were not read."""
+    address_test: bool = False
+    """Whether it has the header of a test of addresses (``sendmail -bv``), of which nothing is delivered."""
     probe: bool = False
     """Whether ``ldapmilter probe`` sent it: nothing of it is delivered."""
+    ended_at: float | None = None
+    """When its end came, since which the MTA waits (monotonic seconds); ``None`` before its end."""

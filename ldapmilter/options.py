@@ -5,7 +5,6 @@ Every reader raises ``ValueError`` with a phrase that completes "allowed is ..."
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -13,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.milter.socket_address import SocketAddress, parse_socket
+from ldapmilter.config_text import unix_path
+from ldapmilter.socket_address import ALLOWED, SocketAddress, SocketRefused, parse_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+LDIF_PREFIX = "ldif:"
+"""Of ``[ldap] uri``: a directory in memory."""
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
 _TAKEN_HEADERS = frozenset(
     [
@@ -43,10 +45,14 @@ _TAKEN_HEADERS = frozenset(
         "x-zimbra-forwarded",
     ]
 )
+_DN = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+) *=.*[^,;+]\Z")
+_GROUP = re.compile(r"[^\s:,/]*\Z")
 _MAX_PORT = 65535
 _MAX_WORKERS = 256
+_FINDING = re.compile(r"([a-z]+(?:-[a-z]+)+)(?::(\S+))?\Z")
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
-_URI = re.compile(r"(?:ldaps?://[^\s/?#]+/?|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
+_SERVER = r"ldaps?://(?:[^\s/?#@]*@)?(?:\[[^\s\[\]]+\]|[^\s/?#:@\[\]]+)(?::[0-9]{1,5})?/?"
+_URI = re.compile(rf"(?:{_SERVER}|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,19 @@ class Option:
     read: Callable[[str], Any]
 
 
-def text(value: str) -> str:
-    """Return any text."""
+def dn(value: str) -> str:
+    """Return a DN, or nothing; whether there is such an entry is the directory's affair."""
+    if value and not _DN.match(value):
+        msg = "a DN such as uid=ldapmilter,cn=appaccts,cn=zimbra, or nothing"
+        raise ValueError(msg)
+    return value
+
+
+def group(value: str) -> str:
+    """Return the name of a group, or nothing; whether there is such a group is found out when it is used."""
+    if not _GROUP.match(value):
+        msg = "the name of one group, such as postfix, or nothing"
+        raise ValueError(msg)
     return value
 
 
@@ -134,9 +151,9 @@ def attributes(value: str) -> tuple[str, ...]:
 
 def uris(value: str) -> tuple[str, ...]:
     """LDAP URIs in the order in which they are tried, or one ``ldif:FILE``."""
-    embedded = value.lower().startswith("ldif:")
+    embedded = value.lower().startswith(LDIF_PREFIX)
     found = [value] if embedded else value.split()
-    if not found or not all(_URI.match(uri) for uri in found) or (not embedded and "ldif:" in value.lower()):
+    if not found or not all(_URI.match(uri) for uri in found) or (not embedded and LDIF_PREFIX in value.lower()):
         msg = "ldap://host:port, ldaps://host:port or ldapi://%2Fpath URIs separated by blanks, or one ldif:FILE"
         raise ValueError(msg)
     return tuple(found)
@@ -184,6 +201,17 @@ def ports(value: str) -> frozenset[int]:
     return frozenset(map(int, names))
 
 
+def findings(value: str) -> tuple[tuple[str, str], ...]:
+    """Return findings of ``check``, as code and subject; an empty subject stands for whatever it is about."""
+    # A DN has commas, too: only one at the end of an item parts it from the next.
+    found = {item: _FINDING.match(item.rstrip(",")) for item in value.split()}
+    for item, read in found.items():
+        if read is None:
+            msg = f"CODE or CODE:SUBJECT, separated by blanks, with the codes that check writes ({item!r} is neither)"
+            raise ValueError(msg)
+    return tuple((read[1], read[2] or "") for read in found.values() if read is not None)
+
+
 def workers(value: str) -> int:
     """``auto`` (as many as there are cores to run on), or a number of processes."""
     if value.lower() == "auto":
@@ -197,13 +225,8 @@ def workers(value: str) -> int:
 
 def socket_path(value: str) -> Path | None:
     """Return the path of a unix socket (``unix:`` before it is fine), or nothing."""
-    if not value:
-        return None
-    try:
-        return Path(parse_socket(f"unix:{value.removeprefix('unix:')}").path)
-    except ValueError:
-        msg = "the absolute path of a unix socket, of at most 107 bytes, or nothing"
-        raise ValueError(msg) from None
+    found = unix_path(value)
+    return Path(found) if found else None
 
 
 def host_and_port(value: str) -> tuple[str, int] | None:
@@ -220,10 +243,16 @@ def host_and_port(value: str) -> tuple[str, int] | None:
 
 def milter_socket(value: str) -> SocketAddress:
     """Where the milter listens."""
-    return parse_socket(value)
+    try:
+        return parse_socket(value)
+    except SocketRefused as error:
+        msg = f"{ALLOWED} ({error.reason})"
+        raise ValueError(msg) from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the name that was most likely meant."""
+    import difflib  # noqa: PLC0415 - for a mistake only
+
     candidates = sorted(names)
     return difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0)[0]

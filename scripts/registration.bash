@@ -14,6 +14,7 @@ readonly CLASS=ldapMilterPolicy
 readonly EXTRA="zimbraCosExtraObjectClass zimbraAccountExtraObjectClass zimbraCalendarResourceExtraObjectClass \
 zimbraDomainExtraObjectClass"
 
+readonly SAY_EVERY=20 # seconds after which a wait shows that it goes on
 readonly FINE=0 PROBLEM=1 USAGE=2 UNAVAILABLE=3
 
 # Defaults of the options that both scripts have.
@@ -123,7 +124,7 @@ value_of() { # ATTRIBUTE
         elif [[ -z $line || $line == '# '* || $line =~ ^[A-Za-z][A-Za-z0-9-]*:\  ]]; then
             ours=no
         elif [ "$ours" = yes ]; then
-            die "$PROBLEM" "the value of $1 has more than one line, which this script would not write back whole: mend it first (zmprov ms, zmprov mcf)"
+            die "$PROBLEM" "the value of $1 has more than one line, which this script would not write back whole: correct it first (zmprov ms, zmprov mcf)"
         fi
     done <"$scratch/out"
 }
@@ -201,7 +202,7 @@ normalise_milter() {
         [[ $milter != inet:0.0.0.0:* && $milter != 'inet:[::]:'* ]] ||
             usage_error "'$milter' is where a milter listens; name the address that Postfix is to connect to"
         ;;
-    *) usage_error "'$milter' is no milter: unix:/path, or inet:host:port" ;;
+    *) usage_error "'$milter' is not a milter: unix:/path, or inet:host:port" ;;
     esac
     [[ $milter != *[[:space:],\{\}]* ]] || usage_error "'$milter' holds a character that separates milters"
 }
@@ -230,11 +231,15 @@ wait_for_postfix() { # FUNCTION WHAT
     fi
     [ "$runs_mta" = yes ] || return 0
     [ -n "$postconf" ] || die "$PROBLEM" "the directory is right, but there is no postconf in $zimbra_home to verify it by"
-    local deadline=$((SECONDS + wait_seconds))
+    local began=$SECONDS deadline=$((SECONDS + wait_seconds)) told=$SECONDS
     say "waiting for zmconfigd (up to $wait_seconds s): $2"
     while ! "$1"; do
         [ "$SECONDS" -lt "$deadline" ] ||
             die "$PROBLEM" "the directory is right, but Postfix is not yet after $wait_seconds s: $problem. See zmconfigdctl status and $zimbra_home/log/zmconfigd.log; running this again is safe"
+        if [ $((SECONDS - told)) -ge "$SAY_EVERY" ]; then
+            told=$SECONDS
+            say "  still waiting, $((SECONDS - began)) s so far: ${problem:-}"
+        fi
         sleep 0.2
     done
 }

@@ -1,163 +1,286 @@
-"""The audit file: whole lines from many processes and threads, on disk when it matters.
+"""The audit file: whole lines from many processes and threads, on disk when it matters, and no wait without a bound.
 
-Every line is appended under the file's lock (flock), which belongs to an open file description: so
-every process opens the file itself. A line that could not be written in full is taken back, so that
-a full disk leaves no half line behind and the next line needs no restart. A writer that was killed
-in mid-line can take nothing back: whoever comes next ends that line before its own.
+A disk that has stalled lets no system call return. So one thread of the process writes and another
+brings to disk; whoever has a line waits for them, and no longer than the message may wait. Lines that
+wait are bounded, in number and octets, not in time: they are written when the disk answers. Another process
+that has the audit's lock, because its own disk does not answer, is waited for in the same way.
 
-The lines of all threads that wait are written in one go: every system call lets go of the
-interpreter's lock, and getting it back costs more than the call.
+Every line is appended under the audit's lock, with all others that wait. A line that could not be written
+in full is taken back, so that a full disk leaves no half line behind and the next line needs no restart. A
+writer that was killed in mid-line can take nothing back: whoever comes next ends that line before its own.
+A line that stands there although its message was told to wait in the end (the disk was too slow, or
+reported an error) is taken back by a second one.
 
-The name is followed at every such write. Once it stands for another file, that file is written to, with
+The name is followed at every write. Once it stands for another file, that file is written to, with
 or without SIGHUP. Where it stands for nothing, a rotation is under way and may be about to make the
 new file: the old one is used for a moment longer, then the new one is made here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
-from ldapmilter.audit.open_file import Batch, OpenFile
-from ldapmilter.audit.record import line
-from ldapmilter.errors import AuditError
+from ldapmilter.audit.batch_thread import BatchThread
+from ldapmilter.audit.lock import AuditLock
+from ldapmilter.audit.open_file import OpenFile
+from ldapmilter.audit.record import line, taken_back
+from ldapmilter.audit.waiting_line import WaitingLine
+from ldapmilter.errors import AuditError, AuditStalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-LOCK_SECONDS = 5.0
-"""How long a line may wait for others to finish theirs: a process stopped in mid-line holds them up."""
 ROTATION_SECONDS = 1.0
 """How long a file that lost its name is still used before a new one is made."""
+PATIENCE = 1.0
+"""For how many seconds a line waits that need not be on disk; once the disk owes an answer for longer, not at all."""
+STALLED_SECONDS = 3.0
+"""After how many seconds without an answer the disk is said to be stalled."""
+OPEN_SECONDS = 5.0
+"""How long it may take to open the file."""
+LAST_LINES_SECONDS = 2.0
+"""How long lines that wait may take at the end."""
+WAITING_LINES = 10_000
+WAITING_OCTETS = 64 * 1024 * 1024
+"""What may wait to be written, or to be on disk; past it a line is not taken."""
 
 _ATTEMPTS = 20
 
 
-class _Line:
-    """One line that a thread wants written."""
-
-    __slots__ = ("batch", "done", "durable", "file", "octets", "problem")
-
-    def __init__(self, octets: bytes, *, durable: bool) -> None:
-        self.octets = octets
-        self.durable = durable
-        self.done = False
-        self.file: OpenFile | None = None
-        """Where it stands; ``None``: nowhere."""
-        self.batch: Batch | None = None
-        """What brings it to disk, where it has to be there."""
-        self.problem = "the audit line was not written"
-
-
 class AuditFile:
-    """The file that one process appends records to. Threads may share it; a fork opens it anew."""
+    """The file that one process appends records to, whatever its threads.
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open the file, or make it with mode 0600.
+    It is opened when it is first needed. Make one in each process: a fork's copy has no threads.
+    """
 
-        Raises:
-            AuditError: it cannot be opened, is no regular file, or somebody else may read it.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lost: Callable[[AuditError], None] = lambda _error: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; nothing is opened yet, and nothing can hang.
+
+        Args:
+            path: the file; made with mode 0600 where there is none.
+            lost: told, from another thread, of each line that nobody waited for any more and that
+                could not be written in the end.
+            clock: tells how long a rotation has been going on.
         """
         self.path = path
+        self._lost = lost
         self._clock = clock
-        self._lock = threading.Lock()
-        self._lines: deque[_Line] = deque()
-        """What threads wait to have written."""
+        self._writing: BatchThread[WaitingLine] = BatchThread("audit-write", self._write_all, self._let_go)
+        self._mutex = threading.Lock()
+        """Over what is known of lines."""
+        self._lines = self._octets = 0
+        """What waits to be written or to be on disk."""
         self._nameless_since: float | None = None
-        self._process = os.getpid()
-        self._file = OpenFile(path)
+        self._lock = AuditLock(path)
+        self._file: OpenFile | None = None
 
-    def write(self, record: Mapping[str, object], *, durable: bool) -> None:
+    # -- for whoever has a record -----------------------------------------------------------
+
+    def write(self, record: Mapping[str, object], *, durable: bool, seconds: float = 10.0) -> None:
         """Append one record as one line.
 
         Args:
             record: what :func:`ldapmilter.audit.record.record` returns.
-            durable: return only when the line is on disk (fdatasync(2)); one sync serves the lines
-                of all threads that were written before it began.
+            durable: return only when the line is on disk (fdatasync(2)). Else it is handed to the
+                kernel; while the disk is stalled it may wait in memory, and this returns at once.
+            seconds: how long to wait at most.
 
         Raises:
-            AuditError: it could not be written in full (nothing of it is left then), or
-                may not have reached the disk.
+            AuditError: it could not be written in full (nothing of it is left then); or it had to be on
+                disk, and may not be: should it stand there all the same, another line takes it back.
+            AuditStalled: because the disk did not answer in time.
         """
-        mine = _Line(line(record), durable=durable)
-        deadline = time.monotonic() + LOCK_SECONDS
-        self._lines.append(mine)
-        try:
-            with self._alone():
-                if not mine.done:
-                    self._write_lines(deadline)
-        except AuditError:
-            if self._withdrawn(mine):
-                raise
-        if mine.file is None:
-            raise AuditError(mine.problem)
-        if mine.batch is not None:
-            mine.file.commit(mine.batch)
+        mine = WaitingLine(line(record), durable=durable)
+        self._take_in(mine, seconds)
+        in_time = mine.finished.acquire(timeout=seconds if durable else min(seconds, self._patience()))
+        problem, in_doubt = (mine.problem, mine.stands) if in_time else self._give_up(mine)
+        if problem is None:
+            return
+        if in_doubt:
+            self._writing.put(WaitingLine(line(taken_back(record, time=datetime.now(timezone.utc))), takes_back=mine))
+        raise AuditError(problem) if in_time else AuditStalled(problem)
 
-    def _write_lines(self, deadline: float) -> None:
-        """Write the lines of all threads that wait, in one go: each step costs a turn at the interpreter's lock."""
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        try:
-            file = self._append(b"".join(one.octets for one in lines), deadline)
-            for one in lines:
-                one.file, one.batch = file, file.join() if one.durable else None
-        except AuditError as error:
-            for one in lines:
-                one.problem = str(error)
-        finally:
-            for one in lines:
-                one.done = True
-
-    def _withdrawn(self, mine: _Line) -> bool:
-        """Take back a line whose turn did not come; ``False`` when another thread wrote it in the end."""
-        with contextlib.suppress(ValueError):
-            self._lines.remove(mine)
-        return not mine.done
-
-    def reopen(self) -> None:
-        """Open the file by its name again, after a rotation (SIGHUP).
+    def open(self, seconds: float = OPEN_SECONDS) -> None:
+        """Open the file by its name, again where it was open: after a rotation (SIGHUP), or to see whether it can be.
 
         Lines being written go to the old file or the new one, whole.
 
         Raises:
-            AuditError: as when it is made; the old file stays in use.
+            AuditError: it cannot be opened, is no regular file, or somebody else may read it; one that
+                was open stays in use.
+            AuditStalled: the disk did not answer in time.
         """
-        with self._alone():
-            self._replace()
+        self._ask(WaitingLine(b"", durable=True), seconds)
 
-    def close(self) -> None:
-        """Close the file; write no more."""
-        with self._alone():
-            self._file.retire()
+    def try_out(self, seconds: float) -> None:
+        """Find out whether lines can be written and brought to disk, without one.
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep the other threads of this process out, which share the file's lock."""
-        # One may wait for the file's lock at most as long as this, one after the other.
-        if not self._lock.acquire(timeout=2 * LOCK_SECONDS):
-            message = f"{self.path}: the audit file is busy: another thread is not getting its line written"
+        Raises:
+            AuditError: they cannot.
+        """
+        self._ask(WaitingLine(b"", durable=True, is_trial=True), seconds)
+
+    def _ask(self, asked: WaitingLine, seconds: float) -> None:
+        self._writing.put(asked)
+        in_time = asked.finished.acquire(timeout=seconds)
+        problem = asked.problem if in_time else self._give_up(asked)[0]
+        if problem is not None:
+            raise AuditError(problem) if in_time else AuditStalled(problem)
+
+    def close(self, seconds: float = LAST_LINES_SECONDS) -> None:
+        """Write what waits and close the file.
+
+        Raises:
+            AuditError: the disk did not take what waits within so many seconds.
+        """
+        self._writing.end()
+        if not self._writing.join(seconds):
+            message = f"{self._no_answer()}; {self._lines} audit lines are lost, if it does not in the end"
             raise AuditError(message)
-        try:
-            yield
-        finally:
-            self._lock.release()
 
-    def _append(self, octets: bytes, deadline: float) -> OpenFile:
-        if self._process != os.getpid():
-            # After a fork: the lock of an inherited descriptor would keep nobody out.
-            self._process = os.getpid()
-            self._replace(anew=True)
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to write to; one that could not be opened is tried again whenever it is needed."""
+        return self._file is not None
+
+    def stall(self) -> str | None:
+        """Say that the disk is stalled, and since when; ``None`` when it is not."""
+        return self._no_answer() if self._busiest().busy_for() > STALLED_SECONDS else None
+
+    # -- what waits -------------------------------------------------------------------------
+
+    def _take_in(self, mine: WaitingLine, seconds: float) -> None:
+        """Let a line wait for its turn, if there is room and hope.
+
+        Raises:
+            AuditError: there is none.
+        """
+        with self._mutex:
+            octets = self._octets + len(mine.octets)
+            if self._lines >= WAITING_LINES or (self._lines and octets > WAITING_OCTETS):
+                message = f"{self._no_answer()}, and no more lines can wait for it"
+                raise AuditStalled(message)
+            if mine.durable and self._busiest().busy_for() >= seconds:
+                raise AuditStalled(self._no_answer())
+            self._lines, self._octets = self._lines + 1, octets
+        self._writing.put(mine)
+
+    def _give_up(self, mine: WaitingLine) -> tuple[str | None, bool]:
+        """Wait for a line no longer: one that has to be on disk is not written at all, if that can be had.
+
+        Returns:
+            what is wrong for whoever waited, if anything; and whether the line may stand there all the same.
+        """
+        withdrawn = mine.durable and self._writing.withdraw(mine)
+        with self._mutex:
+            if mine.settled:  # just now
+                return mine.problem, mine.stands
+            mine.given_up = True
+            if not mine.durable:
+                return None, False  # it waits for its turn
+            if withdrawn:
+                self._forget(mine)
+            return self._no_answer(), not withdrawn
+
+    def _settle(self, lines: Iterable[WaitingLine], problem: str | None) -> None:
+        """Note what became of lines, and let whoever waits go on."""
+        for one in lines:
+            with self._mutex:
+                one.problem = problem
+                self._forget(one)
+                unheard = (one.given_up and not one.durable) or one.takes_back is not None
+            if problem is not None and unheard:
+                self._lost(AuditError(problem))
+            one.finished.release()
+
+    def _forget(self, one: WaitingLine) -> None:
+        one.settled = True
+        if one.counts:
+            self._lines, self._octets = self._lines - 1, self._octets - len(one.octets)
+
+    # -- a disk that is stalled --------------------------------------------------------------
+
+    def _busiest(self) -> BatchThread[Any]:
+        """Return the thread for which the disk has owed an answer for longest."""
+        file = self._file
+        threads: list[BatchThread[Any]] = [self._writing, *([file.syncing] if file is not None else [])]
+        return max(threads, key=BatchThread.busy_for)
+
+    def _patience(self) -> float:
+        """Return for how many seconds a line waits that need not be on disk."""
+        return 0.0 if self._writing.busy_for() > PATIENCE else PATIENCE
+
+    def _no_answer(self) -> str:
+        """Say since when the disk has owed an answer, in the same words as long as that lasts.
+
+        To the minute: to the second it would name the message whose line it was, which may have a legal copy.
+        """
+        busiest = self._busiest()
+        if busiest.busy_for() <= PATIENCE:
+            return f"{self.path}: the disk takes too long"
+        since = datetime.fromtimestamp(busiest.busy_since()).astimezone().isoformat(" ", "minutes")
+        if busiest is self._writing and self._lock.is_awaited:
+            return f"{self._lock.path}: another process, stopped or waiting for the disk, has kept it since {since}"
+        return f"{self.path}: the disk has not answered since {since}"
+
+    # -- the thread that writes --------------------------------------------------------------
+
+    def _write_all(self, waiting: list[WaitingLine]) -> None:
+        """Write the lines of all threads that wait, in one go: each step costs a turn at the interpreter's lock."""
+        lines = [one for one in waiting if one.is_wanted]
+        later: list[WaitingLine] = []
+        problem: str | None = f"{self.path}: the audit line was not written"
+        try:
+            self._open_anew([one for one in waiting if not one.octets])
+            if lines:
+                file = self._append(b"".join(one.octets for one in lines))
+                for one in lines:
+                    one.stands = True
+                if durable := [one for one in lines if one.durable]:
+                    file.bring_to_disk(lambda problem: self._settle(durable, problem))
+                    later = durable
+            problem = None
+        except AuditError as error:
+            problem = str(error)
+        finally:
+            self._settle([one for one in waiting if one.octets and not (one.durable and later)], problem)
+
+    def _open_anew(self, asked: list[WaitingLine]) -> None:
+        if not asked:
+            return
+        later: list[WaitingLine] = []
+        problem: str | None = f"{self.path}: the audit file was not opened"
+        try:
+            file = self._replace()
+            if trials := [one for one in asked if one.is_trial]:
+                file.check_room()
+                file.bring_to_disk(lambda problem: self._settle(trials, problem))
+                later = trials
+            problem = None
+        except AuditError as error:
+            problem = str(error)
+        finally:
+            self._settle([one for one in asked if not (one.is_trial and later)], problem)
+
+    def _append(self, octets: bytes) -> OpenFile:
         for _ in range(_ATTEMPTS):
             file = self._file
-            with file.locked(deadline):
-                moved, size = self._look(file)
-                if not moved and file.append(octets, size):
-                    return file
+            if file is not None:
+                with self._lock.held():
+                    moved, size = self._look(file)
+                    if not moved and file.append(octets, size):
+                        return file
             # Rotated, or removed (even while the line was being written: that line is lost with it).
             self._replace()
         message = f"{self.path}: the audit file is replaced again and again; something beside ldapmilter writes there"
@@ -175,11 +298,19 @@ class AuditFile:
         self._nameless_since = None
         return (named.st_dev, named.st_ino) != file.identity, named.st_size
 
-    def _replace(self, *, anew: bool = False) -> None:
-        file = OpenFile(self.path)
+    def _replace(self) -> OpenFile:
+        file, before = OpenFile(self.path), self._file
         self._nameless_since = None
-        if file.identity == self._file.identity and not anew:
+        if before is not None and file.identity == before.identity:
             file.retire()
-            return
-        self._file.retire()
+            return before
         self._file = file
+        if before is not None:
+            before.retire()
+        return file
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.retire()
+        self._lock.close()

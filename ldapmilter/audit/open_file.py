@@ -1,34 +1,34 @@
-"""One open audit file, by its descriptor: whole lines under its lock, and on disk when asked."""
+"""One open audit file, by its descriptor: whole lines, and on disk when asked.
+
+Bringing lines to disk has a thread of its own: a disk may take its time, and nobody has to wait for it
+who only writes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
-import threading
-import time
 from typing import TYPE_CHECKING
 
+from ldapmilter.audit.batch_thread import BatchThread
 from ldapmilter.errors import AuditError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+_LINE_OCTETS = 4096
+_NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EACCES, errno.EPERM}
+"""How open(2) says that the file system, or the kernel, has no ``O_TMPFILE``, or that it is not for us."""
+_ROOM_REMEDIES = {
+    errno.ENOSPC: "make room on that file system",
+    errno.EDQUOT: "raise the quota of the daemon's user",
+    errno.EFBIG: "raise the limit of the file size (ulimit -f, LimitFSIZE)",
+}
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-class Batch:
-    """Lines that one sync brings to disk, all or none."""
-
-    __slots__ = ("done", "problem")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.problem: str | None = None
 
 
 class OpenFile:
@@ -36,15 +36,9 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._retired = False
         self._end = -1
         """Where the last line of this process ended: where nobody else has written since, nothing has to be healed."""
-        self._waiting = 0
-        """How many threads wait for their line to be on disk: it stays open for them."""
-        self._batch = Batch()
-        """What the next sync brings to disk."""
-        self._syncing = False
-        self._synced = threading.Condition()
+        self.syncing: BatchThread[Callable[[str | None], None]] = BatchThread("audit-sync", self._sync, self._close)
         try:
             self._descriptor = os.open(path, _FLAGS, 0o600)
         except OSError as error:
@@ -53,7 +47,7 @@ class OpenFile:
             self.identity = self._checked()
             _sync_directory(path)
         except BaseException:
-            self.retire()
+            self._close()
             raise
 
     def _checked(self) -> tuple[int, int]:
@@ -63,8 +57,9 @@ class OpenFile:
             raise AuditError(message)
         if found.st_uid != os.geteuid():
             message = (
-                f"{self.path}: belongs to user {found.st_uid}, who may read it;"
-                f" the daemon runs as user {os.geteuid()} (chown {os.geteuid()} {self.path})"
+                f"{self.path}: belongs to user {found.st_uid}, who may read it, and this daemon runs as user"
+                f" {os.geteuid()}: start it as the user that the file belongs to, as the service does,"
+                " or give it an [audit] file of its own"
             )
             raise AuditError(message)
         if found.st_mode & _OTHERS:
@@ -75,28 +70,12 @@ class OpenFile:
             raise AuditError(message)
         return found.st_dev, found.st_ino
 
-    @contextlib.contextmanager
-    def locked(self, deadline: float) -> Iterator[None]:
-        """Keep the other processes out, or give up at the deadline (monotonic, seconds)."""
-        try:
-            mine = lock(self._descriptor, fcntl.LOCK_EX, deadline)
-        except OSError as error:
-            message = f"{self.path}: the audit file cannot be locked: {error.strerror}"
-            raise AuditError(message) from error
-        if not mine:
-            message = f"{self.path}: the audit file stays locked by another process; is one of them stopped?"
-            raise AuditError(message)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
     def is_removed(self) -> bool:
         """Whether no name leads to the file any more: what stands in it is lost."""
         return os.fstat(self._descriptor).st_nlink == 0
 
     def append(self, octets: bytes, size: int | None = None) -> bool:
-        """Append all of the octets, or nothing. Call with the lock held.
+        """Append all of the octets, or nothing. Call with the audit's lock held.
 
         Args:
             octets: whole lines.
@@ -128,71 +107,58 @@ class OpenFile:
             message = f"{self.path}: the audit line cannot be written: {_why(error)}"
             raise AuditError(message) from error
 
-    def join(self) -> Batch:
-        """Return the batch of the lines written until now; a commit has to follow."""
-        with self._synced:
-            self._waiting += 1
-            return self._batch
+    def check_room(self) -> None:
+        """See whether a line could be appended, without one.
 
-    def commit(self, batch: Batch) -> None:
-        """Return when the lines of a batch are on disk.
+        As much is written to a file without a name in the same directory, as far from its start. Where the
+        file system knows no such files, nothing is found out.
 
-        Whoever finds no sync under way does it for everybody whose line is written by then. A sync
-        that fails fails them all: the kernel reports such an error once, and the next sync would
-        succeed without them.
+        Raises:
+            AuditError: it cannot be: there is no room, or the disk is broken.
         """
-        with self._synced:
-            self._synced.wait_for(lambda: batch.done or not self._syncing)
-            leads = not batch.done  # then nobody has closed the batch: it is the open one
-            if leads:
-                self._syncing = True
-                self._batch = Batch()
-        if leads:
-            self._sync(batch)
-        with self._synced:
-            self._waiting -= 1
-            self._close_when_done()
-        if batch.problem is not None:
-            message = f"{self.path}: the audit line may not have reached the disk: {batch.problem}"
-            raise AuditError(message)
+        try:
+            trial = os.open(self.path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                os.lseek(trial, os.fstat(self._descriptor).st_size, os.SEEK_SET)
+                if os.write(trial, bytes(_LINE_OCTETS)) < _LINE_OCTETS:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(trial)
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS_FILES:
+                message = f"{self.path}: audit lines cannot be written: {_why(error)}"
+                raise AuditError(message) from error
 
-    def _sync(self, batch: Batch) -> None:
+    def bring_to_disk(self, tell: Callable[[str | None], None]) -> None:
+        """Have all that was written until now brought to disk; returns at once.
+
+        One sync serves all that was written before it began. One that fails fails them all: the kernel
+        reports such an error once, and the next sync would succeed without them.
+
+        Args:
+            tell: called from another thread, with why it may not be there, or ``None``.
+        """
+        self.syncing.put(tell)
+
+    def retire(self) -> None:
+        """Close the file as soon as what waits for the disk is there; returns at once."""
+        self.syncing.end()
+
+    def _sync(self, waiting: list[Callable[[str | None], None]]) -> None:
         problem: str | None = "interrupted"
         try:
             os.fdatasync(self._descriptor)
             problem = None
         except OSError as error:
-            problem = _why(error)
+            problem = f"{self.path}: the audit line may not have reached the disk: {_why(error)}"
         finally:
-            with self._synced:
-                batch.done, batch.problem, self._syncing = True, problem, False
-                self._synced.notify_all()
+            for tell in waiting:
+                tell(problem)
 
-    def retire(self) -> None:
-        """Close the file as soon as nobody waits for a line in it to be on disk."""
-        with self._synced:
-            self._retired = True
-            self._close_when_done()
-
-    def _close_when_done(self) -> None:
-        if self._retired and not self._waiting and self._descriptor >= 0:
+    def _close(self) -> None:
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def lock(descriptor: int, operation: int, deadline: float) -> bool:
-    """Lock a file; ``False`` when others have it until the deadline (monotonic, seconds)."""
-    pause = 0.0001
-    while True:
-        try:
-            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(pause)
-            pause = min(2 * pause, 0.005)
-        else:
-            return True
 
 
 def _sync_directory(path: Path) -> None:
@@ -224,9 +190,5 @@ def _cannot_open(path: Path, error: OSError) -> str:
 
 
 def _why(error: OSError) -> str:
-    remedy = {
-        errno.ENOSPC: "make room on that file system",
-        errno.EDQUOT: "raise the quota of the daemon's user",
-        errno.EFBIG: "raise the limit of the file size (ulimit -f, LimitFSIZE)",
-    }.get(error.errno or 0)
+    remedy = _ROOM_REMEDIES.get(error.errno or 0)
     return f"{error.strerror}; {remedy}" if remedy else str(error.strerror)

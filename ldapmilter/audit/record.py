@@ -10,64 +10,74 @@ from __future__ import annotations
 import json
 import re
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
-from ldapmilter.policy.decision_json import as_json
+from ldapmilter.audit.shape import conforms, shape_of
+from ldapmilter.policy.document import FromDocument, OutcomePart, VerdictPart, as_json
+from ldapmilter.policy.model import TEMPFAIL_REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from ldapmilter.audit.shape import Shape
     from ldapmilter.message import Envelope
-    from ldapmilter.policy.model import Decision, Policy
+    from ldapmilter.policy.model import Decision
+    from ldapmilter.policy.settings import Policy
 
 FORMAT = 1
 """Raised when a key changes its meaning or goes; a new key does not raise it."""
 
-_REASON = {
-    "level": str,
-    "dn": str,
-    "attribute": str,
-    "value": str,
-    "recipient": str | None,
-    "group_path": [str],
-}
-SHAPE: Mapping[str, object] = {
-    "format": int,
-    "time": str,
-    "host": str,
-    "worker": int,
-    "queue_id": str,
-    "message_id": str | None,
-    "probe": bool,
-    "login": str | None,
-    "client": str | None,
-    "sender": str,
-    "offered": [str],
-    "identity": {"address": str | None, "source": str, "dn": str | None},
-    "verdict": str,
-    "verdict_mode": str,
-    "smtp_reply": str | None,
-    "mode": str,
-    "from": (None, {"old": (None, [str]), "value": str, "cause": str, "mode": str, "reasons": [_REASON]}),
-    "headers": [{"name": str, "value": str | None, "mode": str}],
-    "refused": (None, {"address": str, "reasons": [_REASON]}),
-    "copies": [
-        {
-            "address": str,
-            "classes": [str],
-            "mode": str,
-            "reasons": [{"class": str, "direction": str, **_REASON, "ref": str | None}],
-        }
-    ],
-    "unavailable": bool,
-    "decided_before": str | None,
-    "warnings": [str],
-    "incomplete": [str],
-    "stale": bool,
-    "searches": int,
-}
-"""Every key and the shape of its value: a type, ``[shape]``, a mapping, or ``(None, shape)``."""
+
+class _MessagePart(TypedDict):
+    """Which message it was, when, and who decided."""
+
+    format: int
+    time: str
+    host: str
+    worker: int
+    queue_id: str
+    message_id: str | None
+    message_ids: list[str] | None
+    probe: bool
+    address_test: bool
+    login: str | None
+    client: str | None
+    sender: str
+    offered: list[str]
+
+
+class _OldFrom(TypedDict):
+    old: list[str] | None
+
+
+class FromRecord(_OldFrom, FromDocument):
+    """The new From beside those that came."""
+
+
+_FromPart = TypedDict("_FromPart", {"from": FromRecord | None})
+
+
+class AuditRecord(_MessagePart, VerdictPart, _FromPart, OutcomePart):
+    """One line of the audit: a decision, and the message that it was taken for."""
+
+    takes_back: str | None
+
+
+_ADDED = frozenset(
+    {
+        "message_ids",
+        "address_test",
+        "headers[].reasons",
+        "copies[].already_a_recipient",
+        "copies[].added",
+        "takes_back",
+        "envelope_sender",
+        "list",
+    }
+)
+"""Keys that came later, as docs/audit.md spells them: records of earlier years lack them."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_OCTETS = range(0xDC80, 0xDD00)
@@ -79,12 +89,13 @@ def record(
     host: str,
     worker: int,
     queue_id: str,
-    message_id: str | None,
+    message_ids: tuple[str, ...] | None,
     envelope: Envelope,
     decision: Decision,
     old_from: tuple[str, ...] | None = None,
+    address_test: bool = False,
     probe: bool = False,
-) -> dict[str, Any]:
+) -> AuditRecord:
     """Return the record of one message, ready for :meth:`AuditFile.write`.
 
     Args:
@@ -92,30 +103,53 @@ def record(
         host: name of this machine.
         worker: id of the process.
         queue_id: Postfix's queue id (the ``i`` macro); empty where there is none.
-        message_id: the Message-ID field as written; ``None`` where it was not read.
+        message_ids: the Message-ID fields as written; ``None`` where the header was not read.
         envelope: what the MTA offered; a milter after us may still have refused some of it.
         decision: what was decided.
         old_from: the values of the From fields that came; ``None`` where they were not read.
+        address_test: whether the header is that of ``sendmail -bv``.
         probe: whether ``ldapmilter probe`` asked; no mail then.
     """
     decided = as_json(decision)
-    if decided["from"] is not None:
-        decided["from"] = {"old": list(old_from) if old_from is not None else None, **decided["from"]}
+    change = decided["from"]
+    old = list(old_from) if old_from is not None else None
     return {
         "format": FORMAT,
-        "time": time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+        "time": _as_text(time),
         "host": host,
         "worker": worker,
         "queue_id": queue_id,
-        "message_id": message_id,
+        "message_id": message_ids[0] if message_ids else None,
+        "message_ids": list(message_ids) if message_ids is not None else None,
         "probe": probe,
+        "address_test": address_test,
         "login": envelope.login,
         "client": envelope.client,
         "sender": envelope.sender,
         "offered": list(envelope.recipients),
         **decided,
-        "verdict_mode": decision.verdict_mode,
+        "from": {"old": old, **change} if change is not None else None,
+        "takes_back": None,
     }
+
+
+def taken_back(record: Mapping[str, object], *, time: datetime) -> dict[str, object]:
+    """Return the record that takes another one back: the message was told to wait after all.
+
+    It names all that the other one names, so whoever finds that one finds this one.
+    """
+    return {
+        **record,
+        "time": _as_text(time),
+        "verdict": "tempfail",
+        "verdict_mode": "apply",
+        "smtp_reply": TEMPFAIL_REPLY,
+        "takes_back": record["time"],
+    }
+
+
+def _as_text(time: datetime) -> str:
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def line(record: Mapping[str, object]) -> bytes:
@@ -145,27 +179,21 @@ def _spelt(match: re.Match[str]) -> str:
     return f"\\x{number - 0xDC00:02X}" if number in _ESCAPED_OCTETS else f"\\u{number:04X}"
 
 
-def conforms(value: object, shape: object = SHAPE) -> bool:
+@cache
+def record_shape() -> Shape:
+    """Return the shape of a record."""
+    return shape_of(AuditRecord)
+
+
+def is_record(value: object) -> TypeGuard[AuditRecord]:
     """Whether a value read back has the shape of a record; further keys do no harm."""
-    if isinstance(shape, tuple):
-        return value is None or conforms(value, shape[1])
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(conforms(item, shape[0]) for item in value)
-    if isinstance(shape, dict):
-        return isinstance(value, dict) and all(
-            key in value and conforms(value[key], wanted) for key, wanted in shape.items()
-        )
-    if shape is int and isinstance(value, bool):
-        return False
-    return isinstance(value, shape)  # type: ignore[arg-type] # a type, or a union of types
+    return conforms(value, record_shape(), _ADDED)
 
 
 def wants_audit(decision: Decision) -> bool:
     """Whether a message leaves a record: it had an effect, or a problem."""
     return bool(
-        decision.copies
-        or decision.from_change
-        or decision.header_changes
+        decision.effects
         or decision.refusal
         or decision.verdict != "accept"
         or decision.unavailable
@@ -176,11 +204,10 @@ def wants_audit(decision: Decision) -> bool:
 
 
 def must_be_durable(decision: Decision, policy: Policy) -> bool:
-    """Whether the record has to be on disk before the MTA is answered: a legal copy is made.
+    """Whether the record has to be on disk before the MTA is answered: a confidential copy is made.
 
     Else there would be a copy in the world that nobody can account for.
     """
-    confidential = {copy_class.name for copy_class in policy.copy_classes if copy_class.confidential}
     return decision.applied_verdict == "accept" and any(
-        not confidential.isdisjoint(copy.classes) for copy in decision.applied_copies
+        not policy.confidential.isdisjoint(copy.classes) for copy in decision.applied_copies
     )

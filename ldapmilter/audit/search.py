@@ -9,29 +9,28 @@ from __future__ import annotations
 import bz2
 import contextlib
 import errno
-import fcntl
 import gzip
 import json
 import lzma
 import os
-import re
 import stat
 import time
 import zlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from ldapmilter.address import Address, envelope_address
-from ldapmilter.audit.open_file import lock
-from ldapmilter.audit.record import conforms
+from ldapmilter.audit.lock import no_line_under_way
+from ldapmilter.audit.record import is_record
+from ldapmilter.audit.shape import conforms
 from ldapmilter.errors import AuditError
-from ldapmilter.mailbox.reading import read_from
+from ldapmilter.who_may import READ, who_may
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from datetime import date
     from pathlib import Path
+
+    from ldapmilter.audit.criteria import Criteria
+    from ldapmilter.audit.record import AuditRecord
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """What is longer is no record; a message to a list of 50,000 members takes some 20 MB."""
@@ -44,7 +43,6 @@ _COMPRESSIONS: Mapping[bytes, Callable[[IO[bytes]], AbstractContextManager[_Line
     b"\xfd7zXZ\0": lzma.open,
 }
 _MARKS = {"format": int, "time": str, "queue_id": str, "copies": [object]}
-_PLAIN_LOCAL = re.compile(r"[A-Za-z0-9._+=-]+\Z")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _BAD_STREAM = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -55,73 +53,6 @@ class _Lines(Protocol):
 
     def readline(self, most: int, /) -> bytes:
         """Return the next line, or its first octets; nothing at the end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Criteria:
-    """What a record has to be about; all that is given has to hold."""
-
-    message_id: str | None = None
-    queue_id: str | None = None
-    address: Address | None = None
-    day: date | None = None
-    """In UTC."""
-
-    def may_hold(self, record: dict[str, Any], line: bytes) -> bool:
-        """Whether a record is worth a closer look; it need not have the shape of one yet."""
-        return (
-            (self.day is None or record["time"].startswith(self.day.isoformat()))
-            and (self.queue_id is None or record["queue_id"] == self.queue_id)
-            and (self.message_id is None or bare_message_id(str(record.get("message_id"))) == self.message_id)
-            and (self.address is None or _may_name(line, self.address))
-        )
-
-    def hold(self, record: dict[str, Any]) -> bool:
-        """Whether a record for which :meth:`may_hold` holds answers to all of them."""
-        return (self.message_id is None or record["message_id"] is not None) and (
-            self.address is None or self.address.key in _address_keys(record)
-        )
-
-
-def _may_name(line: bytes, address: Address) -> bool:
-    """Whether a line may name an address; saves reading every address of most records.
-
-    A plain local part stands in the line as it is, in whatever case, unless backslashes spell it.
-    """
-    if not _PLAIN_LOCAL.match(address.local) or b"\\\\" in line:
-        return True
-    return address.local.lower().encode("ascii") in line.lower()
-
-
-def bare_message_id(text: str) -> str:
-    """Return a Message-ID as it is compared: without blanks and brackets, in lower case."""
-    return text.strip().removeprefix("<").removesuffix(">").strip().lower()
-
-
-def _address_keys(record: dict[str, Any]) -> set[str]:
-    """Return the key of every address that a record names."""
-    found = {_key(text) for text in _addresses(record)}
-    if (change := record["from"]) is not None:
-        headers = [read_from([value]) for value in (*(change["old"] or ()), change["value"])]
-        found |= {mailbox.address.key for header in headers for mailbox in header.mailboxes}
-    return found - {None}  # type: ignore[return-value] # no None is left
-
-
-def _addresses(record: dict[str, Any]) -> Iterator[str]:
-    yield record["sender"]
-    yield from record["offered"]
-    yield from filter(None, (record["login"], record["identity"]["address"]))
-    with_reasons = [*record["copies"], *filter(None, (record["from"], record["refused"]))]
-    for effect in with_reasons:
-        yield effect.get("address", "")
-        for reason in effect["reasons"]:
-            yield reason["recipient"] or ""
-            yield from reason["group_path"]
-
-
-def _key(text: str) -> str | None:
-    address = envelope_address(text)
-    return address.key if address is not None else None
 
 
 class Search:
@@ -139,6 +70,8 @@ class Search:
         """How many files were read."""
         self.records = 0
         """How many records stand in them."""
+        self.without_message_id = 0
+        """How many records would answer if they had the Message-ID that is looked for, and have none."""
         self.problems = 0
         """How many things could not be read: the answer may be incomplete."""
         self.first: str | None = None
@@ -149,7 +82,7 @@ class Search:
         self._seen: set[tuple[int, int]] = set()
         self._unreadable: set[Path] = set()
 
-    def run(self, criteria: Criteria) -> Iterator[dict[str, Any]]:
+    def run(self, criteria: Criteria) -> Iterator[AuditRecord]:
         """Yield every record that answers, in order of time.
 
         Raises:
@@ -177,7 +110,8 @@ class Search:
         try:
             found = list(self.path.parent.iterdir())
         except OSError as error:
-            message = f"{self.path.parent}: the directory of the audit file cannot be read: {error.strerror}"
+            why = _why(self.path.parent, error)
+            message = f"{self.path.parent}: the directory of the audit file cannot be read: {why}"
             raise AuditError(message) from error
         return [file for file in found if file.name == base or file.name.startswith((f"{base}.", f"{base}-"))]
 
@@ -193,7 +127,7 @@ class Search:
     def _began(self, name: Path) -> str:
         """Return the time of a file's first record: names order by number or by date, and backups by neither."""
         try:
-            with _opened(name) as (octets, _):
+            with _opened(name, self.path) as (octets, _):
                 for _ in range(_FIRST_LINES):
                     record = _record(octets.readline(MAX_LINE_BYTES))
                     if record is not None:
@@ -202,10 +136,10 @@ class Search:
         except _BAD_STREAM:
             return ""
 
-    def _read(self, name: Path, criteria: Criteria) -> Iterator[dict[str, Any]]:
+    def _read(self, name: Path, criteria: Criteria) -> Iterator[AuditRecord]:
         number = 0
         try:
-            with _opened(name) as (octets, identity):
+            with _opened(name, self.path) as (octets, identity):
                 if identity in self._seen:
                     return  # it was read under an earlier name
                 self._seen.add(identity)
@@ -220,17 +154,20 @@ class Search:
                     self._count(record)
                     if not criteria.may_hold(record, line):
                         continue
-                    if not conforms(record):
+                    if not is_record(record):
                         self._problem(f"{name}: line {number} has not the shape of a record of ldapmilter")
-                    elif criteria.hold(record):
+                    elif not criteria.hold(record):
+                        continue
+                    elif criteria.miss_message_id(record):
+                        self.without_message_id += 1
+                    else:
                         yield record
         except FileNotFoundError:
             return  # renamed since the directory was read: met again under its new name
         except _BAD_STREAM as error:
             self._unreadable.add(name)
             where = f"cannot be read on after line {number}" if number else "cannot be read"
-            why = getattr(error, "strerror", None) or str(error) or "it ends in the middle"
-            self._problem(f"{name}: {where}: {why}")
+            self._problem(f"{name}: {where}: {_why(name, error)}")
 
     def _note_partner(self, name: Path) -> None:
         """Say when a file and its compressed form are both there: the same lines, or half of them."""
@@ -263,8 +200,8 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _opened(name: Path) -> Iterator[tuple[_Lines, tuple[int, int]]]:
-    """Open a file, compressed or not, at its whole lines; yield it and its device and inode."""
+def _opened(name: Path, audit: Path) -> Iterator[tuple[_Lines, tuple[int, int]]]:
+    """Open a file of an audit, compressed or not, at its whole lines; yield it and its device and inode."""
     # Not blocking: a FIFO of that name would hang us.
     with os.fdopen(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
@@ -279,21 +216,9 @@ def _opened(name: Path) -> Iterator[tuple[_Lines, tuple[int, int]]]:
                 return
         if magic.startswith(_ZSTD):
             raise OSError(errno.EINVAL, "it is compressed by zstd; decompress it first (unzstd)")
-        yield _Bounded(file, _whole_size(file)), identity
-
-
-def _whole_size(file: IO[bytes]) -> int:
-    """Return the size up to which a file holds whole lines: nobody is in mid-line while we hold the lock.
-
-    The lock is held for this moment only: no reader may hold the daemon up.
-    """
-    with contextlib.suppress(OSError):
-        lock(file.fileno(), fcntl.LOCK_SH, time.monotonic() + _LOCK_SECONDS)
-    try:
-        return os.fstat(file.fileno()).st_size
-    finally:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+        with no_line_under_way(audit, _LOCK_SECONDS):
+            whole = os.fstat(file.fileno()).st_size
+        yield _Bounded(file, whole), identity
 
 
 class _Bounded:
@@ -307,3 +232,8 @@ class _Bounded:
         line = self._file.readline(min(most, self._left))
         self._left -= len(line)
         return line
+
+
+def _why(path: Path, error: Exception) -> str:
+    why = getattr(error, "strerror", None) or str(error) or "it ends in the middle"
+    return f"{why}; {who_may(path, READ)}" if isinstance(error, PermissionError) else str(why)

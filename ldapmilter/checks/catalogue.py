@@ -3,52 +3,90 @@
 from __future__ import annotations
 
 from ldapmilter.checks import (
+    acceptance,
+    automatic_mail,
+    betraying_targets,
     configuration,
     copy_targets,
+    daemon_status,
+    forwards,
     identity_settings,
     indexes,
     ldap_servers,
     lists,
+    mailing_lists,
     milter_socket,
     named_parties,
     policy_values,
     postfix,
+    postfix_copies,
     postfix_identity,
     postfix_service,
     registration,
+    reload,
     replicas,
+    service_logins,
     survey,
     visibility,
 )
 
 KINDS = (
+    *acceptance.KINDS,
     *configuration.KINDS,
+    *reload.KINDS,
     *milter_socket.KINDS,
+    *daemon_status.KINDS,
     *ldap_servers.KINDS,
     *visibility.KINDS,
     *indexes.KINDS,
     *replicas.KINDS,
     *postfix.KINDS,
     *postfix_service.KINDS,
+    *postfix_copies.KINDS,
     *postfix_identity.KINDS,
     *identity_settings.KINDS,
+    *automatic_mail.KINDS,
+    *service_logins.KINDS,
     *registration.KINDS,
     *survey.KINDS,
     *policy_values.KINDS,
     *copy_targets.KINDS,
+    *betraying_targets.KINDS,
     *named_parties.KINDS,
+    *forwards.KINDS,
     *lists.KINDS,
+    *mailing_lists.KINDS,
 )
 """No code occurs twice; a code once released keeps its meaning."""
+
+OF_VALUES = frozenset(
+    kind.code
+    for kind in (
+        identity_settings.ENVELOPE_UNRESTRICTED,
+        identity_settings.ANY_FROM,
+        *policy_values.KINDS,
+        *copy_targets.KINDS,
+        *betraying_targets.KINDS,
+        *named_parties.KINDS,
+        *forwards.KINDS,
+        *lists.KINDS,
+        mailing_lists.UNALIGNED,
+        mailing_lists.REPLY_TO,
+        mailing_lists.VERIFIER,
+    )
+)
+"""The codes that ``--directory`` looks for, some of them nobody else."""
 
 READS = tuple(
     sorted(
         {
             *identity_settings.READS,
+            *automatic_mail.READS,
             *registration.READS,
             *copy_targets.READS,
             *named_parties.READS,
             *lists.READS,
+            *mailing_lists.READS,
         }
     )
 )

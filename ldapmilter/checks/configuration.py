@@ -7,6 +7,7 @@ still not be meant.
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,28 +38,29 @@ WRITABLE = Kind(
     code="config-writable",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="Others than its owner can write a file, or replace it, that decides whose mail is copied where.",
+    meaning="Users other than its owner can write or replace a file that decides whose mail is copied where.",
     remedy="chmod $mode $path",
 )
 SECRET_OWNER = Kind(
     code="config-secret-owner",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="The file with the bind password belongs to a user who is neither root nor the owner of the configuration.",
-    remedy="chown root $path and let the group of the daemon read it (mode 0640)",
+    meaning="The file with the bind password belongs neither to root nor to the daemon's user, who owns the"
+    " configuration or is in its group.",
+    remedy="chown $path to root (systemd hands it to the service) or to the user of the daemon",
 )
 EMBEDDED = Kind(
     code="config-embedded-directory",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Mail is decided from an LDIF export, which knows nothing of later changes.",
+    meaning="Mail is decided from an LDIF export: later changes in the directory have no effect.",
     remedy="set [ldap] uri to the LDAP servers of the site; ldif: is for trials",
 )
 SOCKET_OPEN = Kind(
     code="config-socket-open",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Whoever can connect to the milter can find out who is copied to whom.",
+    meaning="Any client that can connect to the milter can find out who is copied to whom.",
     remedy="listen on a unix socket or on loopback, or let only the MTAs through the firewall",
 )
 
@@ -76,7 +78,7 @@ def check(config: Config, report: Report) -> None:
         report.add(NOT_APPLIED.found(sentence))
     if config.policy.directory_failure == "accept":
         report.add(FAILURE_ACCEPTED.found("[policy] directory_failure = accept"))
-    if config.ldap.uris and config.ldap.uris[0].lower().startswith("ldif:"):
+    if config.ldap.embedded:
         report.add(EMBEDDED.found(f"[ldap] uri = {config.ldap.uris[0]}"))
     _socket(config, report)
     _files(config, report)
@@ -91,7 +93,7 @@ def _socket(config: Config, report: Report) -> None:
             text = f"[milter] socket_mode = {config.milter.socket_mode:04o}: every local user may connect"
             report.add(SOCKET_OPEN.found(text))
     elif socket.host not in _LOOPBACK:
-        report.add(SOCKET_OPEN.found(f"[milter] socket = {socket}: listens beyond loopback"))
+        report.add(SOCKET_OPEN.found(f"[milter] socket = {socket}: other hosts may connect"))
 
 
 def _files(config: Config, report: Report) -> None:
@@ -99,9 +101,19 @@ def _files(config: Config, report: Report) -> None:
     secret = secret_file(config)
     if secret is not None and secret.exists():  # an embedded directory needs none
         _not_writable(secret, "0640", report)
-        if secret.stat().st_uid not in {0, config.file.stat().st_uid, os.geteuid()}:
-            text = f"{secret}: belongs to user id {secret.stat().st_uid}"
-            report.add(SECRET_OWNER.found(text, path=secret))
+        owner = secret.stat().st_uid
+        if owner not in {0, os.geteuid()} and not _is_the_daemons(owner, config.file):
+            report.add(SECRET_OWNER.found(f"{secret}: belongs to user id {owner}", path=secret))
+
+
+def _is_the_daemons(user: int, file: Path) -> bool:
+    """Whether a user owns the configuration, or has the group that it belongs to as his own."""
+    status = file.stat()
+    try:
+        own_group = pwd.getpwuid(user).pw_gid
+    except KeyError:
+        own_group = None
+    return user == status.st_uid or own_group == status.st_gid
 
 
 def secret_file(config: Config) -> Path | None:
@@ -121,5 +133,5 @@ def _not_writable(path: Path, mode: str, report: Report) -> None:
     parent = path.absolute().parent
     parent_mode = parent.stat().st_mode
     if parent_mode & _OTHERS_WRITE and not parent_mode & stat.S_ISVTX:
-        text = f"{parent}: mode {stat.S_IMODE(parent_mode):04o}: anybody can replace {path.name}"
+        text = f"{parent}: mode {stat.S_IMODE(parent_mode):04o}: any user can replace {path.name}"
         report.add(WRITABLE.found(text, mode="0755", path=parent))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from ldapmilter.checks import betraying_targets
 from ldapmilter.checks.finding import Area, Kind, Severity
+from ldapmilter.checks.policy_values import INVALID
+from ldapmilter.directory.backend.filters import And, Equal, Present, any_of
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
-from ldapmilter.directory.filters import And, Equal, Present, any_of
-from ldapmilter.directory.loading import CHUNK
+from ldapmilter.directory.searches import CHUNK
 from ldapmilter.errors import InvalidValue
-from ldapmilter.policy.copies import Subject, ask
+from ldapmilter.policy.copies import Subject, requested_copies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
 
     from ldapmilter.address import Address
     from ldapmilter.checks.finding import Report
-    from ldapmilter.checks.policy_values import Named, Uses
-    from ldapmilter.checks.sight import Sight
+    from ldapmilter.checks.named import Named, Uses
+    from ldapmilter.checks.reading import RawDirectory
+    from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry
-    from ldapmilter.directory.raw_entry import RawEntry
     from ldapmilter.directory.zimbra import ZimbraDirectory
-    from ldapmilter.policy.model import Policy
+    from ldapmilter.policy.settings import Policy
 
 _AREA = Area.VALUES
 
@@ -32,16 +34,17 @@ MISSING = Kind(
     code="target-missing",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="A copy goes to an address in a hosted domain that nobody has: the value is invalid and never used.",
-    remedy="make the mailbox, or correct the address",
+    meaning="A copy goes to an address that does not exist in a domain hosted here: the value is invalid and never"
+    " used.",
+    remedy="create the mailbox, or correct the address",
 )
 FOREIGN = Kind(
     code="target-foreign",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="Copies leave for a domain that this directory does not host; whether the address exists cannot be known"
+    meaning="Copies go to a domain that this directory does not host; whether the address exists cannot be checked"
     " here.",
-    remedy="make sure that the domain is spelled right and belongs to whoever keeps your copies",
+    remedy="make sure that the domain is spelled right and belongs to the operator of your archive",
 )
 COPIED = Kind(
     code="target-copied",
@@ -62,42 +65,66 @@ IS_LIST = Kind(
     code="target-list",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="Copies go to a list: every member gets them, and whoever manages the list decides who reads them.",
+    meaning="Copies go to a list: every member gets them, and the list's owners decide who reads them.",
     remedy="make sure that the list's members and owners are meant to read copies",
+)
+RESTRICTED = Kind(
+    code="target-restricted",
+    severity=Severity.WARNING,
+    area=_AREA,
+    meaning="Copies go to a list that only some may write to. Zimbra's own milter refuses other senders who address"
+    " the list directly, which tells them that it exists. Their copies are made.",
+    remedy="send copies to a mailbox, or revoke the right: zmprov rvr dl $address GRANTEE sendToDistList",
+)
+RESTRICTED_UNSEEN = Kind(
+    code="target-restricted-unseen",
+    severity=Severity.NOTE,
+    area=_AREA,
+    meaning="Who may write to the lists that get copies could not be checked.",
+    remedy="let the bind identity read $attributes, or look with zmprov gdl",
 )
 REPLIES = Kind(
     code="target-replies",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="A mailbox that gets copies answers by itself: the author learns that there is a copy, and from whom.",
+    meaning="A mailbox that gets copies sends automatic replies: the author learns of the copy, and which mailbox has"
+    " it.",
     remedy="zmprov ma $address zimbraPrefOutOfOfficeReplyEnabled FALSE zimbraPrefNewMailNotificationEnabled FALSE",
 )
 REPLIES_UNSEEN = Kind(
     code="target-replies-unseen",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="Whether mailboxes that get copies answer by themselves could not be looked at.",
+    meaning="Whether mailboxes that get copies send automatic replies could not be checked.",
     remedy="let the bind identity read $attributes, or look with zmprov ga",
 )
 
-KINDS = (MISSING, FOREIGN, COPIED, FORWARDS, IS_LIST, REPLIES, REPLIES_UNSEEN)
+KINDS = (MISSING, FOREIGN, COPIED, FORWARDS, IS_LIST, RESTRICTED, RESTRICTED_UNSEEN, REPLIES, REPLIES_UNSEEN)
 
 READS = (
     "zimbraPrefOutOfOfficeReplyEnabled",
     "zimbraPrefOutOfOfficeUntilDate",
     "zimbraPrefNewMailNotificationEnabled",
 )
+_GRANTS = "zimbraACE"
+_RIGHT_TO_WRITE = "sendtodistlist"
 _FORWARDS = ("zimbraprefmailforwardingaddress", "zimbramailforwardingaddress")
 
 
 def check(
-    named: Named, sight: Sight, directory: ZimbraDirectory, policy: Policy, report: Report, *, now: datetime
+    named: Named,
+    raw_directory: RawDirectory,
+    directory: ZimbraDirectory,
+    policy: Policy,
+    report: Report,
+    *,
+    now: datetime,
 ) -> None:
     """Look every copy address up.
 
     Args:
         named: what the values name; addresses made from placeholders are added to it.
-        sight: where to look.
+        raw_directory: where to look.
         directory: resolves as delivery does.
         policy: the copy classes.
         report: what to add to.
@@ -107,9 +134,10 @@ def check(
         DirectoryUnavailable: no answer.
     """
     if named.templates:
-        _fill_templates(named, sight, directory)
+        _fill_templates(named, raw_directory, directory, report)
     foreign: dict[str, int] = defaultdict(int)
     accounts: dict[str, tuple[Entry, Uses]] = {}
+    groups: dict[str, tuple[Entry, Uses]] = {}
     for chunk in _chunks(list(named.targets.values())):
         view = directory.for_message()
         resolved = view.resolve([address for address, _ in chunk])
@@ -123,36 +151,39 @@ def check(
             for entry in resolution.entries:
                 found[entry.dn] = (entry, uses)
         _behind(found, report)
+        betraying_targets.check(found, view, policy, report, now=now)
         _copied(found, view, policy, report, now=now)
         accounts.update((dn, pair) for dn, pair in found.items() if pair[0].kind == "account")
+        groups.update((dn, pair) for dn, pair in found.items() if pair[0].kind == "group")
     for domain, count in sorted(foreign.items()):
         addresses = "1 address" if count == 1 else f"{count} addresses"
         report.add(FOREIGN.found(f"{domain}: {addresses}"))
-    _replying(accounts, sight, report, now=now)
+    _restricted(groups, raw_directory, report)
+    _replying(accounts, raw_directory, report, now=now)
 
 
 def _chunks(items: Sequence[tuple[Address, Uses]]) -> Iterator[Sequence[tuple[Address, Uses]]]:
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
-def _fill_templates(named: Named, sight: Sight, directory: ZimbraDirectory) -> None:
+def _fill_templates(named: Named, raw_directory: RawDirectory, directory: ZimbraDirectory, report: Report) -> None:
     """Add the addresses that ``{localpart}`` and ``{domain}`` make, for the accounts that they apply to.
 
     Outside hosted domains one address stands for all of a domain: nothing can be looked up there.
     """
     wanted = And((Equal("objectClass", "zimbraAccount"), Present("zimbraMailDeliveryAddress")))
     accounts: list[Entry] = []
-    for raw in sight.pages(sight.base, wanted, ENTRY_ATTRIBUTES):
+    for raw in raw_directory.pages(raw_directory.base, wanted, ENTRY_ATTRIBUTES):
         account = read_entry(raw)
         if account is not None:
             accounts.append(account)
         if len(accounts) == CHUNK:
-            _fill(accounts, named, directory)
+            _fill(accounts, named, directory, report)
             accounts = []
-    _fill(accounts, named, directory)
+    _fill(accounts, named, directory, report)
 
 
-def _fill(accounts: Sequence[Entry], named: Named, directory: ZimbraDirectory) -> None:
+def _fill(accounts: Sequence[Entry], named: Named, directory: ZimbraDirectory, report: Report) -> None:
     view = directory.for_message()
     for account, chain in zip(accounts, view.chains(accounts).values(), strict=True):
         above = {holder.dn for holder in chain}
@@ -161,8 +192,9 @@ def _fill(accounts: Sequence[Entry], named: Named, directory: ZimbraDirectory) -
                 continue
             try:
                 target = rule.address_for(account.name)
-            except InvalidValue:
-                continue  # a name with which the address is none: the decision about its mail says so
+            except InvalidValue as error:
+                report.add(INVALID.found(f"{error}: for {account.name}, by {uses}"))
+                continue
             key = target.key if view.hosts(target.domain) else f"@{target.domain}"
             named.targets.setdefault(key, (target, uses))
 
@@ -187,27 +219,54 @@ def _copied(
         dn: [Subject(direction="received", chain=chain, account=found[dn][0].name, recipient=found[dn][0].name.text)]
         for dn, chain in view.chains(entries).items()
     }
-    for dn, asked in ask(subjects, policy.copy_classes, now.date(), view).items():
+    for dn, asked in requested_copies(subjects, policy.copy_classes, now.date(), view).items():
         entry, uses = found[dn]
-        others = sorted({one.address.text for one in asked.asks if one.address.key not in entry.addresses})
+        others = sorted({one.address.text for one in asked.requests if one.address.key not in entry.addresses})
         if others:
             report.add(COPIED.found(f"{entry.name} is copied to {', '.join(others)}: {uses}"))
 
 
-def _replying(accounts: Mapping[str, tuple[Entry, Uses]], sight: Sight, report: Report, *, now: datetime) -> None:
+def _restricted(groups: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDirectory, report: Report) -> None:
+    """Whether Zimbra's milter, which runs after ours, refuses some senders of a list."""
+    if not groups:
+        return
+    if raw_directory.hidden(next(iter(groups)), (_GRANTS,)):
+        report.add(RESTRICTED_UNSEEN.found(f"hidden: {_GRANTS}", attributes=_GRANTS))
+    for raw in _read_again(groups, raw_directory, (_GRANTS,)):
+        grants = [ace for ace in raw.all(_GRANTS.lower()) if _is_right_to_write(ace.rpartition(" ")[2])]
+        if grants:
+            entry, uses = groups[raw.dn]
+            report.add(RESTRICTED.found(f"{entry.name}: {', '.join(sorted(grants))}: {uses}", address=entry.name))
+
+
+def _is_right_to_write(right: str) -> bool:
+    return right.lstrip("-+*").lower() == _RIGHT_TO_WRITE
+
+
+def _read_again(
+    entries: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDirectory, attributes: tuple[str, ...]
+) -> Iterator[RawEntry]:
+    """Read further attributes of entries that are known."""
+    dns = list(entries)
+    for start in range(0, len(dns), CHUNK):
+        ids = [zimbra_id for dn in dns[start : start + CHUNK] for zimbra_id in entries[dn][0].raw.all("zimbraid")]
+        for raw in raw_directory.search(raw_directory.base, "sub", any_of("zimbraId", ids), ("zimbraId", *attributes)):
+            if raw.dn in entries:
+                yield raw
+
+
+def _replying(
+    accounts: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDirectory, report: Report, *, now: datetime
+) -> None:
     if not accounts:
         return
-    hidden = sight.hidden(next(iter(accounts)), READS)
+    hidden = raw_directory.hidden(next(iter(accounts)), READS)
     if hidden:
         report.add(REPLIES_UNSEEN.found(f"hidden: {', '.join(hidden)}", attributes=", ".join(hidden)))
-    dns = list(accounts)
-    for start in range(0, len(dns), CHUNK):
-        chunk = dns[start : start + CHUNK]
-        ids = [zimbra_id for dn in chunk for zimbra_id in accounts[dn][0].raw.all("zimbraid")]
-        for raw in sight.search(sight.base, "sub", any_of("zimbraId", ids), ("zimbraId", *READS)):
-            if raw.dn in accounts and (how := _answers(raw, now)):
-                entry, uses = accounts[raw.dn]
-                report.add(REPLIES.found(f"{entry.name} {how}: {uses}", address=entry.name))
+    for raw in _read_again(accounts, raw_directory, READS):
+        if how := _answers(raw, now):
+            entry, uses = accounts[raw.dn]
+            report.add(REPLIES.found(f"{entry.name} {how}: {uses}", address=entry.name))
 
 
 def _answers(raw: RawEntry, now: datetime) -> str | None:

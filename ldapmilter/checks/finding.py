@@ -94,11 +94,16 @@ class Report:
     """What the checks found so far."""
 
     _findings: dict[Finding, None] = field(default_factory=dict)
+    _accepted: dict[Finding, None] = field(default_factory=dict)
     looked_at: list[tuple[Area, str]] = field(default_factory=list)
     """What was looked at and is in order, in words."""
+    milters_behind: tuple[str, ...] = ()
+    """Milters that Postfix asks after this one, but for Zimbra's own, which verifies nothing."""
     directory_asked: bool = False
     """Whether any server answered."""
     daemon_reached: bool = False
+    not_looked_for: set[str] = field(default_factory=set)
+    """Codes of what could not be looked for, or was not asked for: that there is no such finding says nothing."""
     figures: dict[str, float] = field(default_factory=dict)
     """Measured on the way, for monitoring: name to value."""
 
@@ -106,10 +111,20 @@ class Report:
         """Take a finding in; the same one twice counts once."""
         self._findings[finding] = None
 
+    def accept(self, finding: Finding) -> None:
+        """Do not count a finding any more."""
+        self._findings.pop(finding, None)
+        self._accepted[finding] = None
+
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found, in the order in which it was."""
+        """What was found and counts, in the order in which it was."""
         return tuple(self._findings)
+
+    @property
+    def accepted(self) -> tuple[Finding, ...]:
+        """What was found, and is known and accepted."""
+        return tuple(self._accepted)
 
     def fine(self, area: Area, text: str) -> None:
         """Note what was looked at and is in order."""

@@ -6,20 +6,21 @@ import ipaddress
 import time
 from typing import TYPE_CHECKING
 
+from ldapmilter.checks import automatic_mail
 from ldapmilter.checks.finding import Area, Kind, Severity
-from ldapmilter.directory.filters import And, Equal, Or
-from ldapmilter.directory.hosts import host_addresses
-from ldapmilter.directory.loading import COS_BASE
-from ldapmilter.directory.resolver import Resolver
-from ldapmilter.directory.site import GLOBAL_CONFIG_DN, SITE_ATTRIBUTES, SITE_FILTER, read_site
+from ldapmilter.directory.backend.filters import And, Equal, Or
+from ldapmilter.directory.backend.names import COS_BASE, GLOBAL_CONFIG_DN
+from ldapmilter.directory.ldap.hosts import host_addresses
+from ldapmilter.directory.ldap.resolver import Resolver
+from ldapmilter.directory.site import SITE_ATTRIBUTES, SITE_FILTER, read_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ldapmilter.checks.finding import Report
-    from ldapmilter.checks.sight import Sight
+    from ldapmilter.checks.reading import RawDirectory
     from ldapmilter.config import Config
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.site import Site
 
 _AREA = Area.IDENTITY
@@ -28,25 +29,23 @@ ENVELOPE_UNRESTRICTED = Kind(
     code="identity-envelope-unrestricted",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="`zimbraSmtpRestrictEnvelopeFrom` is FALSE: the web client sends with an envelope sender of the user's"
-    " choice,"
-    " and so as whomever they like.",
+    meaning="`zimbraSmtpRestrictEnvelopeFrom` is FALSE: users of the web client choose any envelope sender, and so"
+    " any identity.",
     remedy="zmprov $command zimbraSmtpRestrictEnvelopeFrom TRUE",
 )
 ANY_FROM = Kind(
     code="identity-any-from",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="`zimbraAllowAnyFromAddress` is TRUE: enforcement lets these users write as anybody.",
+    meaning="`zimbraAllowAnyFromAddress` is TRUE: enforcement lets these users send with any From.",
     remedy="zmprov $command zimbraAllowAnyFromAddress FALSE, and list what they need in zimbraAllowFromAddress",
 )
 NETWORKS = Kind(
     code="identity-networks",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="`zimbraMtaMyNetworks` lets hosts send without a login that are no mailbox servers: their mail has no"
-    " identity,"
-    " so no policy of a sender applies to it.",
+    meaning="`zimbraMtaMyNetworks` lets hosts that are not mailbox servers send without a login: their mail has no"
+    " identity, so no policy of a sender applies to it.",
     remedy="take them out of zimbraMtaMyNetworks of $server, let them log in, or list real mailbox servers in"
     " [identity] mailbox_hosts",
 )
@@ -62,21 +61,21 @@ PERSON_UNNAMED = Kind(
     code="identity-person-unnamed",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="`trust_x_authenticated_user` is on, but Zimbra does not write the header, so it is not believed.",
+    meaning="`trust_x_authenticated_user` is on, but Zimbra does not write the header, so it is ignored.",
     remedy="zmprov mcf zimbraSmtpSendAddAuthenticatedUser TRUE, or set trust_x_authenticated_user = no",
 )
 NO_DEFAULT_DOMAIN = Kind(
     code="identity-no-default-domain",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="`zimbraDefaultDomainName` is unset: a login without a domain is nobody's.",
+    meaning="`zimbraDefaultDomainName` is unset: a login without a domain matches no account.",
     remedy="zmprov mcf zimbraDefaultDomainName DOMAIN, if users log in by bare names",
 )
 DELIMITER = Kind(
     code="identity-delimiter",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Postfix splits addresses at another recipient delimiter than the directory says: such recipients are not"
+    meaning="Postfix uses another recipient delimiter than the directory says: recipients with one are not"
     " recognised, and their copies are missed.",
     remedy="set zimbraMtaRecipientDelimiter to what Postfix has in recipient_delimiter",
 )
@@ -84,15 +83,15 @@ UNSEEN = Kind(
     code="identity-unseen",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="The bind identity may not read settings that can undermine identity, so they could not be looked at.",
+    meaning="The bind identity may not read settings that can undermine identity, so they could not be checked.",
     remedy="let it read $attributes, or look with zmprov gc and zmprov gs",
 )
 UNANSWERED = Kind(
     code="identity-unanswered",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The directory stopped answering, so its settings were not looked at, or not all of them.",
-    remedy="mend what is said of the LDAP servers and run the check again",
+    meaning="The directory stopped answering before all of its settings had been checked.",
+    remedy="solve the findings about LDAP servers, and run the check again",
 )
 
 KINDS = (
@@ -110,14 +109,14 @@ KINDS = (
 _RESTRICT, _ANY = "zimbraSmtpRestrictEnvelopeFrom", "zimbraAllowAnyFromAddress"
 _NETWORKS = "zimbraMtaMyNetworks"
 READS = (_RESTRICT, _ANY, _NETWORKS)
-_EXAMPLES = 3
+_ADDRESS = "zimbraMailDeliveryAddress"
 
 
-def check(sight: Sight, config: Config, report: Report, *, delimiter: str | None) -> None:
+def check(raw_directory: RawDirectory, config: Config, report: Report, *, delimiter: str | None) -> None:
     """Look at the COSes, the servers and the global config.
 
     Args:
-        sight: where to look.
+        raw_directory: where to look.
         config: which clients count as mailbox servers.
         report: what to add to.
         delimiter: Postfix's recipient_delimiter; ``None``: not known.
@@ -125,52 +124,42 @@ def check(sight: Sight, config: Config, report: Report, *, delimiter: str | None
     Raises:
         DirectoryUnavailable: no answer.
     """
-    site = read_site(sight.search("", "sub", SITE_FILTER, SITE_ATTRIBUTES))
+    site = read_site(raw_directory.search("", "sub", SITE_FILTER, SITE_ATTRIBUTES))
     hidden = [
-        *sight.hidden(f"cn=default,{COS_BASE}", (_RESTRICT, _ANY)),
-        *sight.hidden(GLOBAL_CONFIG_DN, (_NETWORKS,)),
+        *raw_directory.hidden(f"cn=default,{COS_BASE}", (_RESTRICT, _ANY)),
+        *raw_directory.hidden(GLOBAL_CONFIG_DN, (_NETWORKS,)),
+        *automatic_mail.hidden(raw_directory),
     ]
     if hidden:
         report.add(UNSEEN.found(f"hidden: {', '.join(hidden)}", attributes=", ".join(hidden)))
     before = len(report.findings)
-    _classes_of_service(sight, report)
+    _classes_of_service(raw_directory, report)
     _global(site, config, report, delimiter=delimiter)
     trusted = _mailbox_hosts(site, config, report)
-    _networks(sight, trusted, report)
+    _networks(raw_directory, trusted, report)
+    automatic_mail.check(raw_directory, report)
     if len(report.findings) == before:
         report.fine(_AREA, "COSes, servers and the global config: nothing that undermines identity")
 
 
-def check_accounts(sight: Sight, report: Report) -> None:
+def check_accounts(raw_directory: RawDirectory, report: Report) -> None:
     """Look at every account; for ``--directory``, since no index helps.
 
     Raises:
         DirectoryUnavailable: the answer broke off.
     """
     loose = Or((Equal(_RESTRICT, "FALSE"), Equal(_ANY, "TRUE")))
-    found: dict[str, list[str]] = {_RESTRICT: [], _ANY: []}
-    for entry in sight.pages(sight.base, And((Equal("objectClass", "zimbraAccount"), loose)), ("uid", _RESTRICT, _ANY)):
+    wanted = And((Equal("objectClass", "zimbraAccount"), loose))
+    for entry in raw_directory.pages(raw_directory.base, wanted, (_ADDRESS, _RESTRICT, _ANY)):
+        name = entry.first(_ADDRESS.lower()) or entry.dn
         if (entry.first(_RESTRICT.lower()) or "").upper() == "FALSE":
-            found[_RESTRICT].append(entry.dn)
+            report.add(ENVELOPE_UNRESTRICTED.found(f"account {name}: {_RESTRICT} FALSE", command=f"ma {name}"))
         if entry.is_true(_ANY.lower()):
-            found[_ANY].append(entry.dn)
-    for attribute, kind in ((_RESTRICT, ENVELOPE_UNRESTRICTED), (_ANY, ANY_FROM)):
-        if names := found[attribute]:
-            value = "FALSE" if attribute == _RESTRICT else "TRUE"
-            text = f"{attribute} {value} on {_accounts(len(names))}: {_some(names)}"
-            report.add(kind.found(text, command="ma ACCOUNT"))
+            report.add(ANY_FROM.found(f"account {name}: {_ANY} TRUE", command=f"ma {name}"))
 
 
-def _accounts(count: int) -> str:
-    return "1 account" if count == 1 else f"{count} accounts"
-
-
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:_EXAMPLES]) + (f"; and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else "")
-
-
-def _classes_of_service(sight: Sight, report: Report) -> None:
-    for cos in sight.search(COS_BASE, "sub", Equal("objectClass", "zimbraCOS"), ("cn", _RESTRICT, _ANY)):
+def _classes_of_service(raw_directory: RawDirectory, report: Report) -> None:
+    for cos in raw_directory.search(COS_BASE, "sub", Equal("objectClass", "zimbraCOS"), ("cn", _RESTRICT, _ANY)):
         name = cos.first("cn") or cos.dn
         if (cos.first(_RESTRICT.lower()) or "").upper() == "FALSE":
             report.add(ENVELOPE_UNRESTRICTED.found(f"COS {name}: {_RESTRICT} FALSE", command=f"mc {name}"))
@@ -208,12 +197,12 @@ def _mailbox_hosts(site: Site, config: Config, report: Report) -> tuple[str, ...
     return found
 
 
-def _networks(sight: Sight, trusted: Iterable[str], report: Report) -> None:
+def _networks(raw_directory: RawDirectory, trusted: Iterable[str], report: Report) -> None:
     believed = [network for text in trusted if (network := _network(text)) is not None]
-    everywhere = "cn=servers," + GLOBAL_CONFIG_DN.partition(",")[2]
+    everywhere = GLOBAL_CONFIG_DN.partition(",")[2]
     holders: list[RawEntry] = [
-        *sight.search(GLOBAL_CONFIG_DN, "base", Equal("objectClass", "zimbraGlobalConfig"), ("cn", _NETWORKS)),
-        *sight.search(everywhere, "sub", Equal("objectClass", "zimbraServer"), ("cn", _NETWORKS)),
+        *raw_directory.search(GLOBAL_CONFIG_DN, "base", Equal("objectClass", "zimbraGlobalConfig"), ("cn", _NETWORKS)),
+        *raw_directory.search(everywhere, "sub", Equal("objectClass", "zimbraServer"), ("cn", _NETWORKS)),
     ]
     for holder in holders:
         listed = " ".join(holder.all(_NETWORKS.lower())).replace(",", " ").split()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
-from ldapmilter.directory.filters import Present
+from ldapmilter.directory.backend.filters import Present
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
-    from ldapmilter.directory.one_server import OneServer
+    from ldapmilter.directory.ldap.connection import Connection
 
 _AREA = Area.LDAP
 
@@ -38,14 +38,14 @@ UNSEEN = Kind(
     code="ldap-indexes-unseen",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="Which indexes there are could not be looked at: the bind identity may not read cn=config, as is usual.",
+    meaning="Indexes could not be checked: the bind identity may not read cn=config, as is usual.",
     remedy="on the LDAP server: ldapsearch -Q -Y EXTERNAL -H ldapi:/// -b cn=config '(olcSuffix=*)' olcDbIndex",
 )
 
 KINDS = (MISSING, UNSEEN)
 
 
-def check(server: OneServer, report: Report) -> None:
+def check(server: Connection, report: Report) -> None:
     """Look at the indexes of the mail database, which is the one whose suffix is empty."""
     databases = server.search("cn=config", "sub", Present("olcSuffix"), ("olcSuffix", "olcDbIndex", "olcDatabase"))
     mail = next((entry for entry in databases if "" in entry.all("olcsuffix")), None)

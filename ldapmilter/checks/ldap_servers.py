@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks import indexes, visibility
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.replicas import compare_replicas, read_change_numbers
-from ldapmilter.directory.filters import And, Equal, Present
-from ldapmilter.directory.ldap_connection import ServerFailed
-from ldapmilter.directory.one_server import CannotConnect, OneServer
-from ldapmilter.directory.readability import ALWAYS_THERE, SAMPLE_MARKS, kind_of, unreadable, value_for
+from ldapmilter.directory.backend.filters import And, Equal, Present
+from ldapmilter.directory.backend.names import is_ours
+from ldapmilter.directory.ldap.command_connection import connect
+from ldapmilter.directory.ldap.exchange import CannotConnect, Credentials, Refused, ServerFailed
+from ldapmilter.directory.ldap.readability import (
+    ALWAYS_THERE,
+    SAMPLE_MARKS,
+    kind_of,
+    unreadable,
+    unreadable_rights,
+    value_for,
+    why_hidden,
+)
 from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ldapmilter.checks.finding import Report
-    from ldapmilter.checks.visibility import Somebody
-    from ldapmilter.directory.endpoints import Endpoints
-    from ldapmilter.directory.ldap import LdapSettings
+    from ldapmilter.checks.visibility import MailUser
+    from ldapmilter.directory.ldap.connection import Connection
+    from ldapmilter.directory.ldap.endpoints import Endpoints, LdapSettings
 
 _AREA = Area.LDAP
 _DAY = 86400
@@ -34,9 +43,10 @@ UNREACHABLE = Kind(
     code="ldap-unreachable",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="A server does not answer. While others do, mail goes on; when none does, it waits or goes without copies.",
-    remedy="look whether slapd runs there and a firewall lets this host in; take a server that is gone out of [ldap]"
-    " uri",
+    meaning="A server does not answer. While others do, mail goes on; when none does, it is deferred or goes on"
+    " without copies.",
+    remedy="look whether slapd runs there and a firewall lets this host in; remove a server that no longer exists"
+    " from [ldap] uri",
 )
 TLS_FAILED = Kind(
     code="ldap-tls-failed",
@@ -72,29 +82,37 @@ BIND_REFUSED = Kind(
     code="ldap-bind-refused",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The server does not take the bind DN with its password.",
-    remedy="put the right password into [ldap] bind_password_file, or make the identity"
-    " (ldapmilter schema --bind-account)",
+    meaning="The server refuses the bind DN with its password.",
+    remedy="put the right password into [ldap] bind_password_file, or create the identity (ldapmilter schema"
+    " --bind-account)",
 )
 SCHEMA_MISSING = Kind(
     code="ldap-schema-missing",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The server's schema lacks attributes that hold policy: there it looks as if no policy were set.",
-    remedy="load the schema on this server too (ldapmilter schema --ldif); cn=config is not replicated",
+    meaning="The server's schema lacks attributes that hold policy: its answers look as if no policy were set.",
+    remedy="run install-schema --uri for this server, which loads the schema; cn=config is not replicated",
 )
 UNREADABLE = Kind(
     code="ldap-unreadable",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The bind identity may not read what policy needs, so the milter does not believe this server.",
-    remedy="add the access rule on this server (ldapmilter schema --acl); cn=config is not replicated",
+    meaning="The bind identity may not read what policy needs, so the milter does not use its answers.",
+    remedy="run install-schema --uri for this server, which adds the access rule; cn=config is not replicated",
+)
+RIGHTS_UNREADABLE = Kind(
+    code="ldap-rights-unreadable",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The bind identity may not read who may write as whom: where From is enforced, mail with a From that is not"
+    " plainly the user's own waits (451) rather than be refused.",
+    remedy="bring the access rule up to date on this server (ldapmilter schema --acl); cn=config is not replicated",
 )
 STOPPED_ANSWERING = Kind(
     code="ldap-stopped-answering",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The server took the connection and then left a question without an answer.",
+    meaning="The server accepted the connection and then did not answer a request.",
     remedy="look at slapd's log on that server",
 )
 
@@ -107,6 +125,7 @@ KINDS = (
     BIND_REFUSED,
     SCHEMA_MISSING,
     UNREADABLE,
+    RIGHTS_UNREADABLE,
     STOPPED_ANSWERING,
 )
 _STEPS = {"connect": UNREACHABLE, "tls": TLS_FAILED, "bind": BIND_REFUSED}
@@ -116,21 +135,21 @@ _NO_SUCH_ATTRIBUTE = 16
 
 
 def check(
-    settings: LdapSettings, endpoints: Endpoints, report: Report, *, somebody: Somebody | None, now: float
-) -> OneServer | None:
+    settings: LdapSettings, endpoints: Endpoints, report: Report, *, mail_user: MailUser | None, now: float
+) -> Connection | None:
     """Look at every server; return a connection to the first on which the policy can be read.
 
     Args:
         settings: the bind identity, and the attributes that hold policy.
         endpoints: the servers, and how they are secured.
         report: what to add to.
-        somebody: an ordinary mail user whose view is tried; ``None``: nobody was given.
+        mail_user: an ordinary mail user whose view is tried; ``None``: none was given.
         now: seconds since the epoch.
     """
-    if somebody is None:
+    if mail_user is None:
         report.add(visibility.USER_UNTRIED.found("no mail user was given"))
     change_numbers: dict[str, dict[str, str]] = {}
-    usable: OneServer | None = None
+    usable: Connection | None = None
     up = 0
     for uri in endpoints.uris:
         server = _connect(uri, settings, endpoints, report)
@@ -138,9 +157,9 @@ def check(
             continue
         up += 1
         try:
-            readable = _look(server, settings, endpoints, report, somebody=somebody, now=now)
+            readable = _look(server, settings, endpoints, report, mail_user=mail_user, now=now)
             change_numbers[uri] = read_change_numbers(server)
-        except ServerFailed as error:
+        except (ServerFailed, Refused) as error:
             report.add(STOPPED_ANSWERING.found(f"{uri}: {error}"))
             readable = False
         if readable and usable is None:
@@ -154,24 +173,31 @@ def check(
     return usable
 
 
-def _connect(uri: str, settings: LdapSettings, endpoints: Endpoints, report: Report) -> OneServer | None:
+def _connect(uri: str, settings: LdapSettings, endpoints: Endpoints, report: Report) -> Connection | None:
     try:
         password = settings.read_password() if settings.bind_dn else ""
-        return OneServer(uri, endpoints, settings.bind_dn, password, settings.connect_timeout)
+        return connect(
+            uri,
+            endpoints,
+            Credentials(dn=settings.bind_dn, password=password),
+            seconds=settings.connect_timeout,
+        )
     except CannotConnect as error:
-        report.add(_STEPS[error.step].found(f"{uri}: {error}"))
+        # A server that takes the connection and then says nothing has refused nothing.
+        kind = STOPPED_ANSWERING if error.silent else _STEPS[error.step]
+        report.add(kind.found(f"{uri}: {error}"))
     except ConfigError as error:
         report.add(BIND_REFUSED.found(f"{uri}: {error}"))
     return None
 
 
 def _look(
-    server: OneServer,
+    server: Connection,
     settings: LdapSettings,
     endpoints: Endpoints,
     report: Report,
     *,
-    somebody: Somebody | None,
+    mail_user: MailUser | None,
     now: float,
 ) -> bool:
     """Look at one server; return whether the policy can be read there."""
@@ -179,8 +205,11 @@ def _look(
     samples = _samples(server)
     missing: set[str] = set()
 
+    def compare_any(dn: str, attribute: str) -> int:
+        return server.compare(dn, attribute, value_for(attribute))
+
     def compare(dn: str, attribute: str) -> int:
-        code = server.compare(dn, attribute, value_for(attribute))
+        code = compare_any(dn, attribute)
         if code == _UNDEFINED_ATTRIBUTE:
             missing.add(attribute)
             return _NO_SUCH_ATTRIBUTE
@@ -193,18 +222,23 @@ def _look(
         report.add(SCHEMA_MISSING.found(f"{server.uri}: the schema lacks {', '.join(sorted(missing))}"))
     if hidden:
         who = settings.bind_dn or "anonymous"
-        report.add(UNREADABLE.found(f"{server.uri}: bound as {who}: {'; '.join(hidden)}"))
+        why = why_hidden(settings.bind_dn, settings.policy_attributes, samples.values(), server.compare)
+        report.add(UNREADABLE.found(f"{server.uri}: bound as {who}: {'; '.join(hidden)}; {why}"))
+    if not hidden and (rights := unreadable_rights(samples, compare_any)):
+        report.add(RIGHTS_UNREADABLE.found(f"{server.uri}: {'; '.join(rights)}"))
     if not missing and not hidden:
         kinds = ", ".join(samples)
         report.fine(
             _AREA, f"{server.uri}: bound as {settings.bind_dn or 'anonymous'}; schema and policy readable ({kinds})"
         )
-    visibility.check(server, settings, endpoints, samples, report, somebody=somebody)
+    # Without our schema there is no class of ours that could show.
+    own_class = any(map(is_ours, {*settings.policy_attributes} - missing))
+    visibility.check(server, settings, endpoints, samples, report, mail_user=mail_user, own_class=own_class)
     indexes.check(server, report)
     return not missing and not hidden
 
 
-def _security(server: OneServer, report: Report, *, now: float) -> None:
+def _security(server: Connection, report: Report, *, now: float) -> None:
     uri = server.uri
     ends = server.certificate_ends
     if ends is None:
@@ -222,7 +256,7 @@ def _security(server: OneServer, report: Report, *, now: float) -> None:
         report.fine(_AREA, f"{uri}: encrypted; the certificate is valid for {days} more days")
 
 
-def _samples(server: OneServer) -> Mapping[str, str]:
+def _samples(server: Connection) -> Mapping[str, str]:
     """Return the DN of one entry of each kind: those that every Zimbra has, a domain and an account."""
     samples = dict(ALWAYS_THERE)
     for kind, object_class in (("domain", "zimbraDomain"), ("account", "zimbraAccount")):

@@ -8,15 +8,20 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldapmilter.checks import daemon_status
 from ldapmilter.checks.finding import Area, Kind, Severity
+from ldapmilter.daemon.channel import RequestRefused
+from ldapmilter.daemon.control_client import ask
 from ldapmilter.errors import DaemonUnreachable
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.wire import Action, Protocol, Stage
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.wire import Action, Protocol, Stage
+from ldapmilter.service import command
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
-    from ldapmilter.milter.socket_address import SocketAddress
-    from ldapmilter.milter.wire import Negotiated
+    from ldapmilter.config import Config
+    from ldapmilter.mta.wire import Negotiated
+    from ldapmilter.socket_address import SocketAddress
 
 _AREA = Area.MILTER_SOCKET
 
@@ -24,14 +29,15 @@ UNREACHABLE = Kind(
     code="socket-unreachable",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The daemon does not answer: Postfix does to all mail what `milter_default_action` says.",
-    remedy="start the daemon (systemctl start ldapmilter) and read what it logs",
+    meaning="The daemon does not answer: Postfix handles all mail as `milter_default_action` says.",
+    remedy="start the daemon ($start) and read what it logs",
 )
 WRONG_MILTER = Kind(
     code="socket-wrong-milter",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="What answers at the socket does not ask for what ldapmilter needs: it is another milter, or an old one.",
+    meaning="What answers at the socket does not ask for what ldapmilter needs: it is another milter, or an old"
+    " version.",
     remedy="give ldapmilter a socket of its own ([milter] socket), restart it, and look who else listens there",
 )
 POSTFIX_DENIED = Kind(
@@ -42,9 +48,18 @@ POSTFIX_DENIED = Kind(
     remedy="set [milter] socket_group to a group of the user $user, socket_mode = 0660, and let it into the directory",
 )
 
-KINDS = (UNREACHABLE, WRONG_MILTER, POSTFIX_DENIED)
+TROUBLED = Kind(
+    code="socket-daemon-troubled",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The daemon cannot serve as it should: its socket's path is gone, or it is short of file descriptors or"
+    " connections.",
+    remedy="do what the text says; ldapmilter status shows when it is over",
+)
 
-_ACTIONS = Action.ADDRCPT | Action.ADDRCPT_PAR | Action.CHGHDRS | Action.ADDHDRS
+KINDS = (UNREACHABLE, WRONG_MILTER, POSTFIX_DENIED, TROUBLED)
+
+_ACTIONS = Action.ADDRCPT | Action.ADDRCPT_PAR | Action.DELRCPT | Action.CHGHDRS | Action.ADDHDRS
 _STEPS = {
     "MAIL": Protocol.NOMAIL,
     "RCPT": Protocol.NORCPT,
@@ -68,7 +83,8 @@ def check(address: SocketAddress, report: Report, *, timeout: float = 5.0) -> No
         with MilterClient.connect(address, timeout=timeout) as client:
             negotiated = client.negotiated
     except DaemonUnreachable as error:
-        report.add(UNREACHABLE.found(str(error)))
+        report.add(UNREACHABLE.found(str(error), start=command("start")))
+        report.not_looked_for |= {WRONG_MILTER.code, POSTFIX_DENIED.code}
         return
     report.daemon_reached = True
     wrong = _missing(negotiated)
@@ -78,6 +94,20 @@ def check(address: SocketAddress, report: Report, *, timeout: float = 5.0) -> No
         report.fine(_AREA, f"{address}: answers, and asks for the envelope, the header and the right to add recipients")
     if address.kind == "unix":
         _for_postfix(Path(address.path), report)
+
+
+def check_daemon(config: Config, report: Report) -> None:
+    """Ask the daemon what is wrong with itself, where this user may ask."""
+    try:
+        status = ask(str(config.control), {"verb": "status"}) if config.control is not None else None
+    except (DaemonUnreachable, RequestRefused):
+        status = None
+    if status is None:
+        report.not_looked_for.update(kind.code for kind in (TROUBLED, *daemon_status.KINDS))
+        return
+    for text in status.get("own_problems", ()):
+        report.add(TROUBLED.found(text))
+    daemon_status.check(status, report)
 
 
 def _missing(negotiated: Negotiated) -> list[str]:

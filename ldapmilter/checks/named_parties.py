@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import make_address
+from ldapmilter.address import fold_domain, make_address
 from ldapmilter.checks.finding import Area, Kind, Severity
-from ldapmilter.checks.policy_values import Uses
-from ldapmilter.directory.filters import And, Equal, Present
-from ldapmilter.directory.loading import CHUNK
+from ldapmilter.checks.named import Uses
+from ldapmilter.directory.backend.filters import And, Equal, Present
+from ldapmilter.directory.searches import CHUNK
 from ldapmilter.directory.site import SITE_ATTRIBUTES, SITE_FILTER, read_site
 from ldapmilter.policy.rules import fill_address
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
-    from ldapmilter.checks.policy_values import Named
-    from ldapmilter.checks.sight import Sight
+    from ldapmilter.checks.named import Named
+    from ldapmilter.checks.reading import RawDirectory
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.zimbra import ZimbraDirectory
 
@@ -26,14 +26,14 @@ GROUP_MISSING = Kind(
     code="condition-group-missing",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="`group:` names an address that is no list here: the rule or copy never happens.",
+    meaning="`group:` names an address that is not a list here: the rule or copy never happens.",
     remedy="correct the address, or make the list",
 )
 NOBODY = Kind(
     code="condition-nobody",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="A condition names an address in a hosted domain that nobody has: the rule or copy never happens.",
+    meaning="A condition names an address that does not exist in a domain hosted here: the rule or copy never happens.",
     remedy="correct the address",
 )
 FOREIGN = Kind(
@@ -57,7 +57,7 @@ DKIM_UNSEEN = Kind(
     code="from-dkim-unseen",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="Whether the domains that From is rewritten to have a DKIM key could not be looked at.",
+    meaning="Whether the domains that From is rewritten to have a DKIM key could not be checked.",
     remedy="let the bind identity read $attributes, or look with zmdkimkeyutil -q -d DOMAIN",
 )
 
@@ -67,14 +67,14 @@ _SELECTOR, _KEY = "DKIMSelector", "DKIMKey"
 READS = (_SELECTOR,)
 
 
-def check(named: Named, sight: Sight, directory: ZimbraDirectory, report: Report) -> None:
+def check(named: Named, raw_directory: RawDirectory, directory: ZimbraDirectory, report: Report) -> None:
     """Look up whom conditions name and which domains From is rewritten to.
 
     Raises:
         DirectoryUnavailable: no answer.
     """
     _conditions(named, directory, report)
-    _from_domains(named, sight, report)
+    _from_domains(named, raw_directory, report)
 
 
 def _conditions(named: Named, directory: ZimbraDirectory, report: Report) -> None:
@@ -86,15 +86,15 @@ def _conditions(named: Named, directory: ZimbraDirectory, report: Report) -> Non
         for (kind, key), uses in chunk:
             resolution = resolved[addresses[key].key]
             if kind == "group" and not any(entry.kind == "group" for entry in resolution.entries):
-                report.add(GROUP_MISSING.found(f"group:{key} is no list: {uses}"))
+                report.add(GROUP_MISSING.found(f"group:{key} is not a list: {uses}"))
             elif kind == "address" and resolution.hosted_domain is not None and not resolution.entries:
                 report.add(NOBODY.found(f"{key} does not exist: {uses}"))
 
 
-def _from_domains(named: Named, sight: Sight, report: Report) -> None:
+def _from_domains(named: Named, raw_directory: RawDirectory, report: Report) -> None:
     if not named.from_templates:
         return
-    site = read_site(sight.search("", "sub", SITE_FILTER, SITE_ATTRIBUTES))
+    site = read_site(raw_directory.search("", "sub", SITE_FILTER, SITE_ATTRIBUTES))
     written: dict[str, Uses] = defaultdict(Uses)
     for template, uses in named.from_templates.values():
         for domain in _domains(template.address, site):
@@ -104,7 +104,7 @@ def _from_domains(named: Named, sight: Sight, report: Report) -> None:
     for domain, uses in sorted(written.items()):
         if domain not in hosted:
             report.add(FOREIGN.found(f"{domain} is not hosted here: {uses}"))
-    _signing(hosted, site, sight, report)
+    _signing(hosted, site, raw_directory, report)
 
 
 def _domains(address: str, site: Site) -> set[str]:
@@ -112,15 +112,14 @@ def _domains(address: str, site: Site) -> set[str]:
     if "@" not in address or address.endswith("@{domain}"):
         return set()
     locals_ = sorted({domain.name for domain in site.domains.values() if domain.target is None})
-    return {
-        fill_address(address, {"localpart": "user", "domain": domain, "address": f"user@{domain}"})
-        .rpartition("@")[2]
-        .lower()
+    filled = (
+        fill_address(address, {"localpart": "user", "domain": domain, "address": f"user@{domain}"}).rpartition("@")[2]
         for domain in (locals_ if "{domain}" in address else locals_[:1])
-    }
+    )
+    return {fold_domain(domain) or domain for domain in filled}
 
 
-def _signing(hosted: dict[str, Uses], site: Site, sight: Sight, report: Report) -> None:
+def _signing(hosted: dict[str, Uses], site: Site, raw_directory: RawDirectory, report: Report) -> None:
     """Look for DKIM keys as Zimbra's opendkim does: a selector and a key on the domain's entry.
 
     The key itself is a secret, so that there is one is all that is asked, and only where that may be asked.
@@ -128,13 +127,13 @@ def _signing(hosted: dict[str, Uses], site: Site, sight: Sight, report: Report) 
     if not hosted:
         return
     dn = site.domains[next(iter(hosted))].raw.dn
-    if sight.hidden(dn, (_SELECTOR,)):
+    if raw_directory.hidden(dn, (_SELECTOR,)):
         report.add(DKIM_UNSEEN.found(f"hidden: {_SELECTOR}", attributes=_SELECTOR))
         return
-    parts = [_SELECTOR] if sight.hidden(dn, (_KEY,)) else [_SELECTOR, _KEY]
+    parts = [_SELECTOR] if raw_directory.hidden(dn, (_KEY,)) else [_SELECTOR, _KEY]
     signing = And((Equal("objectClass", "zimbraDomain"), *map(Present, parts)))
-    found = sight.search("", "sub", signing, ("zimbraDomainName",))
-    names = {(entry.first("zimbradomainname") or "").lower() for entry in found}
+    found = raw_directory.search("", "sub", signing, ("zimbraDomainName",))
+    names = {fold_domain(entry.first("zimbradomainname") or "") for entry in found}
     for domain, uses in sorted(hosted.items()):
         if domain not in names:
             report.add(NO_DKIM.found(f"{domain} has no DKIM key: {uses}", domain=domain))

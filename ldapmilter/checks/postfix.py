@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.checks import postfix_identity, postfix_service
+from ldapmilter.checks import postfix_copies, postfix_identity, postfix_service
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.postfix_config import (
-    PostconfFailed,
-    find_postconf,
     is_ours,
     macro_names,
     parse_milters,
@@ -20,6 +18,7 @@ from ldapmilter.checks.postfix_config import (
     read_postfix,
 )
 from ldapmilter.checks.postfix_service import CHROOTED, SWITCHED_OFF, lists_us
+from ldapmilter.postfix.postconf import PostconfFailed, find_postconf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +33,7 @@ ABSENT = Kind(
     code="postfix-absent",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="There is no Postfix on this host, so its side could not be looked at.",
+    meaning="There is no Postfix on this host, so it could not be checked.",
     remedy="run ldapmilter check on every MTA too, or name the directory of main.cf with --postconf-dir",
 )
 BROKEN = Kind(
@@ -42,20 +41,20 @@ BROKEN = Kind(
     severity=Severity.PROBLEM,
     area=_AREA,
     meaning="`postconf` could not read Postfix's configuration.",
-    remedy="run postconf by hand and mend what it complains about",
+    remedy="run postconf by hand and correct what it complains about",
 )
 UNLISTED = Kind(
     code="postfix-unlisted",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="`smtpd_milters` does not name the milter: mail by SMTP goes past it, without copies and as it is.",
+    meaning="`smtpd_milters` does not name the milter: mail by SMTP bypasses it: no copies, no change of From.",
     remedy="register the milter (scripts/register on Zimbra), or add $socket to smtpd_milters and run postfix reload",
 )
 SERVICE_UNLISTED = Kind(
     code="postfix-service-unlisted",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="A service of master.cf has a list of milters of its own without ours: its mail goes past the milter.",
+    meaning="A service of master.cf has its own list of milters, without ours: its mail bypasses the milter.",
     remedy="take -o smtpd_milters out of that service, or add $socket to it (in Zimbra: master.cf.in)",
 )
 NONSMTPD_UNLISTED = Kind(
@@ -94,6 +93,8 @@ KINDS = (
 
 _KNOWN_REINJECTION = frozenset({10025, 10028, 10029, 10030})
 """Zimbra's: amavisd, postjournal, archive injection, DKIM."""
+_ZIMBRAS_MILTER = ":7026"
+"""``zimbraMilterBindPort``: Zimbra's own milter server."""
 _PUBLIC = frozenset({25, 465, 587})
 
 
@@ -126,6 +127,7 @@ def look(postfix: PostfixConfig, config: Config, report: Report) -> None:
         ours = _ours(service, config)
         if ours is not None:
             postfix_service.look(service, ours, config, report)
+    postfix_copies.look(postfix, config, report)
     postfix_identity.look(postfix, _listening(postfix), config, report)
 
 
@@ -166,6 +168,9 @@ def _registration(postfix: PostfixConfig, config: Config, report: Report) -> Non
         text = f"smtpd_milters = {listed}, for {concerned}"
         report.add(UNLISTED.found(text, socket=socket.postfix))
         return
+    place = position(milters, socket, queue=postfix.parameter("queue_directory"))
+    behind = milters[place + 1 :] if place is not None else []
+    report.milters_behind = tuple(one.address for one in behind if not one.address.endswith(_ZIMBRAS_MILTER))
     chain = " then ".join("ldapmilter" if is_ours(one, socket) else one.address for one in milters)
     report.fine(_AREA, f"smtpd_milters: {chain}")
 

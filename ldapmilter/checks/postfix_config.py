@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldapmilter.errors import LdapmilterError
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.postfix.postconf import assignments, run_postconf
+from ldapmilter.socket_address import parse_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ldapmilter.milter.socket_address import SocketAddress
+    from ldapmilter.socket_address import SocketAddress
 
-_PLACES = ("/opt/zimbra/common/sbin/postconf", "/opt/zextras/common/sbin/postconf", "/usr/sbin/postconf")
-_SECONDS = 20
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104 - names, nothing is bound
 _MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FIELDS = 8
 """Columns of master.cf before the arguments: name, type, private, unprivileged, chroot, wake-up, limit, command."""
 _WELL_KNOWN = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
-
-
-class PostconfFailed(LdapmilterError):
-    """Postfix's configuration could not be read; the text is postconf's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +83,6 @@ class PostfixConfig:
         return self.parameters.get(name, "")
 
 
-def find_postconf() -> str | None:
-    """Return where postconf(1) is: on the path, or where Zimbra and Carbonio have theirs."""
-    for place in _PLACES[:2]:
-        if Path(place).exists():
-            return place
-    return shutil.which("postconf") or next((place for place in _PLACES if Path(place).exists()), None)
-
-
 def read_postfix(postconf: str, directory: Path | None) -> PostfixConfig:
     """Read the configuration.
 
@@ -110,34 +94,14 @@ def read_postfix(postconf: str, directory: Path | None) -> PostfixConfig:
         PostconfFailed: postconf does not run, or refuses the configuration.
     """
     place = ["-c", str(directory)] if directory is not None else []
-    parameters = dict(_assignments(_run(postconf, *place, "-x")))
-    services = _services(_run(postconf, *place, "-M"), _run(postconf, *place, "-x", "-P"), parameters)
+    parameters = dict(assignments(run_postconf(postconf, *place, "-x")))
+    services = _services(run_postconf(postconf, *place, "-M"), run_postconf(postconf, *place, "-x", "-P"), parameters)
     return PostfixConfig(parameters=parameters, services=tuple(services))
-
-
-def _run(*command: str) -> list[str]:
-    try:
-        done = subprocess.run(  # noqa: S603 - found by name or by the administrator's word
-            command, check=False, capture_output=True, text=True, errors="replace", timeout=_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PostconfFailed(f"{' '.join(command)}: {error}") from error
-    if done.returncode:
-        complaint = " ".join(done.stderr.split())
-        raise PostconfFailed(f"{' '.join(command)}: {complaint}")
-    return done.stdout.splitlines()
-
-
-def _assignments(lines: list[str]) -> Iterator[tuple[str, str]]:
-    for line in lines:
-        name, equals, value = line.partition("=")
-        if equals:
-            yield name.strip(), value.strip()
 
 
 def _services(lines: list[str], overrides: list[str], parameters: Mapping[str, str]) -> Iterator[Service]:
     own: dict[tuple[str, str], dict[str, str]] = {}
-    for path, value in _assignments(overrides):
+    for path, value in assignments(overrides):
         name, kind, parameter = [*path.rsplit("/", 2), "", ""][:3]
         own.setdefault((name, kind), {})[parameter] = value
     old = parameters.get("compatibility_level", "0").partition(".")[0] == "0"

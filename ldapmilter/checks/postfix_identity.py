@@ -18,22 +18,21 @@ NO_LOGIN = Kind(
     code="postfix-no-login",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Nobody can log in by SMTP: mail programs have no identity, and no policy of the sender applies to them.",
+    meaning="SMTP offers no login: mail programs have no identity, and no policy of the sender applies to them.",
     remedy="set smtpd_sasl_auth_enable = yes (Zimbra: zimbraMtaSaslAuthEnable), unless all users use the web client",
 )
 ANONYMOUS_LOGIN = Kind(
     code="postfix-anonymous-login",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="A login without a password is offered: whoever uses it counts as logged in.",
+    meaning="A login without a password is offered: its users count as logged in.",
     remedy="add noanonymous to smtpd_sasl_security_options and smtpd_sasl_tls_security_options",
 )
 LOGIN_REALM = Kind(
     code="postfix-login-realm",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Logins without a domain are completed by Postfix, perhaps to other addresses than Zimbra completes them"
-    " to.",
+    meaning="Postfix completes logins without a domain, perhaps to other addresses than Zimbra does.",
     remedy="leave smtpd_sasl_local_domain empty: zimbraDefaultDomainName completes a bare login",
 )
 XCLIENT = Kind(
@@ -41,7 +40,7 @@ XCLIENT = Kind(
     severity=Severity.WARNING,
     area=_AREA,
     meaning="Clients may claim any login by the XCLIENT command.",
-    remedy="empty smtpd_authorized_xclient_hosts, or leave proxies of your own in it and nobody else",
+    remedy="empty smtpd_authorized_xclient_hosts, or list only proxies of your own in it",
 )
 
 KINDS = (NO_LOGIN, ANONYMOUS_LOGIN, LOGIN_REALM, XCLIENT)

@@ -19,7 +19,7 @@ LISTED_TWICE = Kind(
     code="postfix-listed-twice",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="The milter is listed twice: every message is decided twice and copies may double.",
+    meaning="The milter is listed twice: every message is decided twice, and copies may be made twice.",
     remedy="leave one of them in the list",
 )
 SWITCHED_OFF = Kind(
@@ -55,7 +55,7 @@ DEFAULT_ACTION = Kind(
     code="postfix-default-action",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="While the daemon does not answer, mail is not held up but accepted without copies, refused, or put on"
+    meaning="While the daemon does not answer, mail is not deferred but accepted without copies, refused, or put on"
     " hold.",
     remedy="set milter_default_action = tempfail (Zimbra: zimbraMtaMilterDefaultAction)",
 )
@@ -78,7 +78,8 @@ LOGIN_MACRO = Kind(
     code="postfix-login-macro",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="The list of macros does not hold `{auth_authen}`: nobody who logs in is known as the sender.",
+    meaning="The list of macros does not hold `{auth_authen}`: logins are not known, so mail programs have no"
+    " identity.",
     remedy="add {auth_authen} to milter_mail_macros, or take the parameter out of main.cf",
 )
 MACROS = Kind(
@@ -86,8 +87,7 @@ MACROS = Kind(
     severity=Severity.WARNING,
     area=_AREA,
     meaning="A list of macros lacks one that is used: addresses may be misread, log lines have no queue id, and"
-    " Zimbra's"
-    " own milter holds mail up.",
+    " Zimbra's own milter defers mail.",
     remedy="add $macros to $parameter, or take the parameter out of main.cf",
 )
 

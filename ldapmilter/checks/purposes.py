@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ldapmilter.address import Address
 from ldapmilter.directory.entries import GROUP_CLASSES
+from ldapmilter.policy import list_values
 from ldapmilter.policy.copies import is_none
 from ldapmilter.policy.from_enforce import read_strictness
+from ldapmilter.policy.list_values import ListField
 from ldapmilter.policy.rules import (
     CopyRule,
     MailboxTemplate,
@@ -19,12 +22,16 @@ from ldapmilter.policy.rules import (
 )
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.raw_entry import RawEntry
-    from ldapmilter.policy.model import Policy
+    from collections.abc import Callable, Iterator
 
-Use = Literal["sent", "received", "sender-from", "recipient-from", "enforce"]
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+    from ldapmilter.policy.settings import ListsPolicy, Policy
+
+Use = Literal["sent", "received", "sender-from", "recipient-from", "enforce", "list"]
+ListValue = bool | ListField | Address
+"""A setting of a list that is no word."""
 HolderKind = Literal["account", "group", "policy-group", "cos", "domain", "alias-domain", "global", "other"]
-Value = CopyRule | NoCopy | SenderRule | MailboxTemplate | str | None
+Value = CopyRule | NoCopy | SenderRule | MailboxTemplate | ListValue | str | None
 """A value that can be used; ``None``: it ends inheritance (``none`` among From rules)."""
 
 _BY_SENDER: frozenset[Use] = frozenset({"sent", "sender-from", "enforce"})
@@ -37,6 +44,18 @@ class Purpose:
     use: Use
     section: str
     """Of the configuration: ``copy archive``, ``from``."""
+    setting: Callable[[str], Value] | None = None
+    """Reads a setting of lists."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether several values count together; else different ones for the same mail are in conflict."""
+        return self.use in {"sent", "received"}
+
+    @property
+    def may_have_several(self) -> bool:
+        """Whether several values of one entry are in no conflict."""
+        return self.adds_up or self.setting is list_values.read_field
 
     def read(self, text: str) -> Value:
         """Return what a value means for this purpose.
@@ -44,10 +63,12 @@ class Purpose:
         Raises:
             InvalidValue: it breaks the grammar.
         """
-        if self.use in {"sent", "received"}:
+        if self.adds_up:
             return parse_copy(text)
         if is_none(text):
             return None
+        if self.setting is not None:
+            return self.setting(text)
         if self.use == "sender-from":
             return parse_sender_rule(text)
         return parse_mailbox(text) if self.use == "recipient-from" else read_strictness(text)
@@ -55,7 +76,9 @@ class Purpose:
     def without_effect(self, kind: HolderKind, value: Value) -> str | None:
         """Return why a value does nothing on such an entry; ``None``: it does something."""
         if kind == "other":
-            return "the entry is no account, list, COS, domain or global config"
+            return "the entry is not an account, list, COS, domain or global config"
+        if self.use == "list" and kind in {"account", "cos"}:
+            return "the settings of lists count on lists, domains and the global config"
         if kind == "alias-domain":
             return "an alias domain's addresses follow the domain that it stands for"
         if kind == "group" and self.use in _BY_SENDER:
@@ -79,7 +102,19 @@ def purposes(policy: Policy) -> dict[str, tuple[Purpose, ...]]:
     note(policy.from_policy.sender_attributes, "sender-from", "from")
     note(policy.from_policy.recipient_attributes, "recipient-from", "from")
     note(policy.from_policy.enforce_attributes, "enforce", "from")
+    for attributes, read in _settings(policy.lists):
+        for attribute in attributes:
+            found.setdefault(attribute, []).append(Purpose(use="list", section="lists", setting=read))
     return {attribute: tuple(several) for attribute, several in found.items()}
+
+
+def _settings(lists: ListsPolicy) -> Iterator[tuple[tuple[str, ...], Callable[[str], Value]]]:
+    yield lists.from_attributes, list_values.read_from_when
+    yield lists.reply_to_attributes, list_values.read_reply_to
+    yield lists.headers_attributes, list_values.read_headers
+    yield lists.header_field_attributes, list_values.read_field
+    yield lists.tag_attributes, list_values.read_tag
+    yield lists.bounces_attributes, list_values.read_bounces
 
 
 def holder_kind(entry: RawEntry, *, applies_to_members: bool) -> HolderKind:

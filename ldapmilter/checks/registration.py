@@ -12,16 +12,16 @@ from xml.etree import ElementTree as ET
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.postfix_config import parse_milters, position, seconds
-from ldapmilter.directory.filters import Equal
-from ldapmilter.directory.site import GLOBAL_CONFIG_DN
+from ldapmilter.directory.backend.filters import Equal
+from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
     from ldapmilter.checks.postfix_config import Milter
-    from ldapmilter.checks.sight import Sight
+    from ldapmilter.checks.reading import RawDirectory
     from ldapmilter.config import Config
-    from ldapmilter.directory.raw_entry import RawEntry
-    from ldapmilter.milter.socket_address import SocketAddress
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+    from ldapmilter.socket_address import SocketAddress
 
 _AREA = Area.REGISTRATION
 
@@ -51,7 +51,7 @@ ACTION = Kind(
     code="zimbra-default-action",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="While the daemon does not answer, an MTA will not hold mail up but accept it without copies, refuse it, or"
+    meaning="While the daemon does not answer, an MTA will not defer mail but accept it without copies, refuse it, or"
     " put it on hold.",
     remedy="zmprov ms $server zimbraMtaMilterDefaultAction tempfail",
 )
@@ -66,7 +66,7 @@ UNSEEN = Kind(
     code="zimbra-registration-unseen",
     severity=Severity.NOTE,
     area=_AREA,
-    meaning="The bind identity may not read how milters are registered, so only Postfix itself could be looked at.",
+    meaning="The bind identity may not read how milters are registered, so only Postfix itself could be checked.",
     remedy="let it read $attributes, or look with zmprov gs on every MTA",
 )
 
@@ -89,7 +89,7 @@ _MARGIN = 1.0
 _LOCALCONFIG = Path("/opt/zimbra/conf/localconfig.xml")
 
 
-def check(sight: Sight, config: Config, report: Report) -> None:
+def check(raw_directory: RawDirectory, config: Config, report: Report) -> None:
     """Look at the registration on every server that runs an MTA.
 
     Raises:
@@ -97,7 +97,7 @@ def check(sight: Sight, config: Config, report: Report) -> None:
     """
     servers = [
         entry
-        for entry in sight.search(
+        for entry in raw_directory.search(
             GLOBAL_CONFIG_DN.partition(",")[2],
             "sub",
             Equal("objectClass", "zimbraServer"),
@@ -107,10 +107,10 @@ def check(sight: Sight, config: Config, report: Report) -> None:
     ]
     if not servers:
         return
-    hidden = sight.hidden(servers[0].dn, READS)
+    hidden = raw_directory.hidden(servers[0].dn, READS)
     if hidden:
         report.add(UNSEEN.found(f"hidden: {', '.join(hidden)}", attributes=", ".join(hidden)))
-    defaults = sight.search(GLOBAL_CONFIG_DN, "base", Equal("objectClass", "zimbraGlobalConfig"), READS)
+    defaults = raw_directory.search(GLOBAL_CONFIG_DN, "base", Equal("objectClass", "zimbraGlobalConfig"), READS)
     for server in servers:
         _server(server, defaults[0] if defaults else None, frozenset(hidden), config, report)
 
@@ -167,4 +167,4 @@ def _server(
             found = f"{name}: {attribute} = {text}, [ldap] lookup_deadline = {config.ldap.lookup_deadline:g}"
             report.add(TIMEOUT.found(found, server=name, attribute=attribute))
     if len(report.findings) == before and not hidden:
-        report.fine(_AREA, f"{name}: registered, and waited for")
+        report.fine(_AREA, f"{name}: registered; the timeouts suffice")

@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
-from ldapmilter.directory.filters import Present
+from ldapmilter.directory.backend.filters import Present
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ldapmilter.checks.finding import Report
-    from ldapmilter.directory.one_server import OneServer
+    from ldapmilter.directory.ldap.connection import Connection
 
 _AREA = Area.LDAP
 PATIENCE_SECONDS = 60
@@ -42,7 +42,7 @@ LAG_UNKNOWN = Kind(
 KINDS = (LAGS, LAG_UNKNOWN)
 
 
-def read_change_numbers(server: OneServer) -> dict[str, str]:
+def read_change_numbers(server: Connection) -> dict[str, str]:
     """Return the last change that a server knows, by originating server; nothing when it does not tell."""
     numbers: dict[str, str] = {}
     for entry in server.search("", "base", Present("objectClass"), ("contextCSN",)):
@@ -61,7 +61,7 @@ def compare_replicas(numbers: Mapping[str, Mapping[str, str]], report: Report, *
         report: what to add to.
         now: seconds since the epoch.
     """
-    if len(numbers) < 2:  # noqa: PLR2004 - one alone cannot lag behind anybody
+    if len(numbers) < 2:  # noqa: PLR2004 - a single server cannot lag
         return
     silent = sorted(uri for uri, known in numbers.items() if not known)
     if silent:

@@ -10,99 +10,124 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks import (
     configuration,
     copy_targets,
+    forwards,
     identity_settings,
     ldap_servers,
     lists,
+    mailing_lists,
     milter_socket,
     named_parties,
     policy_values,
     postfix,
     registration,
+    reload,
+    service_logins,
+    visibility,
 )
 from ldapmilter.checks.finding import Area, Kind, Report, Severity
-from ldapmilter.checks.sight import Sight
-from ldapmilter.directory.opening import current_endpoints, is_embedded, ldap_settings, open_directory
+from ldapmilter.checks.reading import RawDirectory
 from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.opening import current_endpoints, ldap_settings, open_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ldapmilter.checks.visibility import Somebody
+    from ldapmilter.checks.visibility import MailUser
     from ldapmilter.config import Config
-    from ldapmilter.directory.one_server import OneServer
+    from ldapmilter.directory.ldap.connection import Connection
     from ldapmilter.directory.zimbra import ZimbraDirectory
 
 UNFINISHED = Kind(
     code="values-unanswered",
     severity=Severity.PROBLEM,
     area=Area.VALUES,
-    meaning="The directory stopped answering before all policy values had been looked at.",
-    remedy="mend what is said of the LDAP servers and run the check again",
+    meaning="The directory stopped answering before all policy values had been checked.",
+    remedy="solve the findings about LDAP servers, and run the check again",
 )
 KINDS = (UNFINISHED,)
 
 _PATIENCE = 300.0
-"""Seconds for one page or batch of ``--directory``: nobody's mail waits for it."""
+"""Seconds for one page or batch of ``--directory``: no message waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class CheckOptions:
     """What an administrator asked to be looked at."""
 
     directory: bool = False
     """Every policy value in the directory."""
-    somebody: Somebody | None = None
+    mail_user: MailUser | None = None
     """An ordinary mail user whose view is tried."""
     postfix_directory: Path | None = None
 
 
-def look_around(config: Config, wishes: Wishes) -> Report:
+def look_at_configuration(config: Config) -> Report:
+    """Return whether the configuration can be used, and whether a reload would take it over; nothing else is asked.
+
+    Raises:
+        ConfigError: it names something that cannot be used.
+    """
+    report = Report()
+    open_directory(config).close()  # the password, the directory in a file; no server is asked
+    report.fine(Area.CONFIGURATION, f"{config.file}: can be used")
+    reload.check(config, report)
+    return report
+
+
+def look_around(config: Config, options: CheckOptions) -> Report:
     """Run every check and return what they found.
 
     Raises:
-        ConfigError: the servers that the configuration names cannot be used at all.
+        ConfigError: the bind password, or the servers that the configuration names, cannot be used at all.
     """
+    ldap_settings(config).read_password()
     report = Report()
+    report.not_looked_for.update(kind.code for kind in reload.KINDS)
+    if options.mail_user is None:
+        report.not_looked_for.add(visibility.USER_REFUSED.code)
     configuration.check(config, report)
     milter_socket.check(config.milter.socket, report)
+    milter_socket.check_daemon(config, report)
     registration.check_postjournal(config, report)
-    delimiter = postfix.check(config, report, directory=wishes.postfix_directory)
-    server = _servers(config, wishes, report)
+    delimiter = postfix.check(config, report, directory=options.postfix_directory)
+    server = _servers(config, options, report)
     try:
-        if is_embedded(config) or server is not None:
-            _directory(config, wishes, server, report, delimiter=delimiter)
+        if config.ldap.embedded or server is not None:
+            _directory(config, options, server, report, delimiter=delimiter)
     finally:
         if server is not None:
             server.close()
     return report
 
 
-def _servers(config: Config, wishes: Wishes, report: Report) -> OneServer | None:
-    if is_embedded(config):
+def _servers(config: Config, options: CheckOptions, report: Report) -> Connection | None:
+    if config.ldap.embedded:
         return None
     settings, endpoints = ldap_settings(config), current_endpoints(config)
-    return ldap_servers.check(settings, endpoints, report, somebody=wishes.somebody, now=time.time())
+    return ldap_servers.check(settings, endpoints, report, mail_user=options.mail_user, now=time.time())
 
 
 def _directory(
-    config: Config, wishes: Wishes, server: OneServer | None, report: Report, *, delimiter: str | None
+    config: Config, options: CheckOptions, server: Connection | None, report: Report, *, delimiter: str | None
 ) -> None:
     patient = replace(config, ldap=replace(config.ldap, lookup_deadline=_PATIENCE))
     opened = open_directory(patient)
-    sight = Sight(store=opened.store, server=server, base=config.ldap.search_base, seconds=_PATIENCE)
+    raw_directory = RawDirectory(store=opened.store, server=server, base=config.ldap.search_base, seconds=_PATIENCE)
     try:
         try:
-            identity_settings.check(sight, config, report, delimiter=delimiter)
-            registration.check(sight, config, report)
+            identity_settings.check(raw_directory, config, report, delimiter=delimiter)
+            mailing_lists.check_readable(raw_directory, config.policy, report)
+            service_logins.check(opened.directory.for_message(), config, report)
+            registration.check(raw_directory, config, report)
             report.directory_asked = True
         except DirectoryUnavailable as error:
             report.directory_asked = False
             report.add(identity_settings.UNANSWERED.found(str(error)))
             return
-        if not wishes.directory:
+        if not options.directory:
             return
         try:
-            look_at_values(sight, opened.directory, config, report)
+            look_at_values(raw_directory, opened.directory, config, report)
         except DirectoryUnavailable as error:
             report.directory_asked = False
             report.add(UNFINISHED.found(str(error)))
@@ -110,7 +135,7 @@ def _directory(
         opened.close()
 
 
-def look_at_values(sight: Sight, directory: ZimbraDirectory, config: Config, report: Report) -> None:
+def look_at_values(raw_directory: RawDirectory, directory: ZimbraDirectory, config: Config, report: Report) -> None:
     """Look at every policy value in the directory, and at what they lead to.
 
     Raises:
@@ -118,11 +143,13 @@ def look_at_values(sight: Sight, directory: ZimbraDirectory, config: Config, rep
     """
     now = datetime.now(timezone.utc)
     before = len(report.findings)
-    identity_settings.check_accounts(sight, report)
-    named = policy_values.scan(sight, config.policy, report, today=now.date())
-    copy_targets.check(named, sight, directory, config.policy, report, now=now)
-    named_parties.check(named, sight, directory, report)
-    lists.check(named, sight, directory, config.groups, report)
+    identity_settings.check_accounts(raw_directory, report)
+    named = policy_values.scan(raw_directory, config.policy, report, today=now.date())
+    copy_targets.check(named, raw_directory, directory, config.policy, report, now=now)
+    named_parties.check(named, raw_directory, directory, report)
+    forwards.check(raw_directory, report)
+    lists.check(named, raw_directory, directory, config.groups, report, lookup_deadline=config.ldap.lookup_deadline)
+    mailing_lists.check(raw_directory, directory, config.policy, report)
     report.figures["policy_values"] = named.values
     looked = f"{named.values} values on {named.holders} entries, {len(named.targets)} copy addresses"
-    report.fine(Area.VALUES, looked + ("" if len(report.findings) > before else ": nothing to say"))
+    report.fine(Area.VALUES, looked + ("" if len(report.findings) > before else ": no findings"))

@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from datetime import date
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import envelope_address
-from ldapmilter.audit.search import Criteria, Search, bare_message_id
-from ldapmilter.cli import audit_text, exit_status
+from ldapmilter.address import envelope_address, strip_brackets
+from ldapmilter.audit.criteria import Criteria, bare_message_id
+from ldapmilter.audit.search import Search
+from ldapmilter.cli import arguments, audit_text, exit_status
 from ldapmilter.config import load
 from ldapmilter.errors import ConfigError
+from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
     from ldapmilter.address import Address
-    from ldapmilter.cli.types import Verbs
+
+_OCTET = re.compile(r"\\x[0-9A-F]{2}")
+"""An octet that is not UTF-8, as the audit spells it: what it shows can be looked for."""
 
 
-def add_to(verbs: Verbs) -> None:
-    """Add the verb to the command line."""
-    parser = verbs.add_parser("audit", help="what was done with a message, and why", allow_abbrev=False)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments to its parser."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, prog="ldapmilter audit")
     find = actions.add_parser(
         "find",
         help="search the audit file and its rotated siblings",
         description="Search the audit file and its rotated siblings. All criteria that are given have to hold.",
-        epilog="exit status: 0 found, and everything was read; 1 nothing found, or something could not be read;"
-        " 2 usage or configuration",
         allow_abbrev=False,
     )
     find.add_argument("--message-id", metavar="ID", type=_message_id, help="the Message-ID, with or without <>")
@@ -46,7 +48,13 @@ def add_to(verbs: Verbs) -> None:
     )
     find.add_argument("--day", metavar="YYYY-MM-DD", type=_day, help="the day, in UTC")
     find.add_argument("--json", action="store_true", help="for programs: the records, one a line")
-    find.set_defaults(verb=_find)
+    find.set_defaults(action=_find)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb; return its exit status."""
+    status: int = options.action(options)
+    return status
 
 
 def _message_id(text: str) -> str:
@@ -62,10 +70,9 @@ def _queue_id(text: str) -> str:
 
 
 def _address(text: str) -> Address:
-    address = envelope_address(text.strip())
-    if address is None:
-        message = f"{text!r} is no mail address"
-        raise argparse.ArgumentTypeError(message)
+    arguments.address(_OCTET.sub("x", text.strip()))
+    address = envelope_address(strip_brackets(text.strip()))
+    assert address is not None  # noqa: S101 - or it had been refused
     return address
 
 
@@ -75,7 +82,7 @@ def _day(text: str) -> date:
     except ValueError:
         day = None
     if day is None or day.isoformat() != text:
-        message = f"{text!r} is no day such as 2026-11-22"
+        message = f"{text!r} is not a day such as 2026-11-22"
         raise argparse.ArgumentTypeError(message)
     return day
 
@@ -111,7 +118,13 @@ def _read(search: Search) -> str:
     files = f"{_count(search.files, 'file')} read"
     if not search.records:
         return f"{files}, without any record"
-    return f"{files}, {_count(search.records, 'record')} from {search.first} to {search.last}"
+    text = f"{files}, {_count(search.records, 'record')} from {search.first} to {search.last}"
+    if search.without_message_id:
+        text += (
+            f"; {_count(search.without_message_id, 'record')} of that time without a Message-ID:"
+            " look for them by --queue-id, --address or --day"
+        )
+    return text
 
 
 def _count(number: int, thing: str) -> str:
@@ -119,4 +132,4 @@ def _count(number: int, thing: str) -> str:
 
 
 def _complain(text: str) -> None:
-    print(f"ldapmilter: {text}", file=sys.stderr)
+    print(f"ldapmilter: {plain(text)}", file=sys.stderr)

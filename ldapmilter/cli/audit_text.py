@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ldapmilter.mailbox import encoded_word
+from ldapmilter.cli import effect_text
+from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from ldapmilter.audit.record import AuditRecord
 
 _SOURCES = {
     "sasl": "logged in",
     "mailbox-host": "through a mailbox server",
-    "none": "nobody logged in",
+    "none": "no login",
 }
 
 
-def as_text(record: Mapping[str, Any]) -> str:
+def as_text(record: AuditRecord) -> str:
     """Return a record (of the shape that the audit promises) as lines that hold no control character."""
-    return "\n".join(_plain(line) for line in _lines(record))
+    return "\n".join(map(plain, _lines(record)))
 
 
-def _lines(record: Mapping[str, Any]) -> Iterator[str]:
+def _lines(record: AuditRecord) -> Iterator[str]:
     yield f"{record['time']}  queue id {record['queue_id'] or '(none)'}  on {record['host']}"
-    if record["probe"]:
-        yield "  PROBE       asked by ldapmilter probe; there was no mail"
-    yield f"  message id  {record['message_id'] or '(not known)'}"
+    yield from _kind(record)
+    yield from (f"  message id  {text or '(empty)'}" for text in _message_ids(record))
     yield f"  sent by     {_identity(record)}"
     yield f"  mail from   <{record['sender']}>" + (f" from client {record['client']}" if record["client"] else "")
     for recipient in record["offered"]:
@@ -33,18 +35,12 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"  verdict     {_verdict(record)}"
     if record["refused"] is not None:
         yield f"  refused     From {record['refused']['address']} was not theirs to use"
-        yield from _because(record["refused"])
-    if (change := record["from"]) is not None:
-        old = ", ".join(map(encoded_word.decode, change["old"])) if change["old"] is not None else "(not read)"
-        new = encoded_word.decode(change["value"])
-        yield f"  From        {old or '(none)'} -> {new} ({change['cause']}){_mode(change)}"
-        yield from _because(change)
-    for header in record["headers"]:
-        value = encoded_word.decode(header["value"]) if header["value"] is not None else "(removed)"
-        yield f"  header      {header['name']}: {value}{_mode(header)}"
-    for copy in record["copies"]:
-        yield f"  copy to     {copy['address']} ({', '.join(copy['classes'])}){_mode(copy)}"
-        yield from _because(copy)
+        yield from (_because(effect_text.because(reason)) for reason in record["refused"]["reasons"])
+    for effect in effect_text.recorded(record):
+        applied = "" if effect.mode == "apply" else f" [{effect.mode}: would, was not applied]"
+        yield f"  {effect.label:<12}{effect.text}{applied}"
+        yield from (f"              {text}" for text in effect.further)
+        yield from map(_because, effect.reasons)
     yield from (f"  warning     {text}" for text in record["warnings"])
     yield from (f"  INCOMPLETE  {text}" for text in record["incomplete"])
     if record["stale"]:
@@ -53,7 +49,24 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"  mode        {record['mode']}"
 
 
-def _identity(record: Mapping[str, Any]) -> str:
+def _kind(record: AuditRecord) -> Iterator[str]:
+    if (other := record.get("takes_back")) is not None:  # not in records of earlier versions
+        yield f"  TAKES BACK  the record of {other} with this queue id: its line reached the disk too late, or may not"
+        yield "              have reached it, so the message was deferred"
+    if record["probe"]:
+        yield "  PROBE       asked by ldapmilter probe; there was no mail"
+    if record.get("address_test"):
+        yield "  TEST        perhaps: it has the header of sendmail -bv, whose report names the copies below"
+
+
+def _message_ids(record: AuditRecord) -> list[str]:
+    ids = record.get("message_ids")
+    if ids is None:  # not read; or a record of the time when one was kept at most
+        return [record["message_id"] or "(not known)"]
+    return list(ids) or ["(none)"]
+
+
+def _identity(record: AuditRecord) -> str:
     identity = record["identity"]
     how = _SOURCES.get(identity["source"], str(identity["source"]))
     if identity["source"] == "none":
@@ -62,38 +75,16 @@ def _identity(record: Mapping[str, Any]) -> str:
     return f"{identity['address'] or '(no address)'} ({how}{login}, {identity['dn'] or 'no account known'})"
 
 
-def _verdict(record: Mapping[str, Any]) -> str:
+def _verdict(record: AuditRecord) -> str:
     text = record["verdict"] + (f": {record['smtp_reply']}" if record["smtp_reply"] else "")
     if record["verdict_mode"] != "apply":
         return f"{text} [{record['verdict_mode']}: would, was not applied]"
     if record["verdict"] == "tempfail":
-        return f"{text} (the message waited and its sender tries again: no change or copy below was made)"
+        return f"{text} (the message was deferred, and its sender tries again: no change or copy below was made)"
     if record["verdict"] == "reject":
         return f"{text} (the message was refused: no change or copy below was made)"
     return str(text)
 
 
-def _mode(effect: Mapping[str, Any]) -> str:
-    return "" if effect["mode"] == "apply" else f" [{effect['mode']}: would, was not applied]"
-
-
-def _because(effect: Mapping[str, Any]) -> Iterator[str]:
-    for reason in effect["reasons"]:
-        direction = f"{reason['direction']}: " if "direction" in reason else ""
-        text = f"                because {direction}{reason['attribute']}: {reason['value']}"
-        text += f"   [{reason['level']} {reason['dn']}]"
-        if reason["recipient"]:
-            text += f" for {reason['recipient']}"
-        if reason["group_path"]:
-            text += f" through {' > '.join(reason['group_path'])}"
-        if reason.get("ref"):
-            text += f", ref {reason['ref']}"
-        yield text
-
-
-def _plain(text: str) -> str:
-    """Return text that cannot steer a terminal or begin a line: what came in a message is shown, not obeyed."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for character in text
-    )
+def _because(reason: str) -> str:
+    return f"                because {reason}"

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from typing import TYPE_CHECKING, Any
+import sys
 
-from ldapmilter.address import parse_address
-from ldapmilter.cli import exit_status
-from ldapmilter.config import load
-from ldapmilter.daemon.control_client import ask
+from ldapmilter.cli import arguments, exit_status
+from ldapmilter.cli.asking import ask
+from ldapmilter.plain import plain
+from ldapmilter.similar import did_you_mean
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ldapmilter.cli.types import Verbs
+    import argparse
+    from typing import Any
 
 
-def add_to(verbs: Verbs) -> None:
-    """Add the verb to the command line."""
-    parser = verbs.add_parser("cache", help="the running daemon's cache", allow_abbrev=False)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments to its parser."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, prog="ldapmilter cache")
     flush = actions.add_parser(
         "flush",
         help="forget answers, so that a change acts from the next message on",
@@ -26,26 +26,30 @@ def add_to(verbs: Verbs) -> None:
         " Returns when every worker has forgotten.",
         allow_abbrev=False,
     )
-    flush.add_argument("addresses", metavar="ADDRESS", nargs="*", type=_address, help="accounts and groups")
+    flush.add_argument("addresses", metavar="ADDRESS", nargs="*", type=arguments.address, help="accounts and groups")
     flush.add_argument("--cos", metavar="NAME", help="a COS, by name or zimbraId")
-    flush.add_argument("--domain", metavar="D", help="a domain, its alias domains, all their addresses, global config")
+    flush.add_argument(
+        "--domain",
+        metavar="D",
+        type=arguments.domain,
+        help="a domain, its alias domains, all their addresses, global config",
+    )
     flush.add_argument("--all", action="store_true", help="everything")
     flush.add_argument("--json", action="store_true", help="for programs")
-    flush.set_defaults(verb=lambda options: _flush(flush, options))
-    stats = actions.add_parser("stats", help="how well it does", allow_abbrev=False)
+    flush.set_defaults(action=lambda options: _flush(flush, options))
+    stats = actions.add_parser("stats", help="its statistics", allow_abbrev=False)
     stats.add_argument("--json", action="store_true", help="for programs")
-    stats.set_defaults(verb=_stats)
+    stats.set_defaults(action=_stats)
     show = actions.add_parser("show", help="what it holds about an address", allow_abbrev=False)
-    show.add_argument("address", metavar="ADDRESS", type=_address)
+    show.add_argument("address", metavar="ADDRESS", type=arguments.address)
     show.add_argument("--json", action="store_true", help="for programs")
-    show.set_defaults(verb=_show)
+    show.set_defaults(action=_show)
 
 
-def _address(text: str) -> str:
-    if parse_address(text) is None:
-        message = f"{text!r} is no address"
-        raise argparse.ArgumentTypeError(message)
-    return text
+def run(options: argparse.Namespace) -> int:
+    """Run the verb; return its exit status."""
+    status: int = options.action(options)
+    return status
 
 
 def _flush(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -58,18 +62,28 @@ def _flush(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         "domain": options.domain,
         "all": options.all,
     }
-    answer = ask(load(options.config), request)
+    answer = ask(options.config, request)
     if options.json:
         print(json.dumps(answer))
     else:
         print(f"forgot {answer['entries']} answers in {answer['workers']} workers")
         for pid in answer["killed"]:
             print(f"worker {pid} did not confirm: it was killed, and its successor begins with an empty cache")
-    return exit_status.PROBLEM if answer["killed"] else exit_status.FINE
+    # A daemon of an older version says nothing of names.
+    for one in answer.get("unknown", ()):
+        _complain(f"the directory has no {one['kind']} {one['name']!r}{did_you_mean(one['near'])}")
+    if (why := answer.get("not_asked")) is not None:
+        _complain(f"directory unavailable: whether it has what was named could not be asked: {why}")
+        return exit_status.DIRECTORY_UNAVAILABLE
+    return exit_status.PROBLEM if answer["killed"] or answer.get("unknown") else exit_status.FINE
+
+
+def _complain(text: str) -> None:
+    print(f"ldapmilter: {plain(text)}", file=sys.stderr)
 
 
 def _stats(options: argparse.Namespace) -> int:
-    status = ask(load(options.config), {"verb": "status"})
+    status = ask(options.config, {"verb": "status"})
     counts: dict[str, Any] = status["counts"].get("cache", {})
     numbers = {"entries": status["cached"], "workers": len(status["workers"]), **counts}
     if options.json:
@@ -86,18 +100,22 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    answer = ask(load(options.config), {"verb": "show", "address": options.address})
+    answer = ask(options.config, {"verb": "show", "address": options.address})
     if options.json:
         print(json.dumps(answer))
     else:
         for worker in answer["workers"]:
+            if "error" in worker:
+                print(f"worker {worker['pid']}  {plain(str(worker['error']))}")
+                continue
             if not worker["answers"]:
                 print(f"worker {worker['pid']}  nothing: the next message asks the directory")
             for held in worker["answers"]:
                 what = ", ".join(held["dns"]) or "known to be absent"
                 left = held["fresh_for"]
                 age = f"fresh for {left:g} s" if left > 0 else f"out of date since {-left:g} s, kept for an outage"
-                print(f"worker {worker['pid']}  {held['kind']} {held['key']}: {what}  ({held['age']:g} s old, {age})")
+                line = f"{held['kind']} {held['key']}: {what}  ({held['age']:g} s old, {age})"
+                print(f"worker {worker['pid']}  {plain(line)}")
         for pid in answer["silent"]:
             print(f"worker {pid}  does not answer")
     return exit_status.PROBLEM if answer["silent"] else exit_status.FINE

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
 from ldapmilter.checks.finding import Area, Severity
+from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rich.table import Table
+    from rich.text import Text
 
     from ldapmilter.checks.finding import Finding, Report
 
 MOST = 20
 """Findings of one code that a person is shown; the JSON has all."""
 
+ACCEPTED = "accepted"
+"""Where a severity stands, for what ``[check] accept`` names."""
+
 _COLOURS = {Severity.PROBLEM: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _NAGIOS = {Severity.NOTE: (0, "OK"), Severity.WARNING: (1, "WARNING"), Severity.PROBLEM: (2, "CRITICAL")}
 _NAGIOS_UNKNOWN = 3
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def in_order(report: Report) -> list[Finding]:
@@ -37,40 +39,51 @@ def as_json(report: Report) -> dict[str, Any]:
         "worst": report.worst.value if report.findings else None,
         "directory_asked": report.directory_asked,
         "daemon_reached": report.daemon_reached,
-        "findings": [
-            {
-                "code": one.code,
-                "severity": one.severity.value,
-                "area": one.area.value,
-                "text": one.text,
-                "remedy": one.remedy,
-                "confidential": one.confidential,
-            }
-            for one in in_order(report)
-        ],
+        "findings": [_finding(one) for one in in_order(report)],
+        "accepted": [_finding(one) for one in report.accepted],
         "looked_at": [{"area": area.value, "text": text} for area, text in report.looked_at],
         "figures": report.figures,
     }
 
 
+def _finding(one: Finding) -> dict[str, Any]:
+    return {
+        "code": one.code,
+        "severity": one.severity.value,
+        "area": one.area.value,
+        "text": one.text,
+        "remedy": one.remedy,
+        "confidential": one.confidential,
+    }
+
+
 def as_table(report: Report) -> Table:
     """Return a report for a terminal."""
+    from rich.table import Table  # noqa: PLC0415 - for a terminal only
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(show_lines=True, expand=True)
     table.add_column("severity", no_wrap=True)
     table.add_column("area", min_width=8)
     table.add_column("what was found, and what to do", ratio=1, overflow="fold")
     for one, rest in _few(in_order(report)):
         table.add_row(Text(one.severity.value, _COLOURS[one.severity]), one.area.value, _cell(one, rest))
+    for one, rest in _few(report.accepted):
+        table.add_row(
+            Text(ACCEPTED, "dim"), one.area.value, Text(f"{plain(one.text)}{_more(rest)}  [{one.code}]", "dim")
+        )
     for area, text in _fine(report):
-        table.add_row(Text("fine", "green"), area.value, Text(printable(text), "dim"))
+        table.add_row(Text("fine", "green"), area.value, Text(plain(text), "dim"))
     return table
 
 
 def _cell(one: Finding, rest: int) -> Text:
-    cell = Text(printable(one.text))
+    from rich.text import Text  # noqa: PLC0415
+
+    cell = Text(plain(one.text))
     if rest:
         cell.append(f"\n... and {rest} more like it: --json lists all", "bold")
-    cell.append(f"\n-> {printable(one.remedy)}", "green")
+    cell.append(f"\n-> {plain(one.remedy)}", "green")
     cell.append(f"  [{one.code}]", "dim")
     return cell
 
@@ -79,12 +92,16 @@ def as_text(report: Report) -> str:
     """Return a report as plain lines."""
     lines = []
     for one, rest in _few(in_order(report)):
-        lines.append(f"{one.severity.value:8} {one.area.value}: {printable(one.text)} [{one.code}]")
-        if rest:
-            lines.append(f"{'':8} ... and {rest} more like it: --json lists all")
-        lines.append(f"{'':8} -> {printable(one.remedy)}")
-    lines += [f"{'fine':8} {area.value}: {printable(text)}" for area, text in _fine(report)]
+        lines.append(f"{one.severity.value:8} {one.area.value}: {plain(one.text)} [{one.code}]{_more(rest)}")
+        lines.append(f"{'':8} -> {plain(one.remedy)}")
+    for one, rest in _few(report.accepted):
+        lines.append(f"{ACCEPTED:8} {one.area.value}: {plain(one.text)} [{one.code}]{_more(rest)}")
+    lines += [f"{'fine':8} {area.value}: {plain(text)}" for area, text in _fine(report)]
     return "\n".join(lines)
+
+
+def _more(rest: int) -> str:
+    return f"\n{'':8} ... and {rest} more like it: --json lists all" if rest else ""
 
 
 def _fine(report: Report) -> list[tuple[Area, str]]:
@@ -93,7 +110,8 @@ def _fine(report: Report) -> list[tuple[Area, str]]:
 
 def summary(report: Report) -> str:
     """Return the counts in words."""
-    return ", ".join(_number(report.count(severity), severity.value) for severity in reversed(Severity))
+    counts = [_number(report.count(severity), severity.value) for severity in reversed(Severity)]
+    return ", ".join([*counts, *([f"{len(report.accepted)} accepted"] if report.accepted else [])])
 
 
 def _number(count: int, name: str) -> str:
@@ -125,6 +143,7 @@ def as_nagios(report: Report, seconds: float) -> tuple[int, str]:
         "problems": report.count(Severity.PROBLEM),
         "warnings": report.count(Severity.WARNING),
         "notes": report.count(Severity.NOTE),
+        **({"accepted": len(report.accepted)} if report.accepted else {}),
         **report.figures,
     }
     data = " ".join(f"{name}={value:g}" for name, value in figures.items())
@@ -138,10 +157,5 @@ def nagios_unknown(reason: object) -> tuple[int, str]:
 
 def nagios_line(word: str, text: str, data: str) -> str:
     """Return the one line of a monitoring plugin: text and data are parted by a bar, so there is no other."""
-    said = printable(text).replace("|", "/")
+    said = plain(text).replace("|", "/")
     return f"LDAPMILTER {word} - {said}" + (f" | {data}" if data else "")
-
-
-def printable(text: str) -> str:
-    """Return a text from a directory as it may stand on a terminal: in one line, without controls."""
-    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

@@ -12,12 +12,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from ldapmilter import options as option_types
 from ldapmilter.address import fold_domain, make_address
-from ldapmilter.cli import exit_status
+from ldapmilter.cli import coverage_lists, exit_status
+from ldapmilter.cli.coverage_progress import progress_of
 from ldapmilter.config import load
 from ldapmilter.coverage.collect import columns_of
 from ldapmilter.coverage.html import HtmlForm
@@ -25,22 +23,22 @@ from ldapmilter.coverage.model import About
 from ldapmilter.coverage.plain import CsvForm, JsonForm
 from ldapmilter.coverage.summary import Summary
 from ldapmilter.coverage.survey import survey
-from ldapmilter.coverage.terminal import FiguresForm, TableForm
-from ldapmilter.directory.opening import open_directory
 from ldapmilter.errors import ConfigError
+from ldapmilter.opening import open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from ldapmilter.cli.types import Verbs
     from ldapmilter.config import Config
     from ldapmilter.coverage.model import Column, Row
-    from ldapmilter.directory.opening import OpenDirectory
     from ldapmilter.directory.zimbra import ZimbraDirectory
+    from ldapmilter.opening import OpenDirectory
 
 _WIDTH = 160
-"""Columns of a table that does not go to a terminal."""
+"""Columns of the figures where they do not go to a terminal."""
+_ROOM = 110
+"""Columns that the table needs: a narrower terminal gets a line for each entry."""
 _PATIENCE = 60.0
 """Seconds that a page may take at least: no mail waits for it, and who is in which policy group is read first."""
 _DESCRIPTION = """\
@@ -48,21 +46,11 @@ Reads every account, list and dynamic group of the directory and shows, for each
 addresses copies of their mail go, by which value on which entry, and who gets none. It asks the directory itself, by
 the same code as the daemon.
 """
-_EPILOG = """\
-exit status: 0 the report is whole; 1 it is, and holds values that cannot be used (or, with --uncovered, somebody);
-3 the directory could not be asked to the end: nothing is written that could be taken for a report
-"""
 
 
-def add_to(verbs: Verbs) -> None:
-    """Add the verb to the command line."""
-    parser = verbs.add_parser(
-        "coverage",
-        help="who is copied where and why, and who is not",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments to its parser."""
+    parser.description = _DESCRIPTION
     parser.add_argument(
         "--class",
         dest="classes",
@@ -86,18 +74,20 @@ def add_to(verbs: Verbs) -> None:
     parser.add_argument(
         "--limit", type=_rows, default=200, metavar="N", help="rows in the table, 0 for all (default: %(default)s)"
     )
+    parser.add_argument(
+        "--lists", action="store_true", help="what becomes of posts to lists, in place of copies (docs/lists.md)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="one line for each copy, for spreadsheets")
     form.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write one self-contained page, readable by its owner only"
     )
-    parser.set_defaults(verb=_coverage)
 
 
 def _rows(text: str) -> int:
     if not text.isdecimal():
-        message = f"{text} is no number of rows; allowed is a whole number, 0 for all"
+        message = f"{text} is not a number of rows; allowed is a whole number, 0 for all"
         raise argparse.ArgumentTypeError(message)
     return int(text)
 
@@ -112,8 +102,11 @@ class Form(Protocol):
         """Take the figures, after the last entry."""
 
 
-def _coverage(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run the verb; return its exit status."""
     config = load(options.config)
+    if options.lists:
+        return _lists(config, options)
     columns = _columns(config, options)
     opened = open_directory(config)
     try:
@@ -132,6 +125,21 @@ def _coverage(options: argparse.Namespace) -> int:
         opened.close()
     found = summary.invalid or (options.uncovered and summary.lacking)
     return exit_status.PROBLEM if found else exit_status.FINE
+
+
+def _lists(config: Config, options: argparse.Namespace) -> int:
+    if options.classes or options.direction or options.html is not None:
+        raise ConfigError("--lists is about no copies: it goes without --class, --direction and --html")
+    opened = open_directory(config)
+    try:
+        domains = _hosted(opened.directory, options.domains)
+        seconds = max(_PATIENCE, config.ldap.lookup_deadline)
+        with progress_of(opened.directory, seconds) as progress:
+            return coverage_lists.report(
+                opened.directory, config.policy, domains, options, seconds=seconds, progress=progress
+            )
+    finally:
+        opened.close()
 
 
 def _columns(config: Config, options: argparse.Namespace) -> tuple[Column, ...]:
@@ -184,7 +192,7 @@ def _narrowed(options: argparse.Namespace) -> Iterator[str]:
     if options.domains:
         yield f"only addresses in {', '.join(options.domains)}"
     if options.uncovered:
-        yield "rows only for entries that get no copy in one of the columns at least; the figures count everybody"
+        yield "rows only for entries that get no copy in one of the columns at least; the figures count every entry"
 
 
 def _notes(config: Config, columns: Sequence[Column]) -> Iterator[str]:
@@ -208,7 +216,7 @@ def _write(
         # Entered first, left last: what was written counts only when all of it was.
         forms: list[Form] = [stack.enter_context(form) for form in _forms(options, about)]
         seconds = max(_PATIENCE, config.ldap.lookup_deadline)
-        progress = stack.enter_context(_progress(opened.directory, seconds))
+        progress = stack.enter_context(progress_of(opened.directory, seconds))
         classes = config.policy.copy_classes
         for page in survey(opened.directory, about.columns, classes, about.day, domains, seconds=seconds):
             for row in page.rows:
@@ -224,15 +232,23 @@ def _write(
 
 
 def _forms(options: argparse.Namespace, about: About) -> Iterator[AbstractContextManager[Form]]:
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, emoji=False)
     if options.html is not None:
-        yield _page(options.html, about, console)
+        yield _page(options.html, about)
     if options.csv or options.json:
         yield _spooled(CsvForm if options.csv else JsonForm, about)
-    elif options.html is not None:
+        return
+    from rich.console import Console  # noqa: PLC0415 - for people only
+
+    from ldapmilter.coverage.terminal import FiguresForm, LinesForm, TableForm  # noqa: PLC0415
+
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else _WIDTH, highlight=False, emoji=False)
+    if options.html is not None:
         yield nullcontext(FiguresForm(console, about))
-    else:
+    elif terminal and console.width >= _ROOM:
         yield nullcontext(TableForm(console, about, options.limit))
+    else:
+        yield nullcontext(LinesForm(console, about, options.limit, cut=terminal))
 
 
 @contextmanager
@@ -247,7 +263,7 @@ def _spooled(make: Callable[[TextIO, About], Form], about: About) -> Iterator[Fo
 
 
 @contextmanager
-def _page(file: Path, about: About, console: Console) -> Iterator[Form]:
+def _page(file: Path, about: About) -> Iterator[Form]:
     """Hand out a form whose text becomes the file once it is whole; what was there stays until then.
 
     Raises:
@@ -273,23 +289,4 @@ def _page(file: Path, about: About, console: Console) -> Iterator[Form]:
         raise ConfigError(message) from error
     finally:
         Path(name).unlink(missing_ok=True)
-    console.print(f"written: {file}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress(directory: ZimbraDirectory, seconds: float) -> Iterator[Callable[[int], None]]:
-    """Show how far it is, on a terminal only; hand out what is told how many more entries were read."""
-    if not sys.stderr.isatty():
-        yield lambda _read: None
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("counting", total=None)
-        bar.update(task, total=directory.count_everybody(seconds), description="reading")
-        yield lambda read: bar.advance(task, read)
+    print(f"written: {file}")

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.mailbox import encoded_word
+from ldapmilter.cli import effect_text
+from ldapmilter.cli.why_not_text import WhyNotText
+from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from ldapmilter.policy.decision_json import DecisionJson
-
-
-def as_text(decision: DecisionJson) -> str:
-    """Return the decision as an administrator reads it."""
-    return "\n".join(_lines(decision))
+    from ldapmilter.cli.effect_text import EffectText
+    from ldapmilter.policy.document import DecisionDocument, NotAppliedDocument
 
 
-def _lines(decision: DecisionJson) -> Iterator[str]:
+def as_text(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument] = ()) -> str:
+    """Return the decision, and what does not happen, as people read it, in lines that hold no control character."""
+    return "\n".join(map(plain, _lines(decision, not_applied)))
+
+
+def _lines(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument]) -> Iterator[str]:
     if decision["decided_before"] is not None:
         yield f"untouched {decision['decided_before']}: this mail has been decided on an earlier hop"
         return
-    identity = decision["identity"]
-    if identity["source"] == "none":
-        yield "identity  none: nobody logged in, and the client is no mailbox server"
-    else:
-        known = identity["dn"] or ("could not be looked up" if decision["unavailable"] else "no such account")
-        yield f"identity  {identity['address'] or '(no address)'} ({identity['source']}, {known})"
-    yield f"verdict   {decision['verdict']}" + (f": {decision['smtp_reply']}" if decision["smtp_reply"] else "")
+    # Why the whole message waits is said once, for all that does not happen.
+    told = {*decision["warnings"], *decision["incomplete"]}
+    why_not = WhyNotText(one for one in not_applied if one["cause"] != "undecided" or one["text"] not in told)
+    yield f"identity  {_identity(decision, not_applied)}"
+    mode = decision.get("verdict_mode", "apply")  # a daemon of an earlier version does not say it
+    yield f"verdict   {_verdict(decision)}" + ("" if mode == "apply" else f" [{mode}: not applied]")
     if decision["unavailable"]:
         yield "nothing   is decided: the message waits, and its sender tries again"
         yield from (f"because   {text}" for text in decision["warnings"])
@@ -35,16 +37,18 @@ def _lines(decision: DecisionJson) -> Iterator[str]:
         return
     if (refused := decision["refused"]) is not None:
         yield f"refused   From {refused['address']} is not theirs to use"
-        yield from (f"            {_because(reason)}" for reason in refused["reasons"])
-        return
-    yield from _from_lines(decision["from"])
-    for header in decision["headers"]:
-        yield f"header    {header['name']}: {header['value'] or '(removed)'}{_mode(header)}"
+        yield from (f"            {effect_text.because(reason)}" for reason in refused["reasons"])
+        if mode == "apply":
+            return
+    if decision["from"] is None:
+        yield "From      stays"
+        yield from why_not.of_from()
+    yield from _list_lines(decision)
+    for effect in effect_text.expected(decision):
+        yield from _effect_lines(effect)
     if not decision["copies"]:
         yield "copies    none"
-    for copy in decision["copies"]:
-        yield f"copy      {copy['address']} ({', '.join(copy['classes'])}){_mode(copy)}"
-        yield from (f"            {reason['direction']}: {_because(reason)}" for reason in copy["reasons"])
+    yield from why_not.of_copies()
     yield from (f"warning   {text}" for text in decision["warnings"])
     yield from (f"INCOMPLETE: {text}" for text in decision["incomplete"])
     if decision["stale"]:
@@ -54,25 +58,32 @@ def _lines(decision: DecisionJson) -> Iterator[str]:
     yield f"searches  {decision['searches']}"
 
 
-def _from_lines(change: DecisionJson | None) -> Iterator[str]:
-    if change is None:
-        yield "From      stays"
-        return
-    readable = encoded_word.decode(change["value"])
-    yield f"From      {readable} ({change['cause']}){_mode(change)}"
-    if readable != change["value"]:
-        yield f"            sent as {change['value']}"
-    yield from (f"            {_because(reason)}" for reason in change["reasons"])
+def _identity(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument]) -> str:
+    identity = decision["identity"]
+    if identity["source"] != "none":
+        known = identity["dn"] or ("could not be looked up" if decision["unavailable"] else "no such account")
+        return f"{identity['address'] or '(no address)'} ({identity['source']}, {known})"
+    for one in not_applied:
+        if one["cause"] == "no-identity":
+            return f"none: {one['text']}"
+    # Whether the client is a mailbox server cannot be known of a directory that does not answer.
+    return "none: nobody logged in" + ("" if decision["unavailable"] else ", and the client is no mailbox server")
 
 
-def _mode(effect: DecisionJson) -> str:
-    return "" if effect["mode"] == "apply" else f" [{effect['mode']}: not applied]"
+def _verdict(decision: DecisionDocument) -> str:
+    return decision["verdict"] + (f": {decision['smtp_reply']}" if decision["smtp_reply"] else "")
 
 
-def _because(reason: DecisionJson) -> str:
-    text = f"{reason['attribute']}: {reason['value']}   [{reason['level']} {reason['dn']}]"
-    if reason["recipient"]:
-        text += f" for {reason['recipient']}"
-    if reason["group_path"]:
-        text += f" through {' > '.join(reason['group_path'])}"
-    return text
+def _list_lines(decision: DecisionDocument) -> Iterator[str]:
+    # A daemon of an earlier version knows nothing of lists.
+    if (post := decision.get("list")) is not None:
+        left_alone = f": left as it is, {post['left_alone']}" if post["left_alone"] else ""
+        yield f"list      {post['address']}{left_alone}"
+        if post["from_stays"]:
+            yield f"            From stays: {post['from_stays']}"
+
+
+def _effect_lines(effect: EffectText) -> Iterator[str]:
+    applied = "" if effect.mode == "apply" else f" [{effect.mode}: not applied]"
+    yield f"{effect.label:<10}{effect.text}{applied}"
+    yield from (f"            {text}" for text in (*effect.further, *effect.reasons))

@@ -6,16 +6,19 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldapmilter.config import read_secret
-from ldapmilter.directory.endpoints import Endpoints, local_value, read
+from ldapmilter.cli import arguments
+from ldapmilter.directory.ldap.endpoints import Endpoints, local_value, read
+from ldapmilter.directory.ldap.exchange import Credentials
 from ldapmilter.errors import ConfigError
-from ldapmilter.schema.server import Credentials, Server, connect
+from ldapmilter.schema.server import connect
+from ldapmilter.secret_file import read_secret
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from ldapmilter.config import Config
+    from ldapmilter.directory.ldap.connection import Connection
 
 _LOCALCONFIG = Path("/opt/zimbra/conf/localconfig.xml")
 _ZIMBRA_SOCKET = Path("/opt/zimbra/data/ldap/state/run/ldapi")
@@ -26,7 +29,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a server and its root identity."""
     group = parser.add_argument_group("the LDAP server whose cn=config is meant")
     group.add_argument(
-        "--uri", metavar="URI", help="ldap://, ldaps:// or ldapi:// (default: Zimbra's socket on this host)"
+        "--uri",
+        type=arguments.ldap_server,
+        metavar="URI",
+        help="ldap://, ldaps:// or ldapi:// (default: Zimbra's socket on this host)",
     )
     group.add_argument("--root-dn", metavar="DN", help=f"its root identity (default: {_ROOT_DN})")
     group.add_argument("--root-password-file", type=Path, metavar="FILE", help="the root identity's password")
@@ -39,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def opened(options: argparse.Namespace, config: Config) -> Iterator[Server]:
+def opened(options: argparse.Namespace, config: Config) -> Iterator[Connection]:
     """Connect to the server that the options name, as its root identity.
 
     Raises:

@@ -1,42 +1,46 @@
-"""``ldapmilter status``: how the running daemon is, in a few lines."""
+"""``ldapmilter status``: the state of the running daemon, in a few lines."""
 
 from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ldapmilter.cli import exit_status
-from ldapmilter.config import load
-from ldapmilter.daemon.control_client import ask
+from ldapmilter.cli.asking import ask_and_compare
+from ldapmilter.daemon.status_words import client_in_words, waits_in_words
+from ldapmilter.durations import in_words
+from ldapmilter.plain import plain
+from ldapmilter.service import command
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from ldapmilter.cli.types import Verbs
+    from ldapmilter.cli.asking import FileState
     from ldapmilter.daemon.channel import Message
+    from ldapmilter.service import Action
 
 
+_CLIENTS = 3
+"""Unknown clients that get a line; ``--json`` has more."""
 _SILENT = 3.0
 """Seconds without a word from a worker, which reports every second, that are worth a line."""
 
 
-def add_to(verbs: Verbs) -> None:
-    """Add the verb to the command line."""
-    parser = verbs.add_parser("status", help="how the running daemon is", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments to its parser."""
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(verb=_status)
 
 
-def _status(options: argparse.Namespace) -> int:
-    status = ask(load(options.config), {"verb": "status"})
-    problems = list(_problems(status))
+def run(options: argparse.Namespace) -> int:
+    """Run the verb; return its exit status."""
+    status, file = ask_and_compare(options.config, {"verb": "status"})
+    problems = [*_problems(status), *_file_problems(status, file)]
     if options.json:
-        print(json.dumps(status, indent=1))
+        print(json.dumps({**status, "file": {"state": file.state, "problem": file.problem}}, indent=1))
     else:
-        print("\n".join((*_lines(status), *(f"PROBLEM   {text}" for text in problems))))
+        print("\n".join(map(plain, (*_lines(status, file), *(f"PROBLEM   {text}" for text in problems)))))
     return exit_status.PROBLEM if problems else exit_status.FINE
 
 
@@ -47,21 +51,60 @@ def _problems(status: Message) -> Iterator[str]:
     for worker in status["workers"]:
         if worker["silent_for"] > _SILENT:
             silence = f"{worker['silent_for']:g} s"
-            yield f"worker {worker['pid']} has not been heard for {silence}; it is killed if that goes on"
-    yield from (f"directory: {text}" for text in status["problems"])
-    if status["reload_failure"] is not None:
-        yield f"the configuration was not reloaded: {status['reload_failure']}"
+            yield f"worker {worker['pid']} has not reported for {silence}; it is killed if that goes on"
+    yield from status.get("own_problems", ())  # a daemon of an older version says nothing of it
+    yield from (f"directory: {text}" for text in status["directory"]["problems"])
+    waiting = {one["cause"]: waits_in_words(one) for one in status.get("waiting", ())}
+    for name in status["invalid_values"]:
+        text = f"copy class {name} has met an invalid value in the last hour; ldapmilter check --directory lists it"
+        told = [waiting.pop(cause) for cause in [*waiting] if f"copy class {name}" in cause]
+        yield "; ".join([text, *told])
+    yield from (f"{text}; the audit says which" for text in waiting.values())
+    if status["audit_fails"]:
+        yield "the audit cannot be written, so mail that needs it is deferred; the log says why"
 
 
-def _lines(status: Message) -> Iterator[str]:
+def _file_problems(status: Message, file: FileState) -> Iterator[str]:
+    """Yield what keeps the file from being in force: what is wrong with it now, not what was once."""
+    failure = status["reload_failure"]
+    if file.problem is not None:
+        yield f"a reload would be refused: {file.problem}"
+    elif failure is None:
+        return
+    elif file.state == "unknown":
+        yield f"the configuration was not reloaded: {failure}"
+    elif status["reload_failed_digest"] == file.digest:
+        at = _time(status["reload_failed_at"])
+        yield f"the configuration was not reloaded at {at}: {failure}; reload again when that is corrected"
+    elif file.state == "changed":
+        refused = _time(status["reload_failed_at"])
+        yield f"the reload of {refused} was refused, and the file has been changed since: reload again"
+
+
+_FILE = {
+    "in force": "the file is the same",
+    "changed": "the file has been changed since: a reload would take it over",
+    "invalid": "the file has been changed since and cannot be used",
+    "unknown": "the daemon is of an older version: restart it",
+}
+
+_ACTION: Mapping[str, Action] = {"changed": "reload", "unknown": "restart"}
+"""What puts the file in force."""
+
+
+def _lines(status: Message, file: FileState) -> Iterator[str]:
     now = time.time()
     yield f"ldapmilter {status['version']}, pid {status['pid']}, up {_duration(now - status['started_at'])}"
     yield f"listening {status['socket']}"
-    loaded = datetime.fromtimestamp(status["reloaded_at"]).astimezone().isoformat(" ", "seconds")
-    yield f"config    {status['config']}, loaded {loaded}"
+    how = f" ({command(action)})" if (action := _ACTION.get(file.state)) is not None else ""
+    yield f"config    {status['config']}, in force since {_time(status['reloaded_at'])}; {_FILE[file.state]}{how}"
     in_flight = sum(worker["in_flight"] for worker in status["workers"])
     pids = " ".join(str(worker["pid"]) for worker in status["workers"])
     yield f"workers   {len(status['workers'])} of {status['workers_wanted']} ({pids}), {in_flight} messages in flight"
+    if "most_connections" in status:
+        yield f"          {status['connections']} connections; each worker takes {status['most_connections']}"
+    if status.get("rebound") is not None:
+        yield f"          the socket had been removed, and was bound anew {_duration(now - status['rebound'])} ago"
     if status["restarts"]:
         yield f"          {status['restarts']} died and were replaced"
     verdicts = status["counts"].get("verdicts", {})
@@ -69,14 +112,35 @@ def _lines(status: Message) -> Iterator[str]:
     yield f"messages  {decided}" + _last(status["last_message"], now)
     effects = status["counts"].get("effects", {})
     yield "effects   " + (", ".join(f"{count} {effect}" for effect, count in sorted(effects.items())) or "none yet")
+    for one in status.get("unknown_clients", ())[:_CLIENTS]:
+        yield f"unknown   {client_in_words(one, now)}"
     cache = status["counts"].get("cache", {})
     yield (
         f"cache     {status['cached']} entries, {cache.get('hits', 0)} hits, {cache.get('misses', 0)} misses,"
         f" {cache.get('stale', 0)} stale"
     )
-    if not status["problems"]:
-        yield "directory answers, and the policy can be read"
+    yield from _directory(status["directory"], now)
     yield from (f"NOT APPLIED {text}" for text in status["not_applied"])
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
+
+
+def _directory(directory: Message, now: float) -> Iterator[str]:
+    if not directory["servers"]:
+        yield "directory a file in memory" if directory["embedded"] else "directory was not asked yet"
+    for server in directory["servers"]:
+        answered = server["answered_at"]
+        last = "has not answered yet" if answered is None else f"last answer {in_words(now - answered)} ago"
+        if server["up"] is None:
+            yield f"directory {server['uri']} was not asked yet"
+        elif not server["up"]:
+            yield f"directory {server['uri']} does not answer; {last}"
+        elif server["unreadable"]:
+            yield f"directory {server['uri']} answers, and hides policy; {last}"
+        else:
+            yield f"directory {server['uri']} answers, and the policy can be read; {last}"
 
 
 def _last(last_message: float | None, now: float) -> str:

@@ -1,7 +1,7 @@
-"""From the directory to rows: what the daemon would do with the mail of everybody, page by page.
+"""From the directory to rows: what the daemon would do with each entry's mail, page by page.
 
 No verdict is made here. The levels of an entry come from the directory's ``chains``, what they ask
-for from :func:`~ldapmilter.policy.copies.ask`, and which of that a message gets from
+for from :func:`~ldapmilter.policy.copies.requested_copies`, and which of that a message gets from
 :func:`~ldapmilter.policy.copies.copies_for`: what the daemon calls for every message.
 """
 
@@ -12,8 +12,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from ldapmilter.coverage.model import Cell, Column, Given, Kind, Origin, Row
+from ldapmilter.directory.entries import SYSTEM_ACCOUNT
 from ldapmilter.directory.model import Resolution
-from ldapmilter.policy.copies import Subject, ask, copies_for, is_none
+from ldapmilter.policy.copies import Subject, copies_for, is_none, requested_copies
 from ldapmilter.policy.rules import CopyRule, parse_copy
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Chain, Entry
-    from ldapmilter.policy.copies import Asked
-    from ldapmilter.policy.model import Copy, CopyClass, Direction, Notice, Reason
+    from ldapmilter.policy.copies import CopyRequests
+    from ldapmilter.policy.model import Copy, CopyReason, Direction, Notice
     from ldapmilter.policy.rules import When
+    from ldapmilter.policy.settings import CopyClass
 
 _ALWAYS = date.min
 """A day on which no value has expired yet."""
@@ -111,6 +113,8 @@ def _kind(entry: Entry) -> Kind:
     classes = {name.lower() for name in entry.raw.all("objectclass")}
     if entry.kind == "group":
         return "dynamic group" if "zimbragroup" in classes else "list"
+    if entry.raw.is_true(SYSTEM_ACCOUNT.lower()):
+        return "system account"
     return "resource" if "zimbracalendarresource" in classes else "account"
 
 
@@ -132,16 +136,18 @@ class _Asking:
             for key, (entry, subject) in subjects.items()
         }
 
-    def _ask(self, subjects: Mapping[_Key, Subject], copy_class: CopyClass, day: date) -> dict[_Key, Asked]:
-        return ask({key: [one] for key, one in subjects.items()}, [copy_class], day, self.directory)
+    def _ask(self, subjects: Mapping[_Key, Subject], copy_class: CopyClass, day: date) -> dict[_Key, CopyRequests]:
+        return requested_copies({key: [one] for key, one in subjects.items()}, [copy_class], day, self.directory)
 
-    def _cell(self, entry: Entry, subject: Subject, copy_class: CopyClass, asked: Asked, ever: Asked | None) -> Cell:
-        author = None
+    def _cell(
+        self, entry: Entry, subject: Subject, copy_class: CopyClass, asked: CopyRequests, ever: CopyRequests | None
+    ) -> Cell:
+        own: frozenset[str] = frozenset()
         if subject.direction == "sent":
-            author = Resolution(address=entry.name, entries=(entry,), hosted_domain=entry.name.domain)
+            own = Resolution(address=entry.name, entries=(entry,), hosted_domain=entry.name.domain).identity_keys
 
-        def given(what: Asked) -> tuple[tuple[Given, ...], list[Notice]]:
-            copies, notices = copies_for([what], [copy_class], lambda _when, _direction: True, author, ())
+        def given(what: CopyRequests) -> tuple[tuple[Given, ...], list[Notice]]:
+            copies, notices = copies_for([what], [copy_class], lambda _when, _direction: True, own, ())
             return tuple(_given(copies)), notices
 
         copies, notices = given(asked)
@@ -180,7 +186,7 @@ def _given(copies: Sequence[Copy]) -> Iterator[Given]:
             yield Given(address=one.address.text, origin=_origin(reason))
 
 
-def _origin(reason: Reason) -> Origin:
+def _origin(reason: CopyReason) -> Origin:
     rule = parse_copy(reason.value)
     when = rule.when if isinstance(rule, CopyRule) else None
     return Origin(

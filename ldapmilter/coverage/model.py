@@ -10,15 +10,19 @@ if TYPE_CHECKING:
 
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Level
-    from ldapmilter.policy.model import Direction, Inherit, Mode, OnInvalid
+    from ldapmilter.policy.model import Direction, Mode
+    from ldapmilter.policy.settings import Inherit, OnInvalid
 
 Status = Literal["covered", "conditional", "uncovered"]
 """Every message is copied; only those that match a ``with=``; none is."""
-Kind = Literal["account", "resource", "list", "dynamic group"]
-"""Zimbra's kinds of entries that mail can be addressed to."""
+Kind = Literal["account", "resource", "list", "dynamic group", "system account"]
+"""Zimbra's kinds of entries that mail can be addressed to. A system account is one of its own (spam, ham, quarantine,
+address book synchronization): nobody expects copies of its mail."""
 
 STATUSES: Final[tuple[Status, ...]] = ("covered", "conditional", "uncovered")
-KINDS: Final[tuple[Kind, ...]] = ("account", "resource", "list", "dynamic group")
+KINDS: Final[tuple[Kind, ...]] = ("account", "resource", "list", "dynamic group", "system account")
+PEOPLE: Final[frozenset[Kind]] = frozenset({"account", "resource"})
+"""The kinds that mail ends at; what is left, but for system accounts, are lists."""
 LEVELS: Final[tuple[Level, ...]] = ("account", "group", "policy-group", "cos", "domain", "global")
 
 
@@ -76,12 +80,14 @@ class Cell:
     """What else an administrator should know, in words."""
     ended_by: str | None = None
     """DN of the entry whose ``none`` ends inheritance, where nothing else is given."""
+    by_members: bool = False
+    """Whether every account behind a list gets a copy: mail to the list is copied although it asks for none."""
 
     @property
     def status(self) -> Status:
         """Whether copies are made of all, some or none of this mail."""
         if not self.copies:
-            return "uncovered"
+            return "covered" if self.by_members else "uncovered"
         return "covered" if any(one.origin.condition is None for one in self.copies) else "conditional"
 
 
@@ -99,7 +105,9 @@ class Row:
     @property
     def lacks_a_copy(self) -> bool:
         """Whether some mail of this entry, in the columns of the report, is never copied."""
-        return any(cell is not None and cell.status == "uncovered" for cell in self.cells)
+        return self.kind != "system account" and any(
+            cell is not None and cell.status == "uncovered" for cell in self.cells
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +122,6 @@ class About:
     """Date and time (UTC, ISO 8601) at which reading began."""
     columns: tuple[Column, ...]
     narrowed: tuple[str, ...]
-    """The options that leave entries or columns out, as given; empty: it is about everybody."""
+    """The options that leave entries or columns out, as given; empty: it is about all."""
     notes: tuple[str, ...]
     """What the reader must know to read it right: parts that are not applied, or switched off."""

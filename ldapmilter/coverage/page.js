@@ -213,7 +213,7 @@
       const sameAs = one => columns[one] && columns[one].class === column.class && record[FIRST_CELL + one] === record[FIRST_CELL + index];
       if (!cell || sameAs(index - 1)) return;
       const list = el("ul", {}, ...cell[1].map(copy => longCopy(record, copy, false)));
-      if (!cell[1].length) list.append(el("li", {text: cell[5] ? `no copy: “none” at ${cell[5]} ends inheritance` : "no copy: no value on any level"}));
+      if (!cell[1].length && statuses[cell[0]] !== "covered") list.append(el("li", {text: cell[5] ? `no copy: “none” at ${cell[5]} ends inheritance` : "no copy: no value on any level"}));
       list.append(...cell[2].map(copy => longCopy(record, copy, true)));
       list.append(...cell[3].map(text => el("li", {class: "alert", text: `${text}${column.invalid_value === "tempfail" ? " (mail that it concerns waits until it is mended)" : ""}`})));
       list.append(...cell[4].map(text => el("li", {text})));

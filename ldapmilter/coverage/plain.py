@@ -6,6 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ldapmilter.plain import plain, plain_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,7 +37,7 @@ CSV_HEADER = (
 
 
 class CsvForm:
-    """One line for each copy; one without a copy address for whoever gets none."""
+    """One line for each copy; one without a copy address for an entry that gets none."""
 
     def __init__(self, out: TextIO, about: About) -> None:
         """Write the header line."""
@@ -82,8 +84,8 @@ def _csv_lines(row: Row, column: Column, cell: Cell) -> Iterator[tuple[str, ...]
 
 
 def _inert(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: names are written by users."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Return a text that steers no terminal and is not a formula to a spreadsheet: names are written by users."""
+    return f"'{plain(text)}" if text.startswith(_FORMULA) else plain(text)
 
 
 class JsonForm:
@@ -96,7 +98,7 @@ class JsonForm:
         self._separator = "\n"
         out.write("{")
         about_it = about_json(about).items()
-        out.writelines(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)},\n" for key, value in about_it)
+        out.writelines(f"{json.dumps(key)}: {plain_json(value)},\n" for key, value in about_it)
         out.write('"entries": [')
 
     def add(self, row: Row) -> None:
@@ -109,12 +111,12 @@ class JsonForm:
             "dn": row.dn,
             "coverage": [_cell_json(column, cell) for column, cell in cells if cell is not None],
         }
-        self._out.write(f"{self._separator}{json.dumps(entry, ensure_ascii=False)}")
+        self._out.write(f"{self._separator}{plain_json(entry)}")
         self._separator = ",\n"
 
     def end(self, summary: Summary) -> None:
         """Write the figures."""
-        self._out.write(f'],\n"summary": {json.dumps(summary.as_json(), ensure_ascii=False)}}}\n')
+        self._out.write(f'],\n"summary": {plain_json(summary.as_json())}}}\n')
 
 
 def about_json(about: About) -> dict[str, Any]:
@@ -148,6 +150,7 @@ def _cell_json(column: Column, cell: Cell) -> dict[str, Any]:
         "invalid": list(cell.invalid),
         "remarks": list(cell.remarks),
         "ended_by": cell.ended_by,
+        "by_members": cell.by_members,
     }
 
 

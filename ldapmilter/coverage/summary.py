@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.coverage.model import KINDS, LEVELS, STATUSES, Kind, Status
+from ldapmilter.coverage.model import KINDS, LEVELS, PEOPLE, STATUSES, Kind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,8 @@ class Figures:
     """Accounts and resources."""
     groups: Counter[Status] = field(default_factory=Counter)
     """Lists and dynamic groups, as recipients."""
+    system: Counter[Status] = field(default_factory=Counter)
+    """Zimbra's own accounts."""
     levels: Counter[Level] = field(default_factory=Counter)
     """Entries that get a copy from a value on this level; one may count on several."""
     expired: int = 0
@@ -30,12 +32,19 @@ class Figures:
     invalid: int = 0
     """Entries for which a value cannot be used."""
     domains: dict[str, Counter[Status]] = field(default_factory=dict)
+    """Accounts and resources, by domain."""
+    group_domains: dict[str, Counter[Status]] = field(default_factory=dict)
+    """Lists and dynamic groups, by domain."""
 
     def add(self, row: Row, cell: Cell) -> None:
         """Count one entry."""
-        kind = self.accounts if row.kind in {"account", "resource"} else self.groups
-        kind[cell.status] += 1
-        self.domains.setdefault(row.address.domain, Counter())[cell.status] += 1
+        if row.kind == "system account":
+            self.system[cell.status] += 1
+        else:
+            people = row.kind in PEOPLE
+            (self.accounts if people else self.groups)[cell.status] += 1
+            domains = self.domains if people else self.group_domains
+            domains.setdefault(row.address.domain, Counter())[cell.status] += 1
         self.levels.update({one.origin.level for one in cell.copies})
         self.expired += bool(cell.expired)
         self.invalid += bool(cell.invalid)
@@ -49,8 +58,10 @@ class Summary:
         self.columns = tuple(columns)
         self.figures = tuple(Figures() for _ in columns)
         self.kinds: Counter[Kind] = Counter()
-        self.lacking = 0
-        """Entries that lack a copy in some column."""
+        self.lacking_people = 0
+        """Accounts and resources that lack a copy in some column."""
+        self.lacking_groups = 0
+        """Lists and dynamic groups that do: mail to them is copied by nobody behind them, either."""
         self.without_address = 0
         """Entries that mail cannot be addressed to: they have no row."""
 
@@ -60,6 +71,11 @@ class Summary:
         return sum(self.kinds.values())
 
     @property
+    def lacking(self) -> int:
+        """How many entries lack a copy in some column."""
+        return self.lacking_people + self.lacking_groups
+
+    @property
     def invalid(self) -> int:
         """How many cells hold a value that cannot be used."""
         return sum(one.invalid for one in self.figures)
@@ -67,7 +83,10 @@ class Summary:
     def add(self, row: Row) -> None:
         """Count one entry."""
         self.kinds[row.kind] += 1
-        self.lacking += row.lacks_a_copy
+        if row.kind in PEOPLE:
+            self.lacking_people += row.lacks_a_copy
+        else:
+            self.lacking_groups += row.lacks_a_copy
         for figures, cell in zip(self.figures, row.cells, strict=True):
             if cell is not None:
                 figures.add(row, cell)
@@ -77,6 +96,8 @@ class Summary:
         return {
             "entries": {kind: self.kinds[kind] for kind in KINDS},
             "lacking": self.lacking,
+            "lacking_people": self.lacking_people,
+            "lacking_groups": self.lacking_groups,
             "without_address": self.without_address,
             "columns": [
                 {
@@ -84,10 +105,12 @@ class Summary:
                     "direction": column.direction,
                     "accounts": _statuses(one.accounts),
                     "groups": _statuses(one.groups),
+                    "system": _statuses(one.system),
                     "levels": {level: one.levels[level] for level in LEVELS if one.levels[level]},
                     "expired": one.expired,
                     "invalid": one.invalid,
                     "domains": {name: _statuses(one.domains[name]) for name in sorted(one.domains)},
+                    "group_domains": {name: _statuses(one.group_domains[name]) for name in sorted(one.group_domains)},
                 }
                 for column, one in zip(self.columns, self.figures, strict=True)
             ],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ldapmilter.coverage.collect import rows_of
+from ldapmilter.coverage.members import Lists
 from ldapmilter.directory.entries import read_entry
 from ldapmilter.errors import DirectoryUnavailable
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ldapmilter.coverage.model import Column, Row
-    from ldapmilter.directory.zimbra import ZimbraDirectory
-    from ldapmilter.policy.model import CopyClass
+    from ldapmilter.directory.zimbra import MessageDirectory, ZimbraDirectory
+    from ldapmilter.policy.settings import CopyClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def survey(
     *,
     seconds: float,
 ) -> Iterator[Page]:
-    """Yield the rows of everybody, page by page, in the directory's own order.
+    """Yield the rows of all entries, page by page, in the directory's own order; lists without a copy come last.
 
     Args:
         directory: asked anew for each page.
@@ -51,12 +52,22 @@ def survey(
     Raises:
         DirectoryUnavailable: wherever something could not be asked; what came before is not the whole.
     """
+    lists = Lists()
     for raws in directory.everybody(seconds):
         entries = [entry for raw in raws if (entry := read_entry(raw)) is not None]
         wanted = [entry for entry in entries if not domains or entry.name.domain in domains]
         view = directory.for_message(seconds=seconds)
-        rows = tuple(rows_of(wanted, columns, classes, today, view)) if wanted else ()
-        if view.stale:
-            message = "the directory stopped answering: what is left would be from answers past their time to live"
-            raise DirectoryUnavailable(message)
-        yield Page(len(raws), len(raws) - len(entries), rows)
+        rows = list(rows_of(wanted, columns, classes, today, view)) if wanted else []
+        final = tuple(lists.settle_later(wanted, rows, directory.for_message(seconds=seconds)))
+        _must_be_fresh(view)
+        yield Page(len(raws), len(raws) - len(entries), final)
+    view = directory.for_message(seconds=seconds)
+    final = tuple(lists.settled(lambda members: rows_of(members, columns, classes, today, view)))
+    _must_be_fresh(view)
+    yield Page(0, 0, final)
+
+
+def _must_be_fresh(view: MessageDirectory) -> None:
+    if view.stale:
+        message = "the directory stopped answering: what is left would be from answers past their time to live"
+        raise DirectoryUnavailable(message)

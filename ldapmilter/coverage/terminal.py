@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +24,12 @@ _STYLE: dict[Status, str] = {"covered": "green", "conditional": "yellow", "uncov
 _GROUP_PATH = " > "
 
 
-class TableForm:
+def _shown(text: str) -> str:
+    """Return a text as rich prints it: neither its markup nor its control characters are obeyed."""
+    return escape(plain(text))
+
+
+class _FewRows(ABC):
     """Keeps as many rows as are shown, so that a large directory needs no more memory than a small one."""
 
     def __init__(self, console: Console, about: About, limit: int) -> None:
@@ -40,11 +49,11 @@ class TableForm:
             kept.append(row)
 
     def end(self, summary: Summary) -> None:
-        """Print the table, then the figures, which are what a reader sees last."""
+        """Print the rows, then the figures, which are what a reader sees last."""
         rows = [*self._lacking, *self._others]
         shown = rows[: self._limit] if self._limit else rows
         if shown:
-            self._console.print(self._table(shown))
+            self._print(shown)
         if len(shown) < self._rows:
             self._console.print(
                 f"{len(shown):,} of {self._rows:,} shown, those that lack a copy first;"
@@ -52,19 +61,62 @@ class TableForm:
             )
         _print_summary(self._console, self._about, summary)
 
-    def _table(self, rows: list[Row]) -> Table:
+    @abstractmethod
+    def _print(self, rows: list[Row]) -> None:
+        """Print rows in this form."""
+
+
+class TableForm(_FewRows):
+    """A table, for a terminal that has room for one."""
+
+    def _print(self, rows: list[Row]) -> None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("address", overflow="fold")
         table.add_column("kind", no_wrap=True)
         for column in self._about.columns:
             table.add_column(column.title, overflow="fold")
         for row in rows:
-            cells = ("\n".join(_lines(cell)) if cell is not None else "[dim]-[/]" for cell in row.cells)
-            table.add_row(escape(row.address.text), row.kind, *cells)
-        return table
+            cells = ("\n".join(_lines(cell, row)) if cell is not None else "[dim]-[/]" for cell in row.cells)
+            table.add_row(_shown(row.address.text), row.kind, *cells)
+        self._console.print(table)
 
 
-def _lines(cell: Cell) -> Iterator[str]:
+class LinesForm(_FewRows):
+    """One line for each entry: for a pipe, whole; for a narrow terminal, cut at its edge, what is lacking first."""
+
+    def __init__(self, console: Console, about: About, limit: int, *, cut: bool) -> None:
+        """Show at most so many rows, cut at the terminal's edge or not."""
+        super().__init__(console, about, limit)
+        self._cut = cut
+
+    def _print(self, rows: list[Row]) -> None:
+        for row in rows:
+            line = Text(f"{plain(row.address.text)}  {row.kind}  ")
+            said = _by_class(self._about, row)
+            for number, (style, text) in enumerate(sorted(said, key=lambda one: one[0] != "red")):
+                line.append(("; " if number else "") + plain(text), style if style == "red" else "")
+            if self._cut:
+                line.truncate(self._console.width, overflow="ellipsis")
+            self._console.print(line, soft_wrap=True)
+
+
+def _by_class(about: About, row: Row) -> Iterator[tuple[str, str]]:
+    """Yield what an entry gets, with how loud that is: a class once where both directions get the same."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for column, cell in zip(about.columns, row.cells, strict=True):
+        if cell is not None:
+            lines = [Text.from_markup(text).plain for text in _lines(cell, row)]
+            loud = bool(cell.invalid) or (cell.status == "uncovered" and row.lacks_a_copy)
+            found.setdefault(column.copy_class, {})[column.direction] = ("red" if loud else "", ", ".join(lines))
+    for copy_class, directions in found.items():
+        if len(set(directions.values())) == 1:
+            style, text = next(iter(directions.values()))
+            yield style, f"{copy_class}: {text}"
+        else:
+            yield from ((style, f"{copy_class} {way}: {text}") for way, (style, text) in directions.items())
+
+
+def _lines(cell: Cell, row: Row) -> Iterator[str]:
     """Yield what a cell says, line by line, as rich markup."""
     for one in cell.copies:
         origin = one.origin
@@ -77,16 +129,17 @@ def _lines(cell: Cell) -> Iterator[str]:
         ]
         style = "yellow" if origin.condition else "green"
         rest = " ".join(filter(None, (*extras, f"({where})")))
-        yield f"[{style}]{escape(one.address)}[/] {escape(rest)}"
-    if not cell.copies:
+        yield f"[{style}]{_shown(one.address)}[/] {_shown(rest)}"
+    if not cell.copies and not cell.by_members:
         ended = f" (none at {_rdn(cell.ended_by)})" if cell.ended_by is not None else ""
-        yield f"[{_STYLE[cell.status]}]no copy[/]{escape(ended)}"
+        style = _STYLE[cell.status] if row.lacks_a_copy else "dim"
+        yield f"[{style}]no copy[/]{_shown(ended)}"
     for one in cell.expired:
-        yield escape(f"expired {one.origin.until}: {one.address} ({one.origin.level})")
+        yield _shown(f"expired {one.origin.until}: {one.address} ({one.origin.level})")
     for text in cell.invalid:
-        yield f"[red]{escape(text)}[/]"
+        yield f"[red]{_shown(text)}[/]"
     for text in cell.remarks:
-        yield escape(text)
+        yield _shown(text)
 
 
 def _rdn(dn: str) -> str:
@@ -110,26 +163,34 @@ class FiguresForm:
 
 
 def _print_summary(console: Console, about: About, summary: Summary) -> None:
-    """Print the figures, and what a reader must know about them."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("class", "direction", "of"):
-        table.add_column(title, no_wrap=True)
-    for title in ("covered", "with= only", "not covered", "expired", "invalid"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("by level", overflow="fold")
+    """Print the figures, people and lists apart, and what a reader must know about them."""
+    console.print(_figures(summary))
     for column, one in zip(summary.columns, summary.figures, strict=True):
-        levels = ", ".join(f"{level} {count:,}" for level, count in one.levels.most_common())
-        for name, counts in (("accounts", one.accounts), ("groups", one.groups)):
-            if name == "groups" and not counts:
-                continue
-            head = (column.copy_class, column.direction) if name == "accounts" else ("", "")
-            tail = (f"{one.expired:,}", f"{one.invalid:,}", levels) if name == "accounts" else ("", "", "")
-            figures = (f"{counts[status]:,}" for status in ("covered", "conditional", "uncovered"))
-            table.add_row(*head, name, *figures, *tail)
-    console.print(table)
+        if one.levels:
+            levels = ", ".join(f"{level} {count:,}" for level, count in one.levels.most_common())
+            console.print(f"{column.title}, by level: {levels}")
     kinds = ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in summary.kinds.items())
     console.print(f"{summary.entries:,} entries: {kinds}" if kinds else "nobody")
+    if summary.lacking:
+        console.print(f"lacking a copy: {summary.lacking_people:,} people, {summary.lacking_groups:,} lists")
     if summary.without_address:
         console.print(f"{summary.without_address:,} more without an address: no mail reaches them")
     for text in (*about.narrowed, *about.notes):
-        console.print(f"note: {escape(text)}")
+        console.print(f"note: {_shown(text)}")
+
+
+def _figures(summary: Summary) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("class", "direction", "of"):
+        table.add_column(title, no_wrap=True)
+    for title in ("covered", "with=", "none", "expired", "invalid"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for column, one in zip(summary.columns, summary.figures, strict=True):
+        head: tuple[str, str] = (column.copy_class, column.direction)
+        tail = (f"{one.expired:,}", f"{one.invalid:,}")
+        for name, counts in (("people", one.accounts), ("lists", one.groups), ("Zimbra's own", one.system)):
+            if counts or name == "people":
+                figures = (f"{counts[status]:,}" for status in ("covered", "conditional", "uncovered"))
+                table.add_row(*head, name, *figures, *tail)
+                head, tail = ("", ""), ("", "")
+    return table

@@ -7,24 +7,42 @@ each carries a number; a line from a worker without a number is a report.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from ldapmilter.errors import LdapmilterError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
+    from typing import Any
 
-Message = dict[str, Any]
+    from ldapmilter.message import Envelope
+
+Message = dict[str, "Any"]
 
 MAX_REQUEST = 1 << 20
 """Bytes that a request may have: a message's header fits for ``explain --live``."""
+HANDOVER = b"listen"
+"""The octets that go with a listening socket: a descriptor cannot travel alone (unix(7))."""
 MAX_ANSWER = 1 << 26
 """Bytes that an answer may have: a decision with thousands of copies and their reasons."""
 
 
 class RequestRefused(LdapmilterError):
     """A request cannot be served; the text says why."""
+
+
+def about(verb: str, envelope: Envelope) -> Message:
+    """Return a request about a message, without its fields."""
+    return {
+        "verb": verb,
+        "login": envelope.login,
+        "client": envelope.client,
+        "sender": envelope.sender,
+        "recipients": list(envelope.recipients),
+        "submitted_locally": envelope.submitted_locally,
+        "daemon_port": envelope.daemon_port,
+    }
 
 
 def encode(message: Message) -> bytes:
@@ -36,7 +54,7 @@ def decode(line: bytes) -> Message:
     """Return the message in a line.
 
     Raises:
-        RequestRefused: it is no JSON object.
+        RequestRefused: it is not a JSON object.
     """
     try:
         message = json.loads(line)

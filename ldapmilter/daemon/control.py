@@ -1,4 +1,4 @@
-"""The control socket: one line of JSON in, one out, from whoever may (unix(7), ``SO_PEERCRED``).
+"""The control socket: one line of JSON in, one out, for permitted users (unix(7), ``SO_PEERCRED``).
 
 Root, the daemon's own user and members of the socket's group may ask. Requests are bounded in size,
 number and time; an answer tells what every worker said. A request with ``"acknowledge": true`` gets a
@@ -32,6 +32,8 @@ _READ_SECONDS = 5.0
 _WRITE_SECONDS = 30.0
 _CLIENTS = 32
 _CREDENTIALS = struct.Struct("3i")
+_SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)  # Linux 4.13, not yet among Python's constants
+_GROUPS_OCTETS = 1024  # what Python's getsockopt() takes: 256 groups
 
 
 class ControlServer:
@@ -47,6 +49,10 @@ class ControlServer:
     async def serve(self) -> None:
         """Begin to accept."""
         self._server = await asyncio.start_unix_server(self._client, sock=self._listener.socket, limit=MAX_REQUEST)
+
+    def has_its_name(self) -> bool:
+        """Tell whether its path still leads here."""
+        return self._listener.has_its_name()
 
     def close(self) -> None:
         """Accept no more; the path is gone."""
@@ -70,8 +76,9 @@ class ControlServer:
     async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Message:
         try:
             self._check_room()
-            _check_peer(writer.get_extra_info("socket"))
-            request = decode(await _line(reader))
+            peer = _check_peer(writer.get_extra_info("socket"))
+            # Whatever the request says of it: the audit file is its owner's alone, who is the daemon's user.
+            request = {**decode(await _line(reader)), "reads_audit": peer in {0, os.geteuid()}}
             if request.pop("acknowledge", False):
                 writer.write(encode({"heard": os.getpid()}))
             return await self._answer(request)
@@ -103,26 +110,39 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
         raise RequestRefused(message) from None
 
 
-def _check_peer(connection: socket.socket) -> None:
-    """Let a client ask that may.
+def _groups_of(connection: socket.socket) -> tuple[int, ...]:
+    """Return the supplementary groups that the peer has, which a service manager may have given to it."""
+    try:
+        octets = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_OCTETS)
+    except OSError:  # too many, or an older kernel: the group database is asked
+        return ()
+    return struct.unpack(f"{len(octets) // 4}I", octets)
+
+
+def _check_peer(connection: socket.socket) -> int:
+    """Return the user id of a client that may ask.
 
     Raises:
         RequestRefused: it may not.
     """
     octets = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int
     _, uid, gid = _CREDENTIALS.unpack(octets)
     own_group = os.getegid()
-    if uid in {0, os.geteuid()} or gid == own_group:
-        return
+    if uid in {0, os.geteuid()} or own_group in {gid, *_groups_of(connection)}:
+        return uid
     name = str(uid)
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid)
         name = user.pw_name
         if own_group in os.getgrouplist(user.pw_name, user.pw_gid):
-            return
+            return uid
     group = str(own_group)
     with contextlib.suppress(KeyError):
         group = grp.getgrgid(own_group).gr_name
-    message = f"user {name} may not ask: only root, the daemon's user and members of group {group} may"
+    message = (
+        f"user {name} may not ask: only root, the daemon's user and members of group {group} may"
+        f" (usermod --append --groups {group} {name}, and log in again)"
+    )
     _log.warning("control socket: %s", message)
     raise RequestRefused(message)

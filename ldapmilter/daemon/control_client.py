@@ -5,34 +5,31 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ldapmilter.daemon.channel import MAX_REQUEST, Lines, Message, RequestRefused, encode
-from ldapmilter.errors import ConfigError, DaemonUnreachable
-
-if TYPE_CHECKING:
-    from ldapmilter.config import Config
+from ldapmilter.errors import DaemonUnreachable
+from ldapmilter.service import command
+from ldapmilter.who_may import WRITE, user_name, who_may
 
 _SECONDS = 30.0
-"""Besides the directory's own deadline, for which an answer is waited for."""
+"""Besides what the request itself may take, for which an answer is waited for."""
 _HEARD_SECONDS = 4.0
 """In which a daemon that lives has at least heard the request."""
 _CREDENTIALS = struct.Struct("3i")
 
 
-def ask(config: Config, request: Message) -> Message:
+def ask(path: str, request: Message, takes: float = 0.0) -> Message:
     """Return the daemon's answer to a request.
 
+    Args:
+        path: the control socket.
+        request: the verb and its arguments.
+        takes: seconds that serving the request may take: what is asked of the directory or the milter.
+
     Raises:
-        ConfigError: the configuration has no control socket.
-        DaemonUnreachable: nobody answers there, or not in time, or this user may not connect.
+        DaemonUnreachable: no process answers there, or not in time, or this user may not connect.
         RequestRefused: the daemon says no.
     """
-    path = config.control
-    if path is None:
-        message = f"{config.file}: [control] socket is empty: the daemon cannot be asked"
-        raise ConfigError(message)
     line = encode({**request, "acknowledge": True})
     if len(line) > MAX_REQUEST:
         message = f"the request has {len(line)} bytes; the daemon takes {MAX_REQUEST}"
@@ -49,37 +46,44 @@ def ask(config: Config, request: Message) -> Message:
                     raise RequestRefused(answer["error"])
                 if "heard" not in answer:
                     return answer
-                connection.settimeout(_SECONDS + config.ldap.lookup_deadline)
+                connection.settimeout(_SECONDS + takes)
         raise DaemonUnreachable(_silence(connection, path))
 
 
-def _connect(connection: socket.socket, path: Path) -> None:
+def _connect(connection: socket.socket, path: str) -> None:
     """Connect to the control socket.
 
     Raises:
-        DaemonUnreachable: nobody listens there, too many wait, or this user may not connect.
+        DaemonUnreachable: no process listens there, too many clients wait, or this user may not connect.
     """
     try:
-        connection.connect(str(path))
+        connection.connect(path)
     except PermissionError as error:
-        message = f"the daemon cannot be reached at {path}: {error.strerror}; root and its own user and group may ask"
+        message = f"user {user_name()} may not ask the daemon at {path}: {who_may(path, WRITE)}"
         raise DaemonUnreachable(message) from error
     except BlockingIOError as error:
         message = f"the daemon cannot be reached at {path}: many others wait for an answer; does it hang?"
         raise DaemonUnreachable(message) from error
     except OSError as error:
-        message = f"the daemon cannot be reached at {path}: {error.strerror or error}; does ldapmilter run?"
+        message = (
+            f"the daemon cannot be reached at {path}: {error.strerror or error}; does ldapmilter run?"
+            f" (ldapmilter check --config-only tells whether its configuration can be used; {command('start')})"
+        )
         raise DaemonUnreachable(message) from error
 
 
-def _silence(connection: socket.socket, path: Path) -> str:
+def _silence(connection: socket.socket, path: str) -> str:
     """Tell what is the matter with a daemon that says nothing, and the way out."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid = _CREDENTIALS.unpack(credentials)[0]  # of whoever listens, see unix(7); 0 from another PID namespace
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123 - no pathlib here
+            state = stat.read().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return f"the daemon at {path} (process {pid}) has not answered; does it still run?"
     if state in "Tt":
         return f"the daemon at {path} has not answered: process {pid} is stopped; kill -CONT {pid} lets it go on"
-    return f"the daemon at {path} has not answered: process {pid} hangs or is very busy; restart it if that stays so"
+    return (
+        f"the daemon at {path} has not answered: process {pid} hangs or is very busy;"
+        f" restart it if that stays so ({command('restart')})"
+    )

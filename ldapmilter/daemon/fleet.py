@@ -1,77 +1,91 @@
-"""The workers: as many as there should be, each alive, each with the configuration that counts.
+"""The workers: as many as are configured, each alive, each with the configuration in force.
 
 A worker that dies is replaced, at once the first time and with growing pauses while its successors
-die young; one that has stopped reporting is killed and replaced. What the dead had counted stays in
-the totals.
+die young. One that has stopped reporting is killed and replaced. One that is full of connections that
+are not from an MTA gets a successor. What ended workers had counted stays in the totals.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING
 
+from ldapmilter.daemon import leaving
 from ldapmilter.daemon.channel import RequestRefused
+from ldapmilter.daemon.health import LONGEST_PAUSE, RestartPauses, longest_silence
+from ldapmilter.daemon.leaving import MARGIN
 from ldapmilter.daemon.tally import Numbers, add
-from ldapmilter.daemon.worker import DRAIN_SECONDS, RETIRE_SECONDS, become_worker
+from ldapmilter.daemon.waiting import news
+from ldapmilter.daemon.worker import MAKE_ROOM_SECONDS, RETIRE_SECONDS
 from ldapmilter.daemon.worker_handle import WorkerGone, WorkerHandle, WorkerSilent
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from ldapmilter.config import Config
+    from ldapmilter.daemon.active_configuration import ActiveConfiguration
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.listener import Listener
-    from ldapmilter.daemon.log import LogTarget
-    from ldapmilter.daemon.service import Standing
+    from ldapmilter.daemon.spawning import Spawner
 
 _log = logging.getLogger(__name__)
 
-_YOUNG = 10.0
-"""Seconds that a worker has to live for its death to be no sign of a crash loop."""
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
-_SILENT = 20.0
-"""Seconds without a report after which a worker counts as hung."""
-_LATE = 5.0
-"""Seconds between two ticks after which this process itself must have stood still."""
+_UNHEEDED = 2.0
+"""Seconds between two ticks that count as silence: for longer, this process itself has not listened."""
 _RELOAD_SECONDS = 30.0
 """For which a worker may take over a configuration, and wait for the directory besides."""
-_OLD_BACKLOG = 0.5
-"""Seconds for which the workers of before still accept after the socket was replaced."""
-_REFUSE_SECONDS = 1.0
-_MARGIN = 5.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_HANDOVER_SECONDS = 10.0
+"""In which a worker takes another listening socket over."""
 
 
 class Fleet:
     """All workers of one parent."""
 
-    def __init__(self, config: Config, standing: Standing, listener: Listener, log: LogTarget) -> None:
-        """Prepare; :meth:`tick` starts the workers."""
-        self.config = config
+    def __init__(
+        self,
+        active: ActiveConfiguration,
+        listener: Listener,
+        spawner: Spawner,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; :meth:`tick` starts the workers.
+
+        Args:
+            active: the configuration in force.
+            listener: what the workers accept from.
+            spawner: starts a worker.
+            clock: seconds, monotonic.
+        """
         self.listener = listener
         self.restarts = 0
         """How many workers died and were replaced."""
-        self._standing = standing
-        self._log = log
+        self._active = active
+        self._spawner = spawner
+        self._clock = clock
         self._workers: dict[int, WorkerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._dying: set[WorkerHandle] = set()
         """Those that have ended, while their last report may still be on the way."""
         self._departed: Numbers = {}
-        self._young_deaths = 0
+        self.departed_at: float | None = None
+        """When a worker was last found gone, with what it remembered: seconds since the epoch."""
+        self._pauses = RestartPauses()
         self._not_before = 0.0
-        self._ticked_at = time.monotonic()
+        self._ticked_at = clock()
+        self._served_at = self._ticked_at
         self._stopping = False
 
     # -- who is there -----------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._active.config
 
     @property
     def workers(self) -> list[WorkerHandle]:
@@ -89,21 +103,42 @@ class Fleet:
 
     def tick(self) -> None:
         """Bury what has died, kill what hangs, start what is missing; called whenever that may have changed."""
-        now = time.monotonic()
-        stood_still, self._ticked_at = now - self._ticked_at > _LATE, now
-        for worker in self.workers:
-            if stood_still:
-                worker.heard_at = now  # what it said meanwhile is still to be read
-            elif now - worker.heard_at > _SILENT:
-                _log.error("worker %d has not been heard for %g s: killed", worker.pid, _SILENT)
-                worker.kill()
+        now = self._clock()
+        unheeded, self._ticked_at = max(0.0, now - self._ticked_at - _UNHEEDED), now
+        silence = longest_silence(self.config.ldap.lookup_deadline)
         self._reap(now)
+        for worker in self.workers:
+            worker.heard_at = min(now, worker.heard_at + unheeded)  # what it said meanwhile is still to be read
+            if now - worker.heard_at > silence:
+                _log.error("worker %d has not reported for %d s: killed", worker.pid, now - worker.heard_at)
+                worker.kill()
+                worker.heard_at = now  # once is enough, unless it does not help
+        self._make_room()
         while not self._stopping and len(self.workers) < self.config.milter.workers and now >= self._not_before:
             try:
                 self._spawn()
             except OSError as error:
                 _log.error("cannot start a worker: %s", error.strerror)
-                self._not_before = now + _LONGEST_PAUSE
+                self._not_before = now + LONGEST_PAUSE
+        if self._serves():
+            self._served_at = now
+
+    def _serves(self) -> bool:
+        """Tell whether a worker takes connections."""
+        return any(worker.serving and not worker.report.get("full") for worker in self.workers)
+
+    def none_serves(self, seconds: float) -> bool:
+        """Tell whether no worker has taken connections for so many seconds, as of the last tick."""
+        return not self._serves() and self._ticked_at - self._served_at >= seconds
+
+    def _make_room(self) -> None:
+        """Give a successor to a worker that is full of connections that are not from an MTA."""
+        going = sum(worker.draining for worker in self._workers.values())
+        for worker in self.workers:
+            if worker.report.get("hopeless") and going < self.config.milter.workers and not self._stopping:
+                going += 1
+                _log.error("worker %d is replaced: %s", worker.pid, worker.report.get("crowded"))
+                self._retire((worker,), MAKE_ROOM_SECONDS)
 
     def _reap(self, now: float) -> None:
         for worker in list(self._workers.values()):
@@ -114,13 +149,12 @@ class Fleet:
                     continue
             del self._workers[worker.pid]
             self._dying.add(worker)
+            self.departed_at = time.time()
             self._keep(self._bury(worker))
             if worker.draining or self._stopping:
                 continue
             self.restarts += 1
-            young = now - worker.started_at < _YOUNG
-            self._young_deaths = self._young_deaths + 1 if young else 0
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._young_deaths - 1)) if young else 0.0
+            pause = self._pauses.after(now - worker.started_at)
             self._not_before = now + pause
             _log.error("worker %d ended (%s): replaced in %g s", worker.pid, _ending(status), pause)
             asyncio.get_running_loop().call_later(pause, self.tick)
@@ -133,22 +167,8 @@ class Fleet:
         self._departed = add(self._departed, worker.report.get("counts", {}))
 
     def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
-        gc.collect()
-        if not gc.get_freeze_count():
-            # Once and for all: looking for garbage copies the pages that earlier workers share.
-            gc.freeze()
-        # Until the child has handlers of its own, a signal to it would be taken for one to us.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                become_worker(self._standing, self.listener.socket, theirs, self._log, self.config.file)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        theirs.close()
-        worker = WorkerHandle(pid, ours, time.monotonic)
-        self._workers[pid] = worker
+        worker = self._spawner.spawn(self._active, self.listener, self.warm_others)
+        self._workers[worker.pid] = worker
         self._keep(worker.listen())
 
     # -- what they are told -----------------------------------------------------------------
@@ -185,40 +205,41 @@ class Fleet:
         message = "no worker answers"
         raise RequestRefused(message)
 
+    def warm_others(self, worker: WorkerHandle, request: Message) -> None:
+        """Have the other workers read what a message waits for in one; returns at once."""
+        seconds = self.config.ldap.lookup_deadline + MARGIN
+        for other in () if self._stopping else self.workers:
+            if other is not worker and other.ready.is_set():
+                self._keep(other.warm(request, seconds))
+
+    def share_what_waits(self) -> None:
+        """Tell each worker which mail the others wait for, and what of its own went on there; returns at once."""
+        reports = {worker: worker.report.get("waiting", {}) for worker in self.workers if worker.ready.is_set()}
+        for worker, own in reports.items():
+            told = news(own, [report for other, report in reports.items() if other is not worker])
+            if told != worker.told:
+                self._keep(worker.learn_what_waits(*told, MARGIN))
+
     async def try_out(self, config: Config) -> None:
         """Have a worker read the directory as a configuration has it; nothing changes.
 
         Raises:
             RequestRefused: it cannot be read, and why.
         """
-        seconds = config.ldap.lookup_deadline + _MARGIN
+        seconds = config.ldap.lookup_deadline + MARGIN
         answer = await self.ask_one({"verb": "try", "text": config.text}, seconds)
         if "error" in answer:
             raise RequestRefused(str(answer["error"]))
 
-    async def reload(self, config: Config, standing: Standing, listener: Listener) -> list[WorkerHandle]:
+    async def reload(self, active: ActiveConfiguration) -> list[WorkerHandle]:
         """Let another configuration count in every worker, and for those that come later.
 
-        Workers stay, with their caches and their messages in flight, unless the socket is another.
+        Workers stay, with their caches and their messages in flight.
 
         Returns:
             the workers that did not take it over and were replaced.
         """
-        old_listener, self.listener = self.listener, listener
-        self.config, self._standing = config, standing
-        if listener is not old_listener:
-            leaving = self.workers
-            for worker in leaving:
-                worker.draining = True  # counts as leaving from now on, so that successors are started
-            self._young_deaths, self._not_before = 0, 0.0
-            self.tick()
-            await asyncio.gather(*(self._until_ready(worker) for worker in self.workers))
-            if listener.shares_port(old_listener):
-                old_listener.turn_away()  # or whoever comes would be lost between the last accept and its end
-            await asyncio.sleep(_OLD_BACKLOG)
-            await self._close(old_listener, leaving)
-            self._retire(leaving)
-            return []
+        self._active, config = active, active.config
         surplus = self.workers[config.milter.workers :]
         self._retire(surplus)
         seconds = _RELOAD_SECONDS + config.ldap.lookup_deadline
@@ -232,71 +253,42 @@ class Fleet:
         self.tick()
         return stubborn
 
-    async def _until_ready(self, worker: WorkerHandle) -> None:
-        """Wait until a worker serves or is gone, for a while."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (worker.ready, worker.gone)]
-        try:
-            await asyncio.wait(waits, timeout=_RELOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    async def listen_on(self, listener: Listener) -> None:
+        """Have every worker accept from another socket; what is connected already stays connected."""
+        before, self.listener = self.listener, listener
+        workers = self.workers
+        moved = (worker.listen_on(listener.socket, _HANDOVER_SECONDS) for worker in workers)
+        outcomes = await asyncio.gather(*moved, return_exceptions=True)
+        for worker, outcome in zip(workers, outcomes, strict=True):
+            if isinstance(outcome, WorkerSilent):
+                _log.error("worker %d did not take the new socket: killed", worker.pid)
+                worker.kill()
+        before.shut()  # libmilter waits on it for seconds yet, unless it is woken
+        before.close()
 
     async def until_ready(self) -> bool:
         """Wait, for a while, until every worker serves; return whether as many do as there should be."""
-        await asyncio.gather(*(self._until_ready(worker) for worker in self.workers))
-        serving = sum(worker.ready.is_set() and not worker.gone.is_set() for worker in self.workers)
-        return serving >= self.config.milter.workers
+        await asyncio.gather(*(worker.until_ready(_RELOAD_SECONDS) for worker in self.workers))
+        return sum(worker.serving for worker in self.workers) >= self.config.milter.workers
 
     def any_lives(self, *, within: float) -> bool:
         """Tell whether a worker serves that has been heard in the last so many seconds."""
-        since = time.monotonic() - within
-        return any(
-            worker.ready.is_set() and not worker.gone.is_set() and worker.heard_at >= since for worker in self.workers
-        )
+        since = self._clock() - within
+        return any(worker.serving and worker.heard_at >= since for worker in self.workers)
 
-    async def _close(self, listener: Listener, workers: Iterable[WorkerHandle]) -> None:
-        """Let nobody connect to a socket any more, from this moment on.
-
-        A worker's libmilter waits on it for seconds yet, and as long the kernel would go on taking
-        connections in that nobody serves. It must not be shut under one that would take that for a
-        failure, so first they all turn away from it.
-        """
-        listener.hide()
-        asked = (worker.ask({"verb": "refuse"}, _REFUSE_SECONDS) for worker in workers)
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        if not any(isinstance(outcome, WorkerSilent) for outcome in outcomes):
-            listener.shut()
-        listener.close()
-
-    def _retire(self, workers: Iterable[WorkerHandle]) -> None:
-        """Let workers go once nobody is connected to them any more: there is no hurry."""
+    def _retire(self, workers: Iterable[WorkerHandle], seconds: float = RETIRE_SECONDS) -> None:
+        """Let workers end once no connection is left, or after so many seconds."""
         for worker in workers:
             worker.draining = True
-            self._keep(self._see_off_gently(worker))
-
-    async def _see_off_gently(self, worker: WorkerHandle) -> None:
-        with contextlib.suppress(WorkerGone, WorkerSilent):
-            await worker.ask({"verb": "retire"}, _MARGIN)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(worker.gone.wait(), RETIRE_SECONDS + _MARGIN)
-        await self._see_off(worker)
-
-    async def _see_off(self, worker: WorkerHandle) -> None:
-        """Have a worker finish its messages, and kill it if that takes longer than it may."""
-        worker.drain()
-        try:
-            await asyncio.wait_for(worker.gone.wait(), DRAIN_SECONDS + _MARGIN)
-        except asyncio.TimeoutError:
-            _log.error("worker %d does not end: killed", worker.pid)
-            worker.kill()
+            self._keep(leaving.retire(worker, seconds))
 
     async def stop(self) -> None:
         """Refuse new connections, let messages in flight finish (bounded), and be gone."""
         self._stopping = True
-        await self._close(self.listener, self._workers.values())
-        await asyncio.gather(*(self._see_off(worker) for worker in self._workers.values()))
-        deadline = time.monotonic() + _MARGIN
-        while self._workers and time.monotonic() < deadline:
+        await leaving.close(self.listener, self._workers.values())
+        await asyncio.gather(*(leaving.drain(worker) for worker in self._workers.values()))
+        deadline = self._clock() + MARGIN
+        while self._workers and self._clock() < deadline:
             self.tick()
             await asyncio.sleep(0.02)
 

@@ -2,14 +2,13 @@
 
 The parent binds it and every worker accepts from it. A unix socket gets its owner and mode before it
 can be reached (bound under a temporary name, renamed when ready), a TCP socket TCP_NODELAY, which
-accepted sockets inherit (or every modified message would cost 44 ms). Nobody starts beside another
-process on the same socket.
+accepted sockets inherit (or every modified message would cost 44 ms). A daemon does not start beside another
+process on the same socket; a worker that outlived its parent does not count.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import grp
 import os
 import socket
@@ -20,26 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldapmilter.errors import LdapmilterError
+from ldapmilter.service import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from ldapmilter.config import MilterSettings
 
 _BACKLOG = 1024
-_LIVING_SECONDS = 2.0
-
-
-_SO_ATTACH_FILTER = 26
-_INSTRUCTION = struct.Struct("HBBI")
-_PROGRAM = struct.Struct("HP")
-_NO_SYN = (
-    (0x30, 0, 0, 13),  # load the octet of the TCP header with the flags
-    (0x45, 0, 1, 0x02),  # SYN?
-    (0x06, 0, 0, 0),  # then drop the packet
-    (0x06, 0, 0, 0xFFFFFFFF),
-)
-"""A filter of packets: socket(7), ``SO_ATTACH_FILTER``, and the kernel's networking/filter."""
+_CREDENTIALS = struct.Struct("3i")
 
 
 class CannotListen(LdapmilterError):
@@ -61,40 +49,49 @@ class Listener:
         return self.socket.fileno()
 
     def shut(self) -> None:
-        """Have the kernel refuse whoever comes, whichever process still has the socket."""
+        """Have the kernel refuse new connections, also while other processes have the socket."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
-    def shares_port(self, other: Listener) -> bool:
-        """Tell whether two are on one TCP port, so that their addresses may overlap."""
-        return _port(self.socket) is not None and _port(self.socket) == _port(other.socket)
+    def has_its_name(self) -> bool:
+        """Tell whether the path still leads to this socket, so that clients can connect."""
+        if self.path is None:
+            return True
+        try:
+            return _inode(self.path) == self.identity
+        except OSError:
+            return False
 
-    def turn_away(self) -> None:
-        """Begin no more TCP connections; those that have begun can still be accepted.
+    def permit(self, settings: MilterSettings) -> None:
+        """Give the path of a unix socket the mode and group of a configuration.
 
-        A client that meets this asks again after a second, and meets whoever listens then.
+        Raises:
+            CannotListen: the mode or group cannot be had.
         """
-        program = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*step) for step in _NO_SYN))
-        with contextlib.suppress(OSError):
-            self.socket.setsockopt(
-                socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(len(_NO_SYN), ctypes.addressof(program))
-            )
+        if self.path is None or not self.has_its_name():
+            return
+        group = _group(settings.socket_group)
+        try:
+            os.chown(self.path, -1, os.getegid() if group is None else group)
+            self.path.chmod(settings.socket_mode)
+        except OSError as error:
+            message = f"cannot give unix:{self.path} its mode and group: {error.strerror or error}"
+            raise CannotListen(message) from error
 
     def close(self) -> None:
-        """Close it here (workers may still have it), and let nobody find it any more."""
+        """Close it here (workers may still have it), and remove its path."""
         self.socket.close()
         self.hide()
 
     def hide(self) -> None:
-        """Take the path of a unix socket away."""
-        with contextlib.suppress(OSError):
-            # Unless somebody else's has taken its place.
-            if self.path is not None and _identity(self.path) == self.identity:
+        """Remove the path of a unix socket, unless another socket has taken its place."""
+        if self.path is not None and self.has_its_name():
+            with contextlib.suppress(OSError):
                 self.path.unlink()
 
 
-def listen(settings: MilterSettings, replacing: Listener | None = None) -> Listener:
-    """Bind the milter's socket; what is in use by ``replacing`` may be taken over, which goes on listening.
+def listen(settings: MilterSettings) -> Listener:
+    """Bind the milter's socket.
 
     Raises:
         CannotListen: it is taken, or the path, owner or mode cannot be had.
@@ -102,29 +99,29 @@ def listen(settings: MilterSettings, replacing: Listener | None = None) -> Liste
     address = settings.socket
     if address.kind == "unix":
         group = _group(settings.socket_group)
-        return listen_unix(Path(address.path), settings.socket_mode, group, replacing)
-    return _listen_tcp(address.kind == "inet6", address.host, address.port, str(address), replacing)
+        return listen_unix(Path(address.path), settings.socket_mode, group)
+    return _listen_tcp(address.kind == "inet6", address.host, address.port, str(address))
 
 
-def listen_unix(path: Path, mode: int, group: int | None = None, replacing: Listener | None = None) -> Listener:
+def listen_unix(path: Path, mode: int, group: int | None = None) -> Listener:
     """Bind a unix socket; it appears under its name with owner and mode, in one step.
 
     Raises:
         CannotListen: another process listens there, or path, owner or mode cannot be had.
     """
-    if replacing is None or not path.exists() or _identity(path) != replacing.identity:
-        _check_room(path)
+    _check_room(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}")
+    temporary = path.with_name(f"{_temporary_prefix(path)}{os.getpid()}")
+    _remove_leftovers(path)
     mask = os.umask(0o177)
     try:
         listening.bind(str(temporary))
         temporary.chmod(mode)
         if group is not None:
-            os.chown(temporary, -1, group)
+            _give(temporary, group)
         listening.listen(_BACKLOG)
         listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        identity = _identity(temporary)
+        identity = _inode(temporary)
         temporary.rename(path)
     except OSError as error:
         listening.close()
@@ -137,12 +134,48 @@ def listen_unix(path: Path, mode: int, group: int | None = None, replacing: List
     return Listener(socket=listening, path=path, identity=identity)
 
 
+def _give(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except PermissionError as error:
+        message = f"{error.strerror}; [milter] socket_group has to be a group that user {os.geteuid()} is in"
+        raise PermissionError(error.errno, message) from error
+
+
+def _temporary_prefix(path: Path) -> str:
+    """Return what the temporary names of a socket begin with; the process id follows."""
+    return f".{path.name[:60]}."
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary names of processes that were killed between binding and renaming."""
+    prefix = _temporary_prefix(path)
+    with contextlib.suppress(OSError):  # a directory that cannot be listed keeps them
+        for entry in os.scandir(path.parent):
+            number = entry.name[len(prefix) :]
+            if not entry.name.startswith(prefix) or not (number.isascii() and number.isdecimal()):
+                continue
+            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode) and not _is_another_process(int(number)):
+                Path(entry.path).unlink()
+
+
+def _is_another_process(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
+
+
 def _listen_tcp(
     wants_ipv6: bool,  # noqa: FBT001 - private
     host: str,
     port: int,
     shown: str,
-    replacing: Listener | None,
 ) -> Listener:
     family = socket.AF_INET6 if wants_ipv6 else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -150,36 +183,14 @@ def _listen_tcp(
         where = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        old = replacing.socket if replacing is not None and _port(replacing.socket) == port else None
-        with _sharing(listening, old):
-            listening.bind(where)
-            listening.listen(_BACKLOG)
+        listening.bind(where)
+        listening.listen(_BACKLOG)
         listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
     except OSError as error:
         listening.close()
         message = f"cannot listen on {shown}: {error.strerror or error}"
         raise CannotListen(message) from error
     return Listener(socket=listening)
-
-
-@contextlib.contextmanager
-def _sharing(new: socket.socket, old: socket.socket | None) -> Iterator[None]:
-    """Let a socket be bound beside an old one on the same port, whose address may overlap (socket(7)).
-
-    For that moment only: nobody else may be let in beside either.
-    """
-    sockets = () if old is None else (old, new)
-    try:
-        for one in sockets:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        yield
-    finally:
-        for one in sockets:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
-
-
-def _port(bound: socket.socket) -> int | None:
-    return None if bound.family == socket.AF_UNIX else int(bound.getsockname()[1])
 
 
 def _group(name: str) -> int | None:
@@ -192,8 +203,21 @@ def _group(name: str) -> int | None:
         raise CannotListen(message) from None
 
 
+def refuse_beside_another(paths: Iterable[Path]) -> None:
+    """Refuse a start beside a daemon that runs already, before anything that both would use is touched.
+
+    Args:
+        paths: unix sockets that are going to be bound.
+
+    Raises:
+        CannotListen: another process listens on one of them.
+    """
+    for path in paths:
+        _check_room(path)
+
+
 def _check_room(path: Path) -> None:
-    """Let a stale socket be replaced; refuse a living one, or anything that is no socket."""
+    """Let a stale socket be replaced; refuse one that a process listens on, or anything but a socket."""
     if not path.parent.is_dir():
         message = f"cannot listen on unix:{path}: the directory {path.parent} does not exist"
         raise CannotListen(message)
@@ -202,22 +226,44 @@ def _check_room(path: Path) -> None:
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
-        message = f"cannot listen on unix:{path}: it exists and is no socket"
+        message = f"cannot listen on unix:{path}: it exists and is not a socket"
         raise CannotListen(message)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        other.settimeout(_LIVING_SECONDS)
+        other.setblocking(False)  # noqa: FBT003 - the standard library's signature
         try:
             other.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
-            return  # nobody is listening any more
+            return  # stale
         except OSError as error:
-            # A full backlog, say: somebody is there, if a busy one.
+            # A full backlog, for example: a busy process listens.
             message = f"cannot listen on unix:{path}: another process seems to be listening there ({error})"
             raise CannotListen(message) from error
-    message = f"cannot listen on unix:{path}: another process is listening there"
+        owner = _owner(other)
+    if owner is not None and not Path("/proc", str(owner)).exists():
+        return  # workers that outlived their parent still have it, and one hangs: they serve no more
+    message = (
+        f"cannot listen on unix:{path}: another process is listening there ({_shown(owner)});"
+        f" where that is ldapmilter already, {command('stop')} ends it"
+    )
     raise CannotListen(message)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _owner(connected: socket.socket) -> int | None:
+    """Return the process that made the socket which a connection leads to (unix(7)): the one that called listen."""
+    octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(octets)[0]
+    return pid or None  # 0: of another PID namespace
+
+
+def _shown(pid: int | None) -> str:
+    if pid is None:
+        return "of another container"
+    name = ""
+    with contextlib.suppress(OSError):
+        name = Path("/proc", str(pid), "comm").read_text(encoding="utf-8", errors="replace").strip()
+    return f"pid {pid}, {name}" if name else f"pid {pid}"
+
+
+def _inode(path: Path) -> tuple[int, int]:
     status = path.lstat()
     return status.st_dev, status.st_ino

@@ -1,7 +1,8 @@
 """Where log lines go, and a writer that no callback ever waits for.
 
 A line is written whole, in one system call, so that the lines of several processes never mix. Under
-systemd a line carries its priority (sd-daemon(3)); syslog gets the facility ``mail``.
+systemd a line carries its priority (sd-daemon(3)); syslog gets the facility ``mail``. Both add the time;
+a terminal, or a file of a supervisor, does not, so a line has time and severity of its own there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from typing import Literal
 
 from ldapmilter.daemon import syslog
+from ldapmilter.daemon.log_lines import lines_of
 from ldapmilter.errors import LdapmilterError
 
 LogTarget = Literal["stderr", "syslog"]
@@ -74,14 +76,17 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        lines = self.format(record)
-        if self._with_priority:
-            priority = syslog.PRIORITIES.get(record.levelno, 6)
-            lines = "\n".join(f"<{priority}>{line}" for line in lines.splitlines())
+        head = f"<{syslog.PRIORITIES.get(record.levelno, 6)}>" if self._with_priority else _head(record)
         try:
-            os.write(2, f"{lines}\n".encode("utf-8", "backslashreplace"))
+            os.write(2, "".join(f"{head}{line}\n" for line in lines_of(record)).encode("utf-8", "backslashreplace"))
         except OSError:
-            return  # nobody is left to tell
+            return  # there is no log to write that to
+
+
+def _head(record: logging.LogRecord) -> str:
+    """Return the local time and the severity of a record."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+    return f"{when} {record.levelname.lower()}: "
 
 
 def _is_journal(descriptor: int) -> bool:

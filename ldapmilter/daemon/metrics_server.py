@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ldapmilter.daemon.listener import CannotListen
-from ldapmilter.metrics import CONTENT_TYPE
+from ldapmilter.daemon.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

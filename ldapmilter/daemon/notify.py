@@ -1,4 +1,4 @@
-"""What the service manager is told (sd_notify(3)); nothing where there is none."""
+"""Tells the service manager (sd_notify(3)); does nothing without one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What a worker answers: reports about itself, flushes, a look into the cache, a decision.
 
 A request is ``{"verb": ...}`` with the verb's arguments; an answer is a JSON object. The parent sends
-a flush to every worker and the others to one.
+a flush to every worker, ``warm`` to all but the one that asked for it, ``waiting`` to each with its own
+news, and the others to one.
 """
 
 from __future__ import annotations
@@ -9,38 +10,54 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.address import parse_address
+from ldapmilter.address import envelope_address, parse_address
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.directory import cache_view, flush
-from ldapmilter.directory.opening import open_directory
+from ldapmilter.directory.backend.store import Deadline
+from ldapmilter.directory.names import unknown_cos, unknown_domain
 from ldapmilter.message import Envelope, Headers
-from ldapmilter.policy.decision_json import as_json
+from ldapmilter.mta.probe import probe
+from ldapmilter.opening import open_directory
+from ldapmilter.policy.document import explanation
+from ldapmilter.policy.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ldapmilter.config import Config
     from ldapmilter.daemon.channel import Message
-    from ldapmilter.daemon.service import Service
-    from ldapmilter.directory.cache import Cache
+    from ldapmilter.daemon.deciding import Decider
+    from ldapmilter.directory.cache.entries import Cache
+    from ldapmilter.opening import OpenDirectory
 
 
-def serve(service: Service, request: Message) -> Message:
+_NAMES_SECONDS = 3.0
+"""For which whoever ordered a flush waits for the directory to say whether there is such a name."""
+PROBE_SECONDS = 60.0
+"""The longest that a probe may take that the daemon makes for a client."""
+
+
+def serve(decider: Decider, request: Message) -> Message:
     """Return the answer to a request.
 
     Raises:
         RequestRefused: there is no such verb, or an argument is wrong.
     """
-    verbs: Mapping[str, Callable[[Service, Message], Message]] = {
+    verbs: Mapping[str, Callable[[Decider, Message], Message]] = {
         "flush": _flush,
+        "names": _unknown_names,
+        "trace": _trace,
         "show": _show,
         "explain": _explain,
+        "probe": _probe,
+        "warm": _warm,
+        "waiting": _learn_what_waits,
     }
     serving = verbs.get(str(request.get("verb")))
     if serving is None:
         message = f"no such verb: {request.get('verb')!r}"
         raise RequestRefused(message)
-    return serving(service, request)
+    return serving(decider, request)
 
 
 def try_out(config: Config) -> Message:
@@ -57,31 +74,35 @@ def try_out(config: Config) -> Message:
     return {}
 
 
-def report(service: Service, *, dropped_lines: int) -> Message:
+def report(decider: Decider, *, dropped_lines: int) -> Message:
     """Return what a worker says of itself every second.
 
     ``counts`` only ever grow and add up over workers; everything else is how things stand now.
     """
-    opened = service.standing.opened
-    counts = service.tally.numbers()
-    counts.update(service.directory_numbers())
+    opened = decider.configurations.active.opened
+    counts = decider.tally.numbers()
+    counts.update(decider.configurations.directory_numbers())
     counts["events"] = {**counts["events"], "dropped_log_lines": dropped_lines}
     return {
         "counts": counts,
         "cached": len(opened.cache),
-        "sessions": service.sessions,
-        "in_flight": service.in_flight,
+        "sessions": decider.in_flight.sessions,
+        "in_flight": decider.in_flight.messages,
         "servers": opened.store.states(),
-        "problems": opened.store.problems(),
-        "last_message": service.last_message,
+        "last_message": decider.last_message,
+        "invalid_values": dict(decider.invalid_values),
+        "unknown_clients": decider.unknown_clients.report(),
+        "waiting": decider.waiting.report(time.time()),
+        "audit_fails": decider.audit.fails,
     }
 
 
-def _flush(service: Service, request: Message) -> Message:
-    return {"entries": sum(_flushed(cache, request) for cache in service.caches())}
+def _flush(decider: Decider, request: Message) -> Message:
+    return {"entries": sum(_flushed(opened, request) for opened in decider.configurations.directories())}
 
 
-def _flushed(cache: Cache, request: Message) -> int:
+def _flushed(opened: OpenDirectory, request: Message) -> int:
+    cache = opened.cache
     flushes: Mapping[str, Callable[[Cache, str], int]] = {
         "cos": flush.flush_cos,
         "domain": flush.flush_domain,
@@ -92,31 +113,82 @@ def _flushed(cache: Cache, request: Message) -> int:
         flushing(cache, name) for kind, flushing in flushes.items() if (name := _text(request, kind)) is not None
     )
     if addresses := _texts(request, "addresses"):
-        entries += flush.flush_addresses(cache, addresses)
+        entries += flush.flush_addresses(cache, addresses, opened.directory.present)
     return entries
 
 
-def _show(service: Service, request: Message) -> Message:
+def _unknown_names(decider: Decider, request: Message) -> Message:
+    """Tell which COS or domain of a flush the directory does not have."""
+    active, deadline = decider.configurations.active, Deadline.after(_NAMES_SECONDS, time.monotonic)
+    store, cos, domain = active.opened.store, _text(request, "cos"), _text(request, "domain")
+    found = [
+        unknown_cos(store, cos, deadline) if cos is not None else None,
+        unknown_domain(store, active.config.ldap.search_base, domain, deadline) if domain is not None else None,
+    ]
+    return {"unknown": [one._asdict() for one in found if one is not None]}
+
+
+def _show(decider: Decider, request: Message) -> Message:
     address = _text(request, "address") or ""
     if parse_address(address) is None:
-        message = f"{address!r} is no address"
+        message = f"{address!r} is not an address"
         raise RequestRefused(message)
-    return {"answers": cache_view.held(service.standing.opened.cache, address, time.monotonic())}
+    return {"answers": cache_view.held(decider.configurations.active.opened.cache, address, time.monotonic())}
 
 
-def _explain(service: Service, request: Message) -> Message:
+def _trace(decider: Decider, request: Message) -> Message:
+    text, most = _text(request, "address"), request.get("most")
+    address = envelope_address(text) if text is not None else None
+    if (text is not None and address is None) or not isinstance(most, int) or most < 1:
+        message = f"{text!r} is no address" if text is not None and address is None else "most is no number"
+        raise RequestRefused(message)
+    reads_audit = request.get("reads_audit") is True
+    return decider.recent.find(queue_id=_text(request, "queue_id"), address=address, most=most, reads_audit=reads_audit)
+
+
+def _explain(decider: Decider, request: Message) -> Message:
+    active, witness = decider.configurations.active, Witness()
+    decision = active.explain(_envelope(request), Headers(fields=_fields(request)), witness)
+    return {"decision": explanation(decision, active.why_not(decision, witness))}
+
+
+def _warm(decider: Decider, request: Message) -> Message:
+    headers = None if request.get("fields") is None else Headers(fields=_fields(request))
+    decider.warm(_envelope(request), headers)
+    return {}
+
+
+def _learn_what_waits(decider: Decider, request: Message) -> Message:
+    decider.waiting.learn(request["elsewhere"], request["went_on"])
+    return {}
+
+
+def _probe(decider: Decider, request: Message) -> Message:
+    """Ask the milter by its socket, for a client that may ask the daemon and not connect to that socket."""
+    seconds = request.get("seconds")
+    seconds = float(seconds) if isinstance(seconds, int | float) and 0 < seconds <= PROBE_SECONDS else PROBE_SECONDS
+    fields = [(_octets(name), _octets(value)) for name, value in _fields(request)]
+    address = decider.configurations.active.config.milter.socket
+    return {"outcome": probe(address, _envelope(request), fields, _octets(_text(request, "body") or ""), seconds)}
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise RequestRefused("a header or body is not octets") from None
+
+
+def _envelope(request: Message) -> Envelope:
     port = request.get("daemon_port")
-    decision = service.standing.explain(
-        Envelope(
-            login=_text(request, "login"),
-            client=_text(request, "client"),
-            sender=_text(request, "sender") or "",
-            recipients=tuple(_texts(request, "recipients")),
-            daemon_port=port if isinstance(port, int) else None,
-        ),
-        Headers(fields=_fields(request)),
+    return Envelope(
+        login=_text(request, "login"),
+        client=_text(request, "client"),
+        sender=_text(request, "sender") or "",
+        recipients=tuple(_texts(request, "recipients")),
+        submitted_locally=request.get("submitted_locally") is True,
+        daemon_port=port if isinstance(port, int) else None,
     )
-    return {"decision": as_json(decision)}
 
 
 def _fields(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,8 @@ import os
 import socket
 from pathlib import Path
 
+from ldapmilter.daemon.log_lines import lines_of
+
 PLACE = Path("/dev/log")
 """Where syslog listens (syslog(3))."""
 
@@ -43,7 +45,7 @@ class Syslog(logging.Handler):
         """Connect, unless that is done.
 
         Raises:
-            OSError: nobody listens there, or this user may not connect.
+            OSError: no process listens there, or this user may not connect.
         """
         if self._socket is None:
             self._socket = _connected(self._place)
@@ -59,7 +61,7 @@ class Syslog(logging.Handler):
                 )
                 self._send(missed, logging.ERROR)
                 self._missed = 0
-            for line in self.format(record).splitlines():
+            for line in lines_of(record):
                 self._send(line, record.levelno)
         except OSError as error:
             if not self._missed:
@@ -87,7 +89,7 @@ class Syslog(logging.Handler):
         except OSError:
             if not was_connected:
                 raise
-            self._try_to_send(octets)  # it was the syslog of before; another may have taken its place
+            self._try_to_send(octets)  # that syslogd has ended; another may have taken its place
 
     def _try_to_send(self, octets: bytes) -> None:
         connection = self.connect()

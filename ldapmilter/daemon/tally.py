@@ -1,8 +1,9 @@
 """What a process has counted since its start: plain numbers in nested dictionaries.
 
 Such a tally travels as JSON and adds up: over the workers that are there, and those that are gone.
-Nothing in it says of whom or to whom; copy classes are not told apart, since a legal copy counted by
-itself would betray a legal hold to whoever sends a message and looks.
+Nothing in it says of whom or to whom. What only messages with something confidential move is counted
+apart, under ``confidential``: a sender who looks at the counts before and after a message would
+learn of a legal hold.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
+
+from ldapmilter.policy.model import Copy
 
 if TYPE_CHECKING:
     from ldapmilter.policy.model import Decision
@@ -30,6 +33,7 @@ class Tally:
         self._verdicts: dict[str, int] = {}
         self._effects: dict[str, int] = {}
         self._events: dict[str, int] = {}
+        self._confidential: dict[str, int] = {}
         self._buckets = [0] * (len(SECONDS_BOUNDS) + 1)
         self._seconds = 0.0
 
@@ -39,28 +43,50 @@ class Tally:
             self._buckets[bisect_left(SECONDS_BOUNDS, seconds)] += 1
             self._seconds += seconds
 
-    def decided(self, decision: Decision) -> None:
-        """Count the outcome of a message."""
-        verdict = decision.verdict if decision.verdict_mode == "apply" else f"would-{decision.verdict}"
-        effects = {_effect("copy", copy.mode) for copy in decision.copies}
-        if decision.from_change is not None:
-            effects.add(_effect(f"from-{decision.from_change.cause}", decision.from_change.mode))
-        effects.update(_effect("header", change.mode) for change in decision.header_changes)
+    def decided(self, decision: Decision, confidential: frozenset[str] = frozenset()) -> None:
+        """Count the outcome of a message.
+
+        Of one that waits only that it does, for whatever it waits: the rest would tell for what.
+
+        Args:
+            decision: the outcome.
+            confidential: the copy classes that are counted apart.
+        """
+        public = [
+            effect for effect in decision.effects if effect.made and effect.public_reasons(confidential) is not None
+        ]
+        effects = {_effect(effect.kind, effect.mode) for effect in public}
+        secret = {notice.text for notice in decision.warnings if notice.confidential}
+        broken = [notice for notice in decision.warnings if notice.invalid_value_of is not None]
         with self._lock:
-            _count(self._verdicts, verdict)
+            _count(self._verdicts, decision.told_verdict)
+            self._count_confidential(decision, confidential)
+            if decision.applied_verdict == "tempfail":
+                return
             for effect in effects:
                 _count(self._effects, effect)
-            if decision.copies:
-                _count(self._events, "copies", len(decision.copies))
-            if decision.incomplete:
-                _count(self._events, "incomplete")
-            if decision.stale:
-                _count(self._events, "stale")
-            if decision.unavailable:
-                _count(self._events, "unavailable")
-            invalid = sum(notice.invalid_value_of is not None for notice in decision.warnings)
-            if invalid:
-                _count(self._events, "invalid_values", invalid)
+            events = {
+                "copies": sum(isinstance(effect, Copy) for effect in public),
+                "incomplete": not secret.issuperset(decision.incomplete),
+                "stale": decision.stale,
+                "unknown_clients": decision.unknown_client is not None,
+                "invalid_values": sum(not notice.confidential for notice in broken),
+            }
+            for event, count in events.items():
+                _count(self._events, event, count)
+
+    def _count_confidential(self, decision: Decision, confidential: frozenset[str]) -> None:
+        copies = sum(copy.added and not confidential.isdisjoint(copy.classes) for copy in decision.copies)
+        events = {
+            "copies": copies,
+            "messages": copies > 0,
+            "invalid_values": sum(
+                notice.confidential and notice.invalid_value_of is not None for notice in decision.warnings
+            ),
+            "unavailable": decision.unavailable,
+        }
+        for event, count in events.items():
+            _count(self._confidential, event, count)
 
     def happened(self, event: str) -> None:
         """Count anything else."""
@@ -74,6 +100,7 @@ class Tally:
                 "verdicts": dict(self._verdicts),
                 "effects": dict(self._effects),
                 "events": dict(self._events),
+                "confidential": dict(self._confidential),
                 "waits": {"seconds": self._seconds, **{str(i): n for i, n in enumerate(self._buckets)}},
             }
 
@@ -95,4 +122,5 @@ def _effect(name: str, mode: str) -> str:
 
 
 def _count(counts: dict[str, int], name: str, by: int = 1) -> None:
-    counts[name] = counts.get(name, 0) + by
+    if by:
+        counts[name] = counts.get(name, 0) + by

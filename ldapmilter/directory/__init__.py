@@ -1,1 +1,1 @@
-"""Zimbra's directory: what an address is, what applies to it, who is behind a list."""
+"""Zimbra's directory: what an address is, what applies to it, who is on a list."""

@@ -1,17 +1,21 @@
-"""From addresses and logins to entries: every spelling that can mean somebody, in delivery's order."""
+"""From addresses and logins to entries: every spelling that can mean an entry, in delivery's order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, parse_address
+from ldapmilter.address import Address, stored_address
 from ldapmilter.directory.model import Entry, Match, Resolution
 from ldapmilter.errors import AmbiguousEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from ldapmilter.directory.view import View
+
+_OWN: frozenset[Match] = frozenset({"address", "alias-domain"})
+_SENDERS: frozenset[Match] = _OWN | {"delimiter"}
+_DELIVERED: frozenset[Match] = _SENDERS | {"catch-all"}
 
 
 class Addresses:
@@ -23,7 +27,7 @@ class Addresses:
 
     def prefetch(self, login: str | None, addresses: Collection[Address]) -> None:
         """Look a login and addresses up together; see :meth:`Directory.prefetch`."""
-        keys = [spelling.key for spelling in self._login_spellings(login)] if login else []
+        keys = _search_keys(self._login_spellings(login)) if login else []
         keys.extend(self.keys_of(addresses))
         if keys:
             self._view.reader.prefetch(list(dict.fromkeys(keys)), self._view.trace)
@@ -32,17 +36,17 @@ class Addresses:
         """Return every key that may hold one of the addresses, those outside the hosted domains left out."""
         return [
             key
-            for address in addresses
-            if address.is_ascii and address.domain in self._view.site.domains
-            for key, _match in self._candidates(address, own_only=False)
+            for address in map(self._view.site.delivered_to, addresses)
+            if address.domain in self._view.site.domains
+            for key, _match in self._candidates(address, _DELIVERED)
         ]
 
     def _login_spellings(self, login: str) -> tuple[Address, ...]:
-        """Return what a login may be called in the directory, as Zimbra completes it; nothing: nobody's."""
-        address = parse_address(login)
+        """Return what a login may be called in the directory, as Zimbra completes it; empty: it matches no account."""
+        address = stored_address(login)
         if address is None and "@" not in login and (default := self._view.site.default_domain):
-            address = parse_address(f"{login}@{default}")
-        if address is None or not address.is_ascii or address.domain not in self._view.site.domains:
+            address = stored_address(f"{login}@{default}")
+        if address is None or not address.is_readable or address.domain not in self._view.site.domains:
             return ()
         return self._view.site.spellings(address)
 
@@ -51,7 +55,7 @@ class Addresses:
         spellings = self._login_spellings(login)
         if not spellings:
             return None
-        address, keys = spellings[0], [spelling.key for spelling in spellings]
+        address, keys = spellings[0], _search_keys(spellings)
         found = self._view.reader.entries(keys, self._view.trace)
         accounts = _first_accounts(keys, found)
         if not accounts and len(found) == len(keys):
@@ -67,22 +71,30 @@ class Addresses:
         return self.resolution(address, accounts, "address", known=known)
 
     def sender(self, address: Address) -> Resolution:
-        """Resolve an envelope sender; see :meth:`Directory.sender`."""
-        return self.resolve_own([address])[address.key]
+        """Resolve an envelope sender; see :meth:`Directory.sender`.
+
+        With an extension it is its account's all the same, and means what the account's name means.
+        """
+        found = self._resolve([address], _SENDERS)[address.key]
+        if found.match == "delimiter" and found.entry is not None:
+            return self.resolution(found.entry.name, found.entries, "address")
+        return found
 
     def resolve(self, addresses: Collection[Address]) -> dict[str, Resolution]:
         """Return what each address means; see :meth:`Directory.resolve`."""
-        return self._resolve(addresses, own_only=False)
+        meant = {address.key: self._view.site.delivered_to(address) for address in addresses}
+        found = self._resolve(dict.fromkeys(meant.values()), _DELIVERED)
+        return {key: found[address.key] for key, address in meant.items()}
 
     def resolve_own(self, addresses: Collection[Address]) -> dict[str, Resolution]:
-        """Return whose own each address is: as :meth:`resolve`, but never through a catch-all."""
-        return self._resolve(addresses, own_only=True)
+        """Return whose own each address is, an extension cut off: as :meth:`resolve`, but never by a catch-all."""
+        return self._resolve(addresses, _SENDERS)
 
-    def _resolve(self, addresses: Collection[Address], *, own_only: bool) -> dict[str, Resolution]:
+    def _resolve(self, addresses: Collection[Address], ways: frozenset[Match]) -> dict[str, Resolution]:
         candidates = {
-            address.key: (address, self._candidates(address, own_only=own_only))
+            address.key: (address, [one for one in self._candidates(address, ways) if one[1] in ways])
             for address in addresses
-            if address.is_ascii and address.domain in self._view.site.domains
+            if address.domain in self._view.site.domains
         }
         keys = dict.fromkeys(key for _, tries in candidates.values() for key, _ in tries)
         # Whoever has an address of their own does not change when the domain gets a catch-all, which
@@ -108,16 +120,22 @@ class Addresses:
         self._view.reader.note(counted, self._view.trace)
         return resolved
 
-    def _candidates(self, address: Address, *, own_only: bool) -> list[tuple[str, Match]]:
-        """Return the keys that may hold an address, in the order in which delivery tries them."""
+    def _candidates(self, address: Address, ways: frozenset[Match]) -> list[tuple[str, Match]]:
+        """Return the keys that may hold an address, in the order in which delivery tries them.
+
+        What the directory cannot be asked for (:attr:`Address.is_readable`) is left out. Its extension
+        is cut off all the same, and the domain's catch-all takes it like anything else.
+        """
         site = self._view.site
         own, *elsewhere = site.spellings(address)
-        tries: list[tuple[str, Match]] = [(own.key, "address")]
-        tries.extend((spelling.key, "alias-domain") for spelling in elsewhere)
-        if own_only:
-            return tries
+        readdressed = ways is _DELIVERED
+        if readdressed:
+            elsewhere.extend(site.canonical(address))
+        tries: list[tuple[str, Match]] = [(key, "address") for key in _search_keys([own])]
+        tries.extend((key, "alias-domain") for key in _search_keys(elsewhere))
         if (plain := site.without_extension(address)) is not None:
-            tries.extend((spelling.key, "delimiter") for spelling in site.spellings(plain))
+            spellings = (*site.spellings(plain), *(site.canonical(plain) if readdressed else ()))
+            tries.extend((key, "delimiter") for key in _search_keys(spellings))
         tries.extend((f"@{spelling.domain}", "catch-all") for spelling in (own, *elsewhere))
         return tries
 
@@ -133,6 +151,10 @@ class Addresses:
             hosted_domain=domain.name if domain is not None else None,
             known=known,
         )
+
+
+def _search_keys(spellings: Iterable[Address]) -> list[str]:
+    return [key for spelling in spellings if spelling.is_readable for key in spelling.search_keys]
 
 
 def _first_accounts(keys: list[str], found: dict[str, tuple[Entry, ...]]) -> tuple[Entry, ...]:

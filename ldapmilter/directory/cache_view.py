@@ -1,4 +1,4 @@
-"""What the cache holds about an address, for whoever wants to know why a change does not act yet."""
+"""What the cache holds about an address: to find out why a change does not act yet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import parse_address
 from ldapmilter.directory.flush import entries_in, every_spelling, site_in
-from ldapmilter.directory.loading import Key, kind_of, name_of
+from ldapmilter.directory.keys import Key, kind_of, name_of
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.cache import Cache
+    from ldapmilter.directory.cache.entries import Cache
 
 
 def held(cache: Cache, text: str, now: float) -> list[dict[str, Any]]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, parse_address, parse_addresses
-from ldapmilter.directory.filters import Equal, Filter, Or, any_of, unescape_octets
+from ldapmilter.address import Address, stored_address, stored_addresses
+from ldapmilter.directory.backend.filters import Equal, Filter, Or, any_of, unescape_octets
 from ldapmilter.directory.model import Entry
+from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.folding import fold_ascii, fold_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.model import Kind
-    from ldapmilter.directory.raw_entry import RawEntry
 
 ENTRY_ATTRIBUTES = (
     "objectClass",
@@ -36,26 +38,33 @@ ENTRY_ATTRIBUTES = (
 
 EVERYBODY = any_of("objectClass", ("zimbraAccount", "zimbraDistributionList", "zimbraGroup"))
 """Every account and every group that people know; the units inside dynamic groups are parts of those."""
-_OWN_ADDRESSES = ("zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress")
+SYSTEM_ACCOUNT = "zimbraIsSystemResource"
+"""TRUE on the accounts that Zimbra made for itself (``zmsetup``, ``zmgsautil``): spam, ham, quarantine, galsync."""
+ADDRESS_ATTRIBUTES = ("zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress")
+"""What holds addresses that are an entry's own."""
 GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroupdynamicunit"})
 
 
+def kind_of_entry(raw: RawEntry) -> Kind | None:
+    """Return whether an LDAP entry is an account or a group; ``None``: neither."""
+    classes = {name.lower() for name in raw.all("objectclass")}
+    if "zimbraaccount" in classes:
+        return "account"
+    return "group" if classes & GROUP_CLASSES else None
+
+
 def read_entry(raw: RawEntry) -> Entry | None:
-    """Return the account or group that an LDAP entry is, or ``None`` when it is neither.
+    """Return the account or group that an LDAP entry is, or ``None`` when it is neither, or has no name.
 
     An account's addresses are its delivery addresses, aliases and old address; a group's are its
-    ``zimbraMailAlias`` values, the primary among them.
+    ``zimbraMailAlias`` values, the primary among them. Values with options (RFC 4512 section 2.5)
+    count: searches, and so delivery, find the entry by them.
     """
-    classes = {name.lower() for name in raw.all("objectclass")}
-    kind: Kind
-    if "zimbraaccount" in classes:
-        kind = "account"
-    elif classes & GROUP_CLASSES:
-        kind = "group"
-    else:
+    kind = kind_of_entry(raw)
+    if kind is None:
         return None
-    own = [address for name in _OWN_ADDRESSES for address in parse_addresses(raw.all(name))]
-    primary = parse_addresses(raw.all("zimbramaildeliveryaddress")) if kind == "account" else own
+    own = [address for name in ADDRESS_ATTRIBUTES for address in stored_addresses(raw.all_subtypes(name))]
+    primary = stored_addresses(raw.all("zimbramaildeliveryaddress")) if kind == "account" else own
     name = _choose_name(raw.dn, list(primary))
     if name is None:
         return None
@@ -78,7 +87,7 @@ def name_from_dn(dn: str) -> Address | None:
     labels = [part[3:] for part in parts if part.lower().startswith("dc=")]
     if attribute.lower() not in {"uid", "cn"} or not labels:
         return None
-    return parse_address(f"{unescape_rdn(local)}@{'.'.join(labels)}")
+    return stored_address(f"{unescape_rdn(local)}@{'.'.join(labels)}")
 
 
 def unescape_rdn(value: str) -> str:
@@ -88,8 +97,15 @@ def unescape_rdn(value: str) -> str:
 
 
 def catch_all_keys(raw: RawEntry) -> list[str]:
-    """Return the ``@domain`` keys for which an entry takes whatever nobody else does."""
-    return [value.lower() for value in raw.all("zimbramailcatchalladdress")]
+    """Return the ``@domain`` keys of which an entry is the catch-all."""
+    return [fold_value(value) for value in raw.all_subtypes("zimbramailcatchalladdress")]
+
+
+def found_by(raw: RawEntry) -> Iterator[str]:
+    """Yield the keys by which :func:`entries_filter` finds an entry, compared as the server compares them."""
+    for name in ADDRESS_ATTRIBUTES:
+        yield from map(fold_ascii, raw.all_subtypes(name))
+    yield from catch_all_keys(raw)
 
 
 def entries_filter(keys: Iterable[str]) -> Or:
@@ -108,3 +124,16 @@ def entries_filter(keys: Iterable[str]) -> Or:
                 for attribute in ("zimbraMailDeliveryAddress", "zimbraMailAlias", "zimbraOldMailAddress")
             )
     return Or(tuple(parts))
+
+
+def must_fit(raw: RawEntry, asked: object) -> None:
+    """Refuse an entry that fits nothing that was asked for: whom the server means by it cannot be known.
+
+    To pass over it would be to say that the address does not exist.
+
+    Raises:
+        DirectoryUnavailable: it fits nothing.
+    """
+    if not asked:
+        message = f"the directory answers with {raw.dn}, but shows nothing of it that was asked for"
+        raise DirectoryUnavailable(message)

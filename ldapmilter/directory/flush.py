@@ -1,58 +1,110 @@
 """What to forget when an administrator says that something has changed: never too little.
 
 An address stands for its whole entry, under every address of it, and for the groups that contain
-it. What was worked out from forgotten answers falls with them.
+it: those that are remembered to, and those that do so now, which only the directory knows. What was
+worked out from forgotten answers falls with them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import fold_domain, make_address, parse_addresses
-from ldapmilter.directory.loading import SITE, GroupMembers, Key, kind_of, name_of
+from ldapmilter.address import fold_domain, make_address, stored_addresses
+from ldapmilter.directory.backend.raw_entry import RawEntry
+from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES, found_by
+from ldapmilter.directory.keys import OF_RIGHTS, SITE, GroupMembers, Key, kind_of, name_of
 from ldapmilter.directory.model import Entry
-from ldapmilter.directory.raw_entry import RawEntry
 from ldapmilter.directory.site import Site
+from ldapmilter.directory.upward import KINDS as FROM_BELOW
+from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.folding import fold_value
+from ldapmilter.postfix.routing import read_values
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable
 
     from ldapmilter.address import Address
-    from ldapmilter.directory.cache import Cache
+    from ldapmilter.directory.cache.entries import Cache
+
+    LookUp = Callable[[Collection[Address]], "CurrentEntries"]
+    """Asks the directory, past the cache."""
+
+_ANYBODY = frozenset({"custom", *FROM_BELOW, *OF_RIGHTS})
+"""Kinds of answers that a change of any entry may change."""
+_IDS = ("zimbraid", "zimbramemberof", "zimbragroupid")
+"""What names a dynamic group: on itself, on its members, on the unit of its members from outside."""
 
 
-def flush_addresses(cache: Cache, addresses: Collection[str]) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentEntries:
+    """What the directory says now about some addresses."""
+
+    site: Site
+    raws: tuple[RawEntry, ...]
+    """The entries that have one of the addresses, and those that name one of these entries as a member."""
+
+
+def flush_addresses(cache: Cache, addresses: Collection[str], look_up: LookUp | None = None) -> int:
     """Forget the entries of some addresses and the groups that contain them; return how many answers.
 
-    Whoever has the address in whatever spelling, under all other addresses of theirs, and a dynamic
-    group's members when the address is the group's.
+    The entry that has the address in any spelling, under all its other addresses, and a dynamic
+    group's members when the address is the group's. Policy groups are kept with the site, which is
+    forgotten unless the directory says the same of it now. Every dynamic group with a search of its own
+    is read again, since only the server can tell who is in it.
+
+    Args:
+        cache: what to forget in.
+        addresses: whose entries have changed.
+        look_up: asks who contains them now; without an answer, every group may.
     """
-    asked = {address.key: address for address in parse_addresses(addresses)}
-    site = site_in(cache)
-    keys = every_spelling(asked.values(), site)
-    known: list[Entry] = []
+    asked = list(stored_addresses(addresses))
+    present = _ask(look_up, asked)
+    remembered = site_in(cache)
+    site = present.site if present is not None else remembered
+    keys = every_spelling(asked, site)
+    concerned = list(present.raws if present is not None else ())
     for value in cache.values():
-        known.extend(entry for entry in entries_in(value) if not keys.isdisjoint(entry.addresses))
-    for entry in known:
-        keys |= entry.addresses
-    group_ids = {group_id.lower() for entry in known for group_id in entry.raw.all("zimbraid")}
-    policy_groups = [raw for raw in (site.policy_groups if site is not None else ()) if _concerns(raw, keys)]
-    group_ids.update(group_id.lower() for raw in policy_groups for group_id in raw.all("zimbraid"))
-    # A group, or what is not known yet, may have become a policy group: those are kept with the site.
-    site_too = bool(policy_groups) or not known or any(entry.kind == "group" for entry in known)
+        concerned.extend(entry.raw for entry in entries_in(value) if not keys.isdisjoint(entry.own_keys))
+    for raw in concerned:
+        keys |= _keys_of(raw, site)
+    if remembered is not None:
+        concerned.extend(raw for raw in remembered.policy_groups if concerns(raw, keys))
+    ids = {fold_value(text) for raw in concerned for name in _IDS for text in raw.all_subtypes(name)}
 
     def forget(key: Hashable, value: object) -> bool:
         if not isinstance(key, (Key, str)):
             return False
         if key == SITE:
-            return site_too
-        if kind_of(key) in {"managed", "custom"} and name_of(key) in group_ids:
+            # What was made from a site that is still the same stands, or nothing large would outlast a flush a second.
+            return present is None or present.site != value
+        if kind_of(key) in _ANYBODY or (present is None and _may_be_another(key, value)):
+            return True
+        if kind_of(key) in {"managed", "id"} and name_of(key) in ids:
             return True
         return name_of(key) in keys or any(
-            not keys.isdisjoint(entry.addresses) or _concerns(entry.raw, keys) for entry in entries_in(value)
+            not keys.isdisjoint(entry.own_keys) or concerns(entry.raw, keys) for entry in entries_in(value)
         )
 
     return cache.flush(forget)
+
+
+def _ask(look_up: LookUp | None, addresses: Collection[Address]) -> CurrentEntries | None:
+    try:
+        return look_up(addresses) if look_up is not None else None
+    except DirectoryUnavailable:
+        return None
+
+
+def _may_be_another(key: Key | str, value: object) -> bool:
+    """Whether an answer may have become another one when it is not known who changed: groups, and what was absent."""
+    return kind_of(key) == "managed" or not value or any(entry.kind == "group" for entry in entries_in(value))
+
+
+def _keys_of(raw: RawEntry, site: Site | None) -> set[str]:
+    """Return every key that an entry's answers are held by: all its addresses, in all spellings, and its catch-alls."""
+    own = stored_addresses(value for name in ADDRESS_ATTRIBUTES for value in raw.all_subtypes(name))
+    return {*every_spelling(own, site), *found_by(raw)}
 
 
 def site_in(cache: Cache) -> Site | None:
@@ -61,22 +113,22 @@ def site_in(cache: Cache) -> Site | None:
 
 
 def every_spelling(addresses: Iterable[Address], site: Site | None) -> set[str]:
-    """Return the keys of addresses in their own domain, in the one it stands for, and in its alias domains."""
+    """Return the keys of addresses in their own domain, in the one it stands for, and in those that stand for it."""
     keys: set[str] = set()
     for address in addresses:
-        keys.add(address.key)
+        keys.update(address.search_keys)
         if site is None:
             continue
-        keys.update(spelling.key for spelling in site.spellings(address))
         own = site.local_domain(address.domain)
-        aliases = [domain.name for domain in site.domains.values() if own is not None and domain.target == own.name]
-        keys.update(make_address(address.local, name).key for name in aliases)
+        elsewhere = site.domains_for(own.name) if own is not None else ()
+        spelled = [*site.spellings(address), *(make_address(address.local, name) for name in elsewhere)]
+        keys.update(key for spelling in spelled for key in spelling.search_keys)
     return keys
 
 
 def flush_cos(cache: Cache, name: str) -> int:
     """Forget a COS by its name or zimbraId; return how many answers that were."""
-    wanted = name.strip().lower()
+    wanted = fold_value(name)
     known = any(_is_cos(value, wanted) for value in cache.values())
 
     def forget(key: Hashable, value: object) -> bool:
@@ -89,7 +141,7 @@ def flush_cos(cache: Cache, name: str) -> int:
 
 
 def _is_cos(value: object, name: str) -> bool:
-    return isinstance(value, RawEntry) and name in {text.lower() for text in (*value.all("cn"), *value.all("zimbraid"))}
+    return isinstance(value, RawEntry) and name in map(fold_value, (*value.all("cn"), *value.all("zimbraid")))
 
 
 def flush_domain(cache: Cache, name: str) -> int:
@@ -97,14 +149,14 @@ def flush_domain(cache: Cache, name: str) -> int:
 
     Domains and the global config are one answer, so the global config is forgotten too.
     """
-    domain = fold_domain(name.strip()) or name.strip().lower()
+    domain = fold_domain(fold_value(name)) or fold_value(name)
     site = site_in(cache)
     names = {domain}
     if site is not None:
         names |= {alias.name for alias in site.domains.values() if alias.target == domain}
 
     def forget(key: Hashable, value: object) -> bool:
-        if key == SITE:
+        if key == SITE or (isinstance(key, Key) and key.kind in {*FROM_BELOW, *OF_RIGHTS}):
             return True
         if isinstance(key, str):
             return key.rpartition("@")[2] in names
@@ -117,10 +169,15 @@ def entries_in(value: object) -> Collection[Entry]:
     """Return the entries in one cached value."""
     if isinstance(value, GroupMembers):
         return value.entries
+    if isinstance(value, Entry):
+        return (value,)
     return [entry for entry in value if isinstance(entry, Entry)] if isinstance(value, tuple) else ()
 
 
-def _concerns(raw: RawEntry, keys: set[str]) -> bool:
+def concerns(raw: RawEntry, keys: set[str]) -> bool:
     """Whether a group is one of the addresses, or a static list that names one of them as a member."""
-    texts = (*raw.all("zimbramailalias"), *raw.all("zimbramailforwardingaddress"))
-    return any(address.key in keys for address in parse_addresses(texts))
+    named = (
+        *stored_addresses(raw.all("zimbramailalias")),
+        *read_values(raw.all("zimbramailforwardingaddress")).addresses,
+    )
+    return any(address.key in keys for address in named)

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.entries import read_entry
-from ldapmilter.directory.loading import Key
+from ldapmilter.directory.keys import Key
 from ldapmilter.directory.model import Chain, Entry, Holder
-from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.folding import fold_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ldapmilter.directory.expansions import Expansions
-    from ldapmilter.directory.loading import CacheKey
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+    from ldapmilter.directory.keys import CacheKey
+    from ldapmilter.directory.policy_groups import PolicyGroups
     from ldapmilter.directory.view import View
-
-PolicyGroups = dict[str, tuple[Holder, ...]]
-"""By the DN of every account in one: the groups whose values apply to their members."""
 
 
 class Inheritance:
     """The levels of entries, to one message."""
 
-    def __init__(self, view: View, expansions: Expansions) -> None:
+    def __init__(self, view: View, policy_groups: PolicyGroups) -> None:
         """Read levels through a message's view."""
         self._view = view
-        self._expansions = expansions
+        self._policy_groups = policy_groups
 
     def chains(self, entries: Collection[Entry]) -> dict[str, Chain]:
         """Return the levels that apply to each entry; see :meth:`Directory.chains`."""
@@ -35,7 +31,8 @@ class Inheritance:
         keys = dict.fromkeys(key for tries in choices.values() for key in tries)
         found = self._view.reader.cos(keys, self._view.trace) if keys else {}
         holders = {key: Holder(level="cos", raw=raw) for key, raw in found.items() if raw is not None}
-        policy_groups = self.policy_groups() if choices and self._view.site.policy_groups else {}
+        accounts = [entry for entry in entries if entry.kind == "account"]
+        policy_groups = self._policy_groups.levels(accounts) if accounts and self._view.site.policy_groups else {}
         tails: dict[str, Chain] = {}
         chains: dict[str, Chain] = {}
         for entry in entries:
@@ -54,27 +51,14 @@ class Inheritance:
             )
         return chains
 
-    def policy_groups(self) -> PolicyGroups:
-        """Return, by the DN of every account in one, the groups whose values apply to their members."""
-        key = ("policy groups",)
-        return self._view.derived([key], lambda _keys: {key: self._read_policy_groups(self._view.site.policy_groups)})[
-            key
-        ]
-
-    def _read_policy_groups(self, raws: Collection[RawEntry]) -> PolicyGroups:
-        entries = [entry for raw in raws if (entry := read_entry(raw)) is not None]
-        found: dict[str, list[Holder]] = {}
-        for entry, expansion in zip(entries, self._expansions.expand(entries).values(), strict=True):
-            if expansion.truncated:
-                if not self._view.trace.lenient:
-                    raise DirectoryUnavailable(expansion.truncated)
-                self._view.trace.failures.append(expansion.truncated)
-            for member in expansion.members:
-                for account in member.resolution.entries:
-                    if account.kind == "account" and not member.by_forward:
-                        holder = Holder(level="policy-group", raw=entry.raw, group_path=member.path)
-                        found.setdefault(account.dn, []).append(holder)
-        return {dn: tuple({holder.dn: holder for holder in holders}.values()) for dn, holders in found.items()}
+    def prefetch(self, entries: Collection[Entry]) -> None:
+        """Read what :meth:`chains` needs of entries together; see :meth:`Directory.prefetch_levels`."""
+        accounts = [entry for entry in entries if entry.kind == "account"]
+        keys = dict.fromkeys(key for account in accounts for key in self._cos_choices(account))
+        if keys:
+            self._view.reader.prefetch_cos(keys, self._view.trace)
+        if accounts and self._view.site.policy_groups:
+            self._policy_groups.prefetch(accounts)
 
     def _cos_choices(self, account: Entry) -> list[Key]:
         """Return the COSes of an account in the order in which Zimbra tries them (Provisioning.getCOS).
@@ -86,7 +70,7 @@ class Inheritance:
         domain = self._view.site.domains.get(account.name.domain)
         attribute = "zimbradomaindefaultexternalusercosid" if external else "zimbradomaindefaultcosid"
         ids = [account.raw.first("zimbracosid"), domain.raw.first(attribute) if domain is not None else None]
-        keys = [Key("cos", cos_id.lower()) for cos_id in ids if cos_id]
+        keys = [Key("cos", fold_value(cos_id)) for cos_id in ids if cos_id]
         return [*keys, Key("cos-name", "defaultexternal" if external else "default")]
 
     def domain_chain(self, hosted_domain: str) -> Chain:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from ldapmilter.address import Address, plain_address
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
 
 Kind = Literal["account", "group"]
 Level = Literal["account", "group", "policy-group", "cos", "domain", "global"]
 """Where a value was found."""
 Match = Literal["address", "alias-domain", "catch-all", "delimiter"]
 """How an address led to an entry. Only the first two make the address one of the entry's own."""
+
+
+SendRight = Literal["own", "allowed", "any", "extension", "granted", "external", "unknown"]
+"""By what an account may write as an address; ``unknown``: that could not be asked, which is no reason to say no."""
 
 
 class Version:
@@ -97,7 +101,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """One level that may hold values: an entry on somebody's chain of inheritance."""
+    """One level that may hold values: an entry on a chain of inheritance."""
 
     level: Level
     raw: RawEntry = field(repr=False)
@@ -130,6 +134,8 @@ class Resolution:
     """The local domain whose policy covers the address (an alias domain's target), if hosted."""
     known: bool = True
     """``False`` when the directory could not be asked and the caller chose to go on."""
+    unread: bool = False
+    """Whether it is a value that holds something else than an address: the local part is the whole value."""
 
     @property
     def entry(self) -> Entry | None:
@@ -150,7 +156,7 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """Somebody behind a group or a forward."""
+    """A member of a group, or the target of a forward."""
 
     resolution: Resolution
     path: tuple[str, ...]
@@ -161,8 +167,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
-    """The recipients behind a group or an account's forwards; nested groups are members too."""
+    """The recipients that a group or an account's forwards lead to; nested groups are members too."""
 
     members: tuple[Member, ...] = ()
     truncated: str | None = None
-    """Which group went past which bound, in words; ``None`` when everybody is here."""
+    """Which group went past which bound, in words; ``None`` when all members are here."""

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.directory.loading import SITE, GroupMembers, Key, Loading, name_of
+from ldapmilter.address import stored_addresses
+from ldapmilter.directory.cache.answers import Answers
+from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES
+from ldapmilter.directory.flush import CurrentEntries, concerns, entries_in, every_spelling
+from ldapmilter.directory.keys import GRANTING, SITE, SOURCES, GroupMembers, Key, name_of
 from ldapmilter.directory.model import Entry
-from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.directory.searches import CHUNK, Loading
+from ldapmilter.directory.searching import Searching
+from ldapmilter.directory.trace import Trace
+from ldapmilter.directory.upward import ODD_VALUES, OWN_SEARCHES, Upward
+from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable, StillReading, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from ldapmilter.directory.cache import Cache, Load
-    from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.loading import CacheKey, Search
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.address import Address
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+    from ldapmilter.directory.backend.store import Deadline, Store
+    from ldapmilter.directory.cache.entries import Cache, Load
+    from ldapmilter.directory.keys import CacheKey
+    from ldapmilter.directory.searches import Search
     from ldapmilter.directory.site import Site
-    from ldapmilter.directory.store import Deadline, Scope, Store
-    from ldapmilter.directory.trace import Trace
+    from ldapmilter.directory.upward import Node
 
 
 class Reader:
@@ -48,6 +57,7 @@ class Reader:
         self._store = store
         self.cache = cache
         self._loading = Loading(policy_attributes=policy_attributes, search_base=search_base)
+        self._upward = Upward(search_base)
         self._host_addresses = host_addresses
 
     # -- what can be asked ------------------------------------------------------------------
@@ -89,6 +99,10 @@ class Reader:
         """Return the COS of each ``("cos", zimbraId)`` or ``("cos-name", name)`` key."""
         return self._fetch(keys, self._loading.cos, trace)
 
+    def prefetch_cos(self, keys: Collection[Key], trace: Trace) -> None:
+        """Look COSes up together, as :meth:`prefetch` does addresses."""
+        self._fetch(keys, self._loading.cos, trace, every_key_matters=False, noted=False)
+
     def managed_members(self, group_ids: Collection[str], trace: Trace) -> dict[str, GroupMembers]:
         """Return the members of dynamic groups whose membership Zimbra manages, by zimbraId."""
         found = self._fetch([Key("managed", name) for name in group_ids], self._loading.members, trace)
@@ -98,6 +112,29 @@ class Reader:
         """Return the members of dynamic groups with a memberURL of their own, by zimbraId."""
         found = self._fetch([Key("custom", name) for name in group_ids], self._loading.members, trace)
         return {name_of(key): value for key, value in found.items()}
+
+    def naming(self, addresses: Collection[str], delimiters: str, trace: Trace) -> dict[str, tuple[Node, ...]]:
+        """Return the lists that name each address as a member."""
+        keys = [Key("naming", address) for address in addresses]
+        found = self._fetch(keys, lambda some, search: self._upward.naming(some, delimiters, search), trace)
+        return {name_of(key): value for key, value in found.items()}
+
+    def dynamic_groups(self, ids: Collection[str], trace: Trace) -> dict[str, tuple[Node, ...]]:
+        """Return the groups of each zimbraId whose members Zimbra manages."""
+        found = self._fetch([Key("dynamic", name) for name in ids], self._upward.dynamic, trace)
+        return {name_of(key): value for key, value in found.items()}
+
+    def own_searches(self, trace: Trace) -> tuple[Node, ...]:
+        """Return the dynamic groups with a memberURL of their own."""
+        found: dict[CacheKey, tuple[Node, ...]] = self._fetch([OWN_SEARCHES], self._upward.own_searches, trace)
+        return found.get(OWN_SEARCHES, ())
+
+    def odd_values(self, keys_of: Callable[[Address], Iterable[str]], trace: Trace) -> dict[str, tuple[Node, ...]]:
+        """Return the lists that name somebody by a value that is no plain address; see :meth:`Upward.odd_values`."""
+        found: dict[CacheKey, dict[str, tuple[Node, ...]]] = self._fetch(
+            [ODD_VALUES], lambda keys, search: self._upward.odd_values(keys, keys_of, search), trace
+        )
+        return found.get(ODD_VALUES, {})
 
     def prefetch(self, keys: Collection[CacheKey], trace: Trace) -> None:
         """Look up addresses and members of groups of both kinds together.
@@ -111,6 +148,17 @@ class Reader:
         found = self._fetch([Key("id", name) for name in zimbra_ids], self._loading.by_id, trace)
         return {name_of(key): value for key, value in found.items()}
 
+    def granting_groups(self, trace: Trace) -> tuple[RawEntry, ...] | None:
+        """Return every group with a send right of any kind; ``None``: that could not be asked, and is noted."""
+        found: dict[CacheKey, tuple[RawEntry, ...]] = self._fetch([GRANTING], self._loading.granting_groups, trace)
+        return found.get(GRANTING)
+
+    def external_addresses(self, account_dn: str, trace: Trace) -> frozenset[str] | None:
+        """Return the addresses of an account's external accounts; ``None``: they could not be asked, as is noted."""
+        key = Key(SOURCES, account_dn)
+        found: dict[CacheKey, frozenset[str]] = self._fetch([key], self._loading.external_addresses, trace)
+        return found.get(key)
+
     def mailbox_addresses(self, names: Sequence[str], trace: Trace) -> frozenset[str]:
         """Return the client addresses of the servers that run the mailbox service."""
         key = Key("hosts", " ".join(names))
@@ -121,6 +169,24 @@ class Reader:
         found = self._answers([key], load, trace)
         trace.fail([] if key in found else [key])
         return found.get(key) or frozenset()
+
+    def present(self, addresses: Collection[Address], deadline: Deadline) -> CurrentEntries:
+        """Return what the directory says now about some addresses, past the cache; see :class:`CurrentEntries`.
+
+        Raises:
+            DirectoryUnavailable: it does not say.
+        """
+        search = Searching(self._store, deadline, Trace(deadline, lenient=False), next_server_first=False)
+        site = self._loading.site([SITE], search)[SITE]
+        entries = self._loading.members(every_spelling(addresses, site), search).values()
+        raws = {entry.raw.dn: entry.raw for value in entries for entry in entries_in(value)}
+        own = stored_addresses(
+            text for raw in raws.values() for name in ADDRESS_ATTRIBUTES for text in raw.all_subtypes(name)
+        )
+        keys = every_spelling((*addresses, *own), site)
+        raws.update((raw.dn, raw) for raw in self._loading.naming(keys, search))
+        raws.update((raw.dn, raw) for raw in self._upward.odd_lists(search) if concerns(raw, keys))
+        return CurrentEntries(site=site, raws=tuple(raws.values()))
 
     # -- everybody --------------------------------------------------------------------------
 
@@ -145,9 +211,9 @@ class Reader:
         noted: bool = True,
     ) -> dict[CacheKey, Any]:
         def loader(wanted: Collection[Hashable], deadline: Deadline) -> Mapping[Hashable, Any]:
-            searching = _Searching(self._store, deadline, trace, next_server_first=again)
+            searching = Searching(self._store, deadline, trace, next_server_first=again)
             keys = [key for key in wanted if isinstance(key, (Key, str))]
-            return {key: value for key, value in load(keys, searching.search).items()}  # noqa: C416 - another type of key
+            return {key: value for key, value in load(keys, searching).items()}  # noqa: C416 - another type of key
 
         found = self._answers(keys, loader, trace, past_negative=again, noted=noted)
         if every_key_matters:
@@ -170,7 +236,7 @@ class Reader:
             if key not in trace.unanswered and ((slot := known.get(key)) is None or (past_negative and not slot.value))
         ]
         if wanted:
-            answers = self.cache.get_many(wanted, loader, trace.deadline, past_negative=past_negative)
+            answers = self._ask(wanted, loader, trace, past_negative=past_negative)
             trace.stale = trace.stale or answers.stale
             trace.unanswered.update(answers.failures)
             known.update(answers.slots)
@@ -180,21 +246,50 @@ class Reader:
             self.note(keys, trace)
         return {key: known[key].value for key in keys if key in known}
 
+    def _ask(self, keys: list[CacheKey], loader: Load, trace: Trace, *, past_negative: bool) -> Answers:
+        """Return what is in memory, or the directory says, in the way that suits the caller."""
+        if trace.background is not None:
+            return self._in_turns(keys, loader, trace, past_negative=past_negative)
+        if trace.memory_only:
+            answers = self.cache.held(keys, stale=False)
+            missing = StillReading("not read yet")
+            answers.failures = {key: missing for key in keys if key not in answers.slots}
+            return answers
+        trace.weigh(len(keys))
+        trace.count.wanted += len(keys)
+        answers = self.cache.get_many(keys, loader, trace.deadline, past_negative=past_negative)
+        too_large = [key for key, error in answers.failures.items() if isinstance(error, TooLarge)]
+        if too_large and trace.room is not None:
+            raise answers.failures[too_large[0]]
+        if too_large:  # somebody else's question, which this one went along with
+            for key in too_large:
+                del answers.failures[key]
+            answers.add(self.cache.get_many(too_large, loader, trace.deadline, past_negative=past_negative))
+        trace.count.looked_up += len(answers.slots)
+        return answers
 
-class _Searching:
-    """The searches of one load, counted on the message that caused it."""
-
-    def __init__(self, store: Store, deadline: Deadline, trace: Trace, *, next_server_first: bool) -> None:
-        self._store = store
-        self._deadline = deadline
-        self._trace = trace
-        self._next_server_first = next_server_first
-
-    def search(self, base: str, scope: Scope, search_filter: Filter, attributes: Sequence[str]) -> list[RawEntry]:
-        self._trace.searches += 1
-        return self._store.search(
-            base, scope, search_filter, attributes, self._deadline, next_server_first=self._next_server_first
-        )
+    def _in_turns(self, keys: list[CacheKey], loader: Load, trace: Trace, *, past_negative: bool) -> Answers:
+        """Ask part by part: no caller waits for more than one part, and what was answered is kept."""
+        answers = Answers()
+        trace.count.wanted += len(keys)
+        failure: DirectoryUnavailable | None = None
+        for start in range(0, len(keys), CHUNK):
+            part = keys[start : start + CHUNK]
+            if failure is None:
+                found = self.cache.get_many(part, loader, trace.patience(), past_negative=past_negative, here=True)
+                if found.failures and not any(
+                    isinstance(error, (DeadlineExceeded, StillReading)) for error in found.failures.values()
+                ):
+                    # One connection that breaks does not put everybody off who waits for thousands of others.
+                    found = self.cache.get_many(part, loader, trace.patience(), past_negative=past_negative, here=True)
+                if found.stale or found.failures:
+                    failure = next(iter(found.failures.values()), DirectoryUnavailable("the directory has failed"))
+            else:  # the others would fare no better: what is old has to do
+                found = self.cache.held(part, stale=True)
+                found.failures = {key: failure for key in part if key not in found.slots}
+            trace.count.looked_up += len(part)
+            answers.add(found)
+        return answers
 
 
 def same_answer(before: object, after: object) -> bool:
@@ -205,5 +300,7 @@ def same_answer(before: object, after: object) -> bool:
             for one, other in zip(before, after, strict=True)
         )
     if isinstance(before, GroupMembers) and isinstance(after, GroupMembers):
-        return before.addresses == after.addresses and same_answer(before.entries, after.entries)
+        return (before.addresses, before.odd) == (after.addresses, after.odd) and same_answer(
+            before.entries, after.entries
+        )
     return before == after

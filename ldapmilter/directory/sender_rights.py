@@ -1,85 +1,57 @@
 """Which addresses an account may write as: its own, those Zimbra allows it, those it is granted.
 
-Zimbra keeps a grant on the entry whose address is used (``zimbraACE``), not on the user: so for an
-address that is not the account's own, the entry that it names is looked at.
+Zimbra keeps a grant on the entry whose address is used (``zimbraACE``), not on the user, or on what that entry
+inherits from (:mod:`.grants`): so for an address that is not the account's own, the entry that it names is looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
-from ldapmilter.address import Address, make_address, parse_addresses
-from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.address import Address, parse_addresses
+from ldapmilter.directory.grants import Grants
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from ldapmilter.directory.addresses import Addresses
+    from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.expansions import Expansions
     from ldapmilter.directory.inheritance import Inheritance
-    from ldapmilter.directory.model import Entry
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.model import Entry, Resolution, SendRight
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.view import View
 
-RIGHTS_ATTRIBUTES = (
-    "zimbraMailCanonicalAddress",
-    "zimbraAllowFromAddress",
-    "zimbraAllowAnyFromAddress",
-    "zimbraACE",
-    "zimbraPrefAllowAddressForDelegatedSender",
-)
-COS_RIGHTS_ATTRIBUTES = ("zimbraAllowAnyFromAddress",)
-
-_RIGHTS = {
-    "account": frozenset({"sendas", "sendonbehalfof"}),
-    "group": frozenset({"sendasdistlist", "sendonbehalfofdistlist"}),
-}
-_DENY, _SUBDOMAINS_ONLY = "-", "*"
-_MODIFIERS = "-+*^"
+_MOST_ENTRIES: Final = 256
+"""Entries whose values are parsed once for many messages: one may have tens of thousands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """One send right on an entry (``zimbraACE``)."""
-
-    grantee: str
-    """zimbraId of a user, group or domain, in lower case; a constant for everybody."""
-    kind: str
-    """``usr``, ``grp``, ``dom``, ``all``, ``pub``, ..."""
-    right: str
-    denied: bool
-
-
-def grants(entry: Entry) -> Iterator[Grant]:
-    """Yield the send rights on an entry: ``<grantee> <kind> [modifier]<right>``, split from the right."""
-    for text in entry.raw.all("zimbraace"):
-        parts = text.strip().rsplit(" ", 2)
-        if len(parts) != 3:  # noqa: PLR2004 - grantee, kind, right
-            continue
-        grantee, kind, right = parts
-        modifiers = right[: len(right) - len(right.lstrip(_MODIFIERS))]
-        name = right[len(modifiers) :].lower()
-        # A right on subdomains only says nothing about the entry that it stands on.
-        if name in _RIGHTS[entry.kind] and _SUBDOMAINS_ONLY not in modifiers:
-            yield Grant(grantee.lower(), kind.lower(), name, _DENY in modifiers)
-
-
-def own_addresses(account: Entry, site: Site) -> frozenset[str]:
-    """Return the keys of what an account may write as by itself.
+def own_among(keys: Collection[str], account: Entry, site: Site) -> dict[str, SendRight]:
+    """Return those address keys that an account may write as by itself, and by what.
 
     Delivery address, aliases, old address, each in the alias domains of its domain too, the canonical
     address (also the old From of ``canonical_maps``) and ``zimbraAllowFromAddress``.
     """
-    raw = account.raw
-    named = [*raw.all("zimbramailcanonicaladdress"), *raw.all("zimbraallowfromaddress")]
-    keys = {*account.addresses, *(address.key for address in parse_addresses(named))}
-    aliases = [(domain.name, domain.target) for domain in site.domains.values() if domain.target is not None]
-    for key in account.addresses:
-        local, _, domain = key.rpartition("@")
-        keys.update(make_address(local, alias).key for alias, target in aliases if target == domain)
-    return frozenset(keys)
+    own = account.own_keys
+    among: dict[str, SendRight] = {key: "own" for key in keys if key in own or _in_domain_behind(key, site) in own}
+    if len(among) < len(keys):
+        among.update((key, "allowed") for key in allowed_addresses(account.raw) & {*keys} if key not in among)
+    return among
+
+
+def _in_domain_behind(key: str, site: Site) -> str | None:
+    """Return an address of an alias domain as its target has it."""
+    local, _, name = key.rpartition("@")
+    domain = site.domains.get(name)
+    return f"{local}@{domain.target}" if domain is not None and domain.target is not None else None
+
+
+@lru_cache(maxsize=_MOST_ENTRIES)
+def allowed_addresses(account: RawEntry) -> frozenset[str]:
+    """Return the keys of what an account may write as that are not its own addresses."""
+    named = [*account.all("zimbramailcanonicaladdress"), *account.all("zimbraallowfromaddress")]
+    return frozenset(address.key for address in parse_addresses(named))
 
 
 def may_use_any(account: RawEntry, cos: RawEntry | None) -> bool:
@@ -91,16 +63,19 @@ def may_use_any(account: RawEntry, cos: RawEntry | None) -> bool:
 
 def offered_addresses(entry: Entry) -> frozenset[str]:
     """Return the keys that a granting entry lets others write as: those it lists, else its main address."""
-    listed = frozenset(
-        address.key for address in parse_addresses(entry.raw.all("zimbraprefallowaddressfordelegatedsender"))
-    )
-    return listed or frozenset({entry.name.key})
+    return _listed_addresses(entry.raw) or frozenset({entry.name.key})
+
+
+@lru_cache(maxsize=_MOST_ENTRIES)
+def _listed_addresses(raw: RawEntry) -> frozenset[str]:
+    listed = parse_addresses(raw.all("zimbraprefallowaddressfordelegatedsender"))
+    return frozenset(address.key for address in listed)
 
 
 def canonical_address(account: Entry) -> Address:
     """Return the address that an account writes as by default: its canonical one, else its name."""
     canonical = (
-        address for address in parse_addresses(account.raw.all("zimbramailcanonicaladdress")) if address.is_ascii
+        address for address in parse_addresses(account.raw.all("zimbramailcanonicaladdress")) if address.is_readable
     )
     return next(canonical, account.name)
 
@@ -115,51 +90,57 @@ class SenderRights:
         self._expansions = expansions
         self._inheritance = inheritance
 
-    def may_send_as(self, account: Entry, addresses: Collection[Address]) -> frozenset[str]:
-        """Return the keys of those addresses that an account may use in From; see :meth:`Directory.may_send_as`."""
+    def may_send_as(self, account: Entry, addresses: Collection[Address]) -> dict[str, SendRight]:
+        """Return the keys of those addresses that an account may use, and by what; see :meth:`Directory.may_send_as`.
+
+        What costs searches is asked last, and only for what is not the account's otherwise.
+        """
         cos = next(
             (holder.raw for holder in self._inheritance.chains([account])[account.dn] if holder.level == "cos"), None
         )
-        keys = frozenset(address.key for address in addresses)
+        keys = {address.key: None for address in addresses}.keys()  # in their order
         if may_use_any(account.raw, cos):
-            return keys
-        allowed = keys & own_addresses(account, self._view.site)
+            return dict.fromkeys(keys, "any")
+        site = self._view.site
+        allowed = own_among(keys, account, site)
         others = [address for address in addresses if address.key not in allowed]
         if not others:
             return allowed
         resolved = self._addresses.resolve_own(others)
-        granted = {
-            address.key
-            for address in others
-            for entry in resolved[address.key].entries
-            if address.key in offered_addresses(entry) and self._is_granted(account, entry)
-        }
-        # What could not be asked (and is noted as such) is no reason to say no.
-        unknown = {address.key for address in others if not resolved[address.key].known}
-        return allowed | granted | unknown
+        grants = Grants(self._view, self._expansions, account)
+        for address in others:
+            resolution = resolved[address.key]
+            if self._is_extended(address, resolution, account):
+                allowed[address.key] = "extension"
+            elif resolution.match != "delimiter" and any(
+                address.key in offered_addresses(entry) and grants.let_write_as(entry) for entry in resolution.entries
+            ):
+                allowed[address.key] = "granted"
+            elif not resolution.known:  # and noted as such
+                allowed[address.key] = "unknown"
+        if keys <= allowed.keys():
+            return allowed
+        return {**allowed, **self._external(account, keys - allowed.keys())}
 
-    def _is_granted(self, account: Entry, target: Entry) -> bool:
-        """Whether an entry lets an account write as it; a deny to the account itself beats every grant."""
-        own_id = (account.raw.first("zimbraid") or "").lower()
-        domain = self._view.site.domains.get(account.name.domain)
-        domain_id = (domain.raw.first("zimbraid") or "").lower() if domain is not None else ""
-        given = list(grants(target))
-        if any(grant.denied and grant.kind == "usr" and grant.grantee == own_id for grant in given):
+    def _is_extended(self, address: Address, resolution: Resolution, account: Entry) -> bool:
+        """Whether an address is the account's own with an extension, which delivery cuts off (``recipient_delimiter``).
+
+        Whoever has the whole address gets the mail to it, and the address is theirs.
+        """
+        site = self._view.site
+        plain = site.without_extension(address) if address.domain in site.domains else None
+        if plain is None or (resolution.entries and resolution.match != "delimiter"):
             return False
-        positive = [grant for grant in given if not grant.denied]
-        direct = {("usr", own_id), ("dom", domain_id)}
-        if any((grant.kind, grant.grantee) in direct or grant.kind in {"all", "pub"} for grant in positive):
-            return True
-        group_ids = {grant.grantee for grant in positive if grant.kind == "grp"}
-        if not group_ids:
-            return False
-        answered = self._view.reader.by_id(group_ids, self._view.trace)
-        expansions = self._expansions.expand([entry for entry in answered.values() if entry is not None]).values()
-        members = (member for expansion in expansions for member in expansion.members if not member.by_forward)
-        if any(member.resolution.entry == account for member in members):
-            return True
-        truncated = [expansion.truncated for expansion in expansions if expansion.truncated]
-        if truncated and not self._view.trace.lenient:
-            raise DirectoryUnavailable(truncated[0])
-        self._view.trace.failures.extend(truncated)
-        return bool(truncated) or len(answered) < len(group_ids)
+        return bool(own_among([plain.key], account, site))
+
+    def _external(self, account: Entry, keys: Collection[str]) -> dict[str, SendRight]:
+        """Return those addresses that an external account of the user's has; none of a hosted domain or host.
+
+        It is asked for before any address is called somebody else's, whatever its domain: a server that hides what
+        rights are made of does not answer this question.
+        """
+        sources = self._view.reader.external_addresses(account.dn, self._view.trace)
+        if sources is None:  # and noted as such
+            return dict.fromkeys(keys, "unknown")
+        outside = (key for key in sorted(sources & {*keys}) if not self._view.site.is_here(key.rpartition("@")[2]))
+        return dict.fromkeys(outside, "external")

@@ -7,12 +7,18 @@ stands, and nothing that a header holds raises or costs more than its length.
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from encodings.aliases import aliases
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+# What their first octets mean does not stand by itself, or is not the octets of ASCII.
+_WITHOUT_ASCII = frozenset(
+    {"utf_7", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le"}
+)
 
 # RFC 2047 section 2 allows 75 octets a word and 76 a line that has one. The shorter word leaves
 # room for a header name and its colon (up to "X-Original-From: ") in front of it.
@@ -26,7 +32,7 @@ _Q_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9_.:+\-]{1,40})(?:\*[A-Za-z0-9\-]{0,40})?\?([BbQq])\?([ ->@-~]*)\?=")
 
 # A closed list, because Python's codec look-up keeps every unknown name for good, and because some
-# of its codecs are no charsets: one unpacks bombs, one takes quadratic time.
+# of its codecs are not charsets: one unpacks bombs, one takes quadratic time.
 _CODECS = frozenset(aliases.values()) - {
     "base64_codec", "bz2_codec", "hex_codec", "idna", "mbcs", "punycode", "quopri_codec", "rot_13", "uu_codec",
     "zlib_codec",
@@ -116,6 +122,66 @@ def decode(text: str) -> str:
     flush()
     parts.append(text[end:])
     return "".join(parts)
+
+
+class Word(NamedTuple):
+    """One encoded word as it stands in a header, with octets that can be cut without decoding the rest."""
+
+    charset: str
+    """As written, with its language if there is one."""
+    encoding: str
+    """``B`` or ``Q``, as written."""
+    octets: bytes
+    codec: str
+    """Python's name of the charset: one in which ASCII is itself."""
+    end: int
+    """Where it ends in the text."""
+
+    @property
+    def text(self) -> str | None:
+        """Its characters; one that goes on in the next word is left out, ``None``: its octets are none."""
+        try:
+            return codecs.getincrementaldecoder(self.codec)("strict").decode(self.octets)
+        except UnicodeError:
+            return None
+
+    def without(self, front: str) -> str | None:
+        """Return the word without some characters at its front, in its own charset; ``None``: it cannot be cut."""
+        try:
+            octets = front.encode(self.codec)
+        except UnicodeError:
+            return None
+        if not self.octets.startswith(octets):
+            return None
+        rest = self.octets[len(octets) :]
+        if not rest:
+            return ""
+        if self.encoding in "bB":
+            inside = binascii.b2a_base64(rest, newline=False).decode("ascii")
+        else:
+            inside = "".join(_q_octet(octet) for octet in rest)
+        return f"=?{self.charset}?{self.encoding}?{inside}?="
+
+
+def _q_octet(octet: int) -> str:
+    return "_" if octet == ord(" ") else chr(octet) if chr(octet) in _Q_SAFE else f"={octet:02X}"
+
+
+def octets_as_word(octets: bytes, charset: str) -> str:
+    """Return octets of a charset as one encoded word."""
+    return f"=?{charset}?Q?{''.join(_q_octet(octet) for octet in octets)}?="
+
+
+def word_at(text: str, position: int) -> Word | None:
+    """Return the encoded word that begins at a place of a header value; ``None``: none that can be cut."""
+    found = _ENCODED_WORD.match(text, position)
+    if found is None:
+        return None
+    codec, octets = _codec(found[1]), _octets(found[2], found[3])
+    if codec is None or octets is None or codec in _WITHOUT_ASCII:
+        return None
+    charset = text[found.start() + 2 : found.start(2) - 1]
+    return Word(charset, found[2], octets, codec, found.end())
 
 
 def _codec(charset: str) -> str | None:

@@ -55,7 +55,7 @@ class FromHeader:
     mailboxes: tuple[Mailbox, ...]
     """Every mailbox that could be read, in the order of the headers, groups flattened."""
     unreadable: bool
-    """Whether any part of any of them is no address, or could be taken for another than was read."""
+    """Whether any part of any of them is not an address, or could be taken for another than was read."""
 
     @property
     def display_name(self) -> str:
@@ -66,6 +66,12 @@ class FromHeader:
 def read_text(value: str) -> str:
     """Return a header value as a reader sees it: unfolded, encoded words and raw octets decoded."""
     return encoded_word.decode(_FOLD.sub("", value).translate(_RAW_OCTETS))
+
+
+def is_blank(value: str) -> bool:
+    """Whether a header value says nothing at all: blanks, commas and comments, without text or group."""
+    text = _FOLD.sub("", value[:MAX_LENGTH]).translate(_BLANKS)
+    return all(kind in ("blank", "comment", ",") for kind, _ in _tokens(text))
 
 
 def read_from(values: Sequence[str]) -> FromHeader:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # libmilter refuses to send more than 65,535 octets at once; 5,000 characters stay below that
 # however they are encoded, and nobody's name is longer.
 MAX_DISPLAY_NAME = 5000
+MAX_VALUE_OCTETS = 60_000
+"""Octets of a value, its name and folding besides, that libmilter is given."""
 
 # RFC 2047 section 2 wants 76 octets of a line with encoded words, RFC 5322 section 2.1.1 asks 78
 # of any and demands 998.
@@ -81,8 +83,13 @@ def header_value(display_name: str, address: Address) -> str:
     if not _PRINTABLE.fullmatch(written):
         msg = f"{written!a} cannot stand in a header: an address there is ASCII"
         raise InvalidValue(msg)
+    return in_brackets(display_name, written) if clean_display_name(display_name) else written
+
+
+def in_brackets(display_name: str, inside: str) -> str:
+    """Return what angle brackets hold (printable ASCII) behind a name; cleaned, and left out when nothing remains."""
     name = clean_display_name(display_name)
-    return f"{_phrase(name)} <{written}>" if name else written
+    return f"{_phrase(name)} <{inside}>" if name else f"<{inside}>"
 
 
 def _phrase(name: str) -> str:

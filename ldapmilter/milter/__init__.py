@@ -1,5 +1,5 @@
-"""The milter protocol: callbacks in, modifications out; no policy in here.
+"""One connection of the MTA: callbacks in, modifications out; no policy in here.
 
-``session`` and ``effects`` are the milter; ``client`` and the modules below it are the other end of
-the wire, for ``probe``, tests and benchmarks.
+``callbacks`` is what libmilter calls, ``negotiation`` what is asked of the MTA, ``session`` one
+connection with its messages, ``effects`` what is done to a message.
 """

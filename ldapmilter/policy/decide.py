@@ -7,36 +7,52 @@ clock and writes no log: all it knows comes in, all it finds out goes out in the
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING
 
-from ldapmilter.address import envelope_address
-from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
-from ldapmilter.identity import AUTHENTICATED_USER, Author, as_claimed, decided_before, identify, login_key
-from ldapmilter.mailbox.reading import read_text
-from ldapmilter.mailbox.writing import header_value, readable_value
-from ldapmilter.policy import from_enforce, from_rewrite
+from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable, InvalidValue, StillReading
+from ldapmilter.policy import from_enforce, from_rewrite, list_choice, lists
+from ldapmilter.policy.betrayal import betrayals, confidential_copies_behind
 from ldapmilter.policy.copies import copies_for
-from ldapmilter.policy.looked_up import LookedUp
-from ldapmilter.policy.matching import Parties
-from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, HeaderChange, Notice, Refusal
+from ldapmilter.policy.facts import Facts
+from ldapmilter.policy.from_kept import (
+    AUTOMATIC_FIELDS,
+    CONTENT_FIELDS,
+    RESENT_FIELDS,
+    why_automatic,
+    why_calendar,
+    why_notification,
+)
+from ldapmilter.policy.identity import AUTHENTICATED_USER, Sender, as_claimed, decided_before
+from ldapmilter.policy.left_behind import author_changes, fields_of_author, fields_of_original, original_changes
+from ldapmilter.policy.memory import Memory
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, HeaderChange, ListPost, Notice, Refusal
+from ldapmilter.policy.service_logins import why_unknown
+from ldapmilter.policy.verdict import answer, causes_to_wait
+from ldapmilter.policy.witness import FromStays
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Collection, Container, Sequence
     from datetime import date
 
-    from ldapmilter.directory.interface import Directory
+    from ldapmilter.address import Address
+    from ldapmilter.directory.interface import Directory, RememberingDirectory
     from ldapmilter.message import Envelope, Headers
-    from ldapmilter.policy.model import Mode, Policy, Verdict
+    from ldapmilter.policy.settings import Policy
+    from ldapmilter.policy.witness import Witness
 
-# An automatic reply, or a redirect by a mail filter, that a mailbox server made is not a person
-# writing: its From stays (its copies do not). "no" is RFC 3834's way of saying "not automatic".
-_EXEMPTING_FIELDS = frozenset({"auto-submitted", "x-zimbra-forwarded"})
+_NO_LOGIN, _NO_DIRECTORY = ("a login that is no account's",), ("the directory",)
+"""What mail waits for before anything is decided."""
 
 
 def decide(
-    envelope: Envelope, directory: Directory, policy: Policy, *, today: date, headers: Headers | None = None
+    envelope: Envelope,
+    directory: RememberingDirectory,
+    policy: Policy,
+    *,
+    today: date,
+    headers: Headers | None = None,
+    witness: Witness | None = None,
 ) -> Decision:
     """Return what happens to a message, with every reason.
 
@@ -47,80 +63,71 @@ def decide(
         today: the day in UTC.
         headers: the header fields that an earlier call asked for (:attr:`Decision.headers_needed`);
             ``None`` at DATA.
+        witness: takes what the decision was made from; ``None``: nobody wants to know.
 
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
     if (why := decided_before(envelope, policy.identity)) is not None:
         return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
-    author: Author | None = None
+    author: Sender | None = None
+    directory.rehearse(lambda again: decide(envelope, again, policy, today=today, headers=headers))
     try:
-        remembered = _remembered(envelope, directory)
-        author = remembered.get(login_key(envelope.login)) or _identify(envelope, directory, policy, headers)
+        memory = Memory(envelope, directory, policy.on(today))
+        author = _identify(envelope, memory, policy, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
-            text = f"the login {envelope.login!r} resolves to no account: [identity] unknown_login = tempfail"
-            return _held(author, policy, directory, [Notice(text=text)])
-        parties = LookedUp(envelope, directory, policy, today, author, remembered)
-        return _Deciding(parties, headers).decision()
+            notice = Notice(text=why_unknown(envelope.login or "", policy.identity.service_logins))
+            return replace(_held(author, policy, directory, [notice]), waits_for=_NO_LOGIN)
+        return _Deciding(Facts(envelope, directory, policy, memory, author), headers).decision(witness)
     except DirectoryUnavailable as error:
-        author = author or Author(identity=as_claimed(envelope))
+        author = author or Sender(identity=as_claimed(envelope))
         if policy.directory_failure == "accept":
             return Decision(
-                identity=author.identity, mode=policy.mode, incomplete=(str(error),), searches=directory.searches
+                identity=author.identity,
+                mode=policy.mode,
+                incomplete=(str(error),),
+                searches=directory.searches,
+                still_reading=directory.still_reading,
             )
-        return replace(
-            _held(author, policy, directory, [Notice(text=f"directory unavailable: {error}", error=True)]),
-            unavailable=True,
-        )
+        if isinstance(error, StillReading):
+            secret = error.confidential
+            notice = Notice(text=str(error), confidential=secret, of_list=not secret)
+            return replace(_held(author, policy, directory, [notice]), still_reading=True)
+        notice = Notice(text=f"directory unavailable: {error}", error=True)
+        return replace(_held(author, policy, directory, [notice]), unavailable=True, waits_for=_NO_DIRECTORY)
 
 
 def decide_whole(
-    envelope: Envelope, headers: Headers, directory: Directory, policy: Policy, *, today: date
+    envelope: Envelope,
+    headers: Headers,
+    directory: RememberingDirectory,
+    policy: Policy,
+    *,
+    today: date,
+    witness: Witness | None = None,
 ) -> Decision:
     """Return what happens to a message whose header is at hand, as the daemon comes to it in two steps."""
-    decision = decide(envelope, directory, policy, today=today)
+    decision = decide(envelope, directory, policy, today=today, witness=witness)
     if decision.headers_needed:
-        return decide(envelope, directory, policy, today=today, headers=headers)
+        return decide(envelope, directory, policy, today=today, headers=headers, witness=witness)
     return decision
 
 
-def _remembered(envelope: Envelope, directory: Directory) -> Mapping[Hashable, Any]:
-    """Return what earlier messages left of this one's parties; what is missing is looked up, all at once.
-
-    Returns:
-        recipients by their texts, the author by :func:`login_key`.
-    """
-    login = envelope.login
-    keys: list[Hashable] = [*envelope.recipients]
-    if login:
-        keys.append(login_key(login))
-    remembered = directory.recall(keys)
-    if len(remembered) < len(keys):
-        texts = [text for text in envelope.recipients if text not in remembered]
-        if not login:
-            texts.append(envelope.sender)
-        elif login_key(login) in remembered:
-            login = None
-        addresses = [envelope_address(text) for text in texts]
-        directory.prefetch(login, [address for address in addresses if address is not None])
-    return remembered
-
-
-def _identify(envelope: Envelope, directory: Directory, policy: Policy, headers: Headers | None) -> Author:
+def _identify(envelope: Envelope, memory: Memory, policy: Policy, headers: Headers | None) -> Sender:
     try:
-        return identify(envelope, directory, policy.identity, headers)
+        return memory.sender(headers)
     except AmbiguousEntry as error:
         if policy.directory_failure == "tempfail":
             raise
         # What is known is applied: who receives the mail is known.
         if headers is None:
-            return Author(identity=as_claimed(envelope), unclear=str(error))
+            return Sender(identity=as_claimed(envelope), unclear=str(error))
         # It may be the person whom a header names that is not clear: the mailbox is known all the same.
-        author = _identify(envelope, directory, policy, None)
+        author = _identify(envelope, memory, policy, None)
         return replace(author, unclear=str(error))
 
 
-def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequence[Notice]) -> Decision:
+def _held(author: Sender, policy: Policy, directory: Directory, warnings: Sequence[Notice]) -> Decision:
     """Let the message wait: as if nothing had been decided."""
     return Decision(
         identity=author.identity,
@@ -134,89 +141,89 @@ def _held(author: Author, policy: Policy, directory: Directory, warnings: Sequen
     )
 
 
-class _Verdict(TypedDict):
-    """The part of a decision that the MTA answers with."""
-
-    verdict: Verdict
-    smtp_reply: str | None
-    verdict_mode: Mode
-
-
 class _Deciding:
     """One decision in the making: the steps that use what was looked up."""
 
-    def __init__(self, parties: LookedUp, headers: Headers | None) -> None:
-        self.looked_up = parties
-        self.directory = parties.directory
-        self.policy = parties.policy
-        self.author = parties.author
+    def __init__(self, facts: Facts, headers: Headers | None) -> None:
+        self.facts = facts
+        self.directory = facts.directory
+        self.policy = facts.policy
+        self.author = facts.author
         self.headers = headers
-        self.notices = parties.notices
-        self.truncations = parties.truncations
+        self.notices = facts.notices
+        self.truncations = facts.truncations
         self.headers_needed: set[str] = set()
         self.header_changes: list[HeaderChange] = []
+        self.list_post: ListPost | None = None
         self.refusal: Refusal | None = None
+        self.from_stays: list[FromStays] = []
         if self.author.unknown_person is not None:
             text = f"X-Authenticated-User {self.author.unknown_person!r} names no account: ignored"
             self.notices.append(Notice(text=text))
 
-    def decision(self) -> Decision:
+    def decision(self, witness: Witness | None) -> Decision:
         """Put the parts together."""
         copies = self._copies()
-        change = self._from_change()
-        waits = self._must_wait()
+        change = self._as_posted(self._from_change())
+        self._warn_of_betrayal()
+        if witness is not None:
+            witness.facts, witness.from_stays = self.facts, tuple(self.from_stays)
+        causes = causes_to_wait(self.policy, self.truncations.values(), self.notices)
+        self.notices.extend(self.truncations.values())
         accepted = self.truncations if self.policy.directory_failure == "accept" else ()
         return Decision(
             identity=self.author.identity,
-            **self._verdict(waits),
+            **answer(causes, self.refusal, self.policy),
+            unknown_client=self.facts.unknown_client,
             from_change=change,
-            header_changes=tuple(self.header_changes),
+            header_changes=lists.merged(self.header_changes, self.list_post),
+            sender_change=self.list_post.sender_change if self.list_post is not None else None,
+            list_post=self.list_post,
             refusal=self.refusal,
             copies=copies,
             mode=self.policy.mode,
             warnings=tuple(self.notices),
             incomplete=(*self.directory.failures, *accepted, *filter(None, [self.author.unclear])),
+            still_reading=self.directory.still_reading,
             headers_needed=frozenset(self.headers_needed) if self.headers is None else frozenset(),
             searches=self.directory.searches,
             stale=self.directory.stale,
         )
 
-    def _must_wait(self) -> list[Mode]:
-        """Return the mode of each cause for which the message has to wait; empty: it goes on."""
-        modes: list[Mode] = []
-        if self.truncations:
-            self.notices.extend(Notice(text=text, error=True) for text in self.truncations)
-            if self.policy.directory_failure == "tempfail":
-                modes.append(self.policy.hold_mode)
-        broken = {notice.invalid_value_of for notice in self.notices}
-        modes.extend(
-            copy_class.mode
-            for copy_class in self.policy.copy_classes
-            if copy_class.name in broken and copy_class.invalid_value == "tempfail"
-        )
-        if "from" in broken and self.policy.from_policy.invalid_value == "tempfail":
-            modes.append(self.policy.from_policy.mode)
-        return modes
-
     def _copies(self) -> tuple[Copy, ...]:
-        if not self.looked_up.asked:
+        if not self.facts.requests:
             return ()
         copies, notices = copies_for(
-            self.looked_up.asked,
+            self.facts.requests,
             self.policy.copy_classes,
-            self.looked_up.matches,
-            self.author.resolution if self.author.entry is not None else None,
-            [meant for recipient in self.looked_up.recipients if (meant := recipient.resolution) is not None],
+            self.facts.matches,
+            self.author.own_keys,
+            [
+                (text, meant)
+                for text, recipient in zip(self.facts.envelope.recipients, self.facts.recipients, strict=True)
+                if (meant := recipient.resolution) is not None
+            ],
+            all_or_nothing=self.facts.envelope.submitted_locally,
         )
         self.notices.extend(notices)
-        if len(copies) > self.policy.max_copies:
-            text = f"{len(copies)} copies are asked for, more than [policy] max_copies = {self.policy.max_copies}"
-            self.truncations[text] = None
-            copies = copies[: self.policy.max_copies]
+        made = [copy for copy in copies if copy.added]
+        if len(made) > self.policy.max_copies:
+            text = f"{len(made)} copies are asked for, more than [policy] max_copies = {self.policy.max_copies}"
+            self.truncations[text] = Notice(text=text, error=True)
+            copies = tuple(made[: self.policy.max_copies])
         return copies
 
+    def _warn_of_betrayal(self) -> None:
+        """Say which confidential copies come to whom they are about; last, since nothing depends on it."""
+        every = [one for asked in self.facts.requests for one in asked.requests]
+        secret = confidential_copies_behind(every, self.policy.confidential, self.facts.matches) if every else []
+        if secret:
+            authors = [one for one in (self.author.resolution, self.author.person) if one is not None and one.entries]
+            meant = {one.address.text: one for party in self.facts.recipients if (one := party.resolution) is not None}
+            self.notices.extend(betrayals(secret, authors, meant, self.directory))
+
     def _from_change(self) -> FromChange | None:
-        """Return the From change: by the sender's rules, else the recipient's wish, else enforcement.
+        """Return the From change: by the sender's rules, else the recipient's values, else enforcement.
 
         Notes the header fields that have to be read before it is final.
         """
@@ -228,111 +235,126 @@ class _Deciding:
         winner = self._winner()
         if winner is None:
             return self._enforced()
-        if self._exempt():
-            return None
+        if (why := self._keeps_from()) is not None:
+            change = self._enforced()
+            if change is None and self.refusal is None:
+                self.from_stays.append(FromStays("exempt", why, winner.cause, winner.reasons))
+            return change
         if winner.template.needs_from_name:
             self.headers_needed.add("from")
+        self.headers_needed |= fields_of_author(policy) | fields_of_original(policy)
         entry = self.author.entry
         author = from_rewrite.Author(
             address=self.author.identity.address, display_name=entry.display_name if entry is not None else ""
         )
         change, notices = from_rewrite.render(winner, author, self.headers, policy, self.directory.hosts)
         self.notices.extend(notices)
-        if change is not None:
-            self._keep_author(author)
+        if change is None:
+            text = ", ".join(notice.text for notice in notices)
+            self.from_stays.append(FromStays("invalid", text, winner.cause, winner.reasons))
+        elif self.headers is not None:
+            try:
+                self.header_changes.extend(author_changes(author, change, self.headers, policy))
+            except InvalidValue as error:
+                self.notices.append(Notice(text=f"no field names the author: {error}"))
+            self.header_changes.extend(original_changes(change, self.headers, policy))
         return change
 
+    def _as_posted(self, change: FromChange | None) -> FromChange | None:
+        """Return the From of what may be a post to a list; notes what else becomes of it."""
+        self.notices.extend(lists.invalid_values(self.facts))
+        addressed = list_choice.addressed(self.facts)
+        if not addressed:
+            return change
+        self.headers_needed |= lists.FIELDS
+        refused = self.refusal is not None and self.policy.from_policy.mode == "apply"
+        if self.headers is None or refused:
+            return change
+        outcome = lists.post(addressed, self.facts, self.headers, lists.Before(change, self.header_changes))
+        self.notices.extend(outcome.notices)
+        self.list_post = outcome.post
+        return (self.list_post.from_change if self.list_post is not None else None) or change
+
     def _winner(self) -> from_rewrite.Winner | None:
-        policy, seen = self.policy.from_policy, self.looked_up
-        by_author, wishes = seen.by_author, seen.from_wishes()
-        if by_author is None or not (by_author.rules.says_something or wishes):
+        seen = self.facts
+        sender_policy, requested = seen.sender_policy, seen.from_values()
+        if sender_policy is None or not (sender_policy.rules.says_something or requested):
             return None
-        parties = seen.parties if policy.match_members else [Parties(parties.direct) for parties in seen.parties]
-        winner, notices = from_rewrite.choose_sender_rule(by_author.rules, parties, seen.groups)
-        wish, more = from_rewrite.choose_recipient_from(wishes)
+        winner, notices = from_rewrite.choose_sender_rule(sender_policy.rules, seen.rule_parties, seen.groups)
+        by_recipient, more = from_rewrite.choose_recipient_from(requested)
         self.notices.extend(notices)
         if winner is None:
             self.notices.extend(more)
-            return wish
-        # A broken wish is said aloud; a conflict between wishes that count for nothing is not.
+            return by_recipient
+        # A value that cannot be used is told; a conflict between values that do not count is not.
         self.notices.extend(notice for notice in more if notice.invalid_value_of)
         return winner
 
     def _enforced(self) -> FromChange | None:
         policy = self.policy.from_policy
-        by_author = self.looked_up.by_author
-        if by_author is None:
+        sender_policy = self.facts.sender_policy
+        if sender_policy is None:
             return None
-        rule, notices = by_author.enforcement
+        rule, notices = sender_policy.enforcement
         self.notices.extend(notices)
         account = self.author.entry
-        if rule is None or account is None or self._exempt():
+        if rule is None:
             return None
-        self.headers_needed |= from_enforce.FIELDS
+        if account is None:
+            self.from_stays.append(FromStays("no-account", "the sender has no account", "enforce", rule.reasons))
+            return None
+        self._need_for_enforcement()
         if self.headers is None:
             return None
-        outcome = from_enforce.enforce(
-            rule,
-            account,
-            self.headers,
-            self.directory,
-            policy,
-            ask_sender=self.author.identity.source == "sasl",
-        )
+        if self._by_server and (why := why_automatic(self.headers) or why_calendar(self.headers)) is not None:
+            self.from_stays.append(FromStays("exempt", why, "enforce", rule.reasons))
+            return None
+        outcome = from_enforce.enforce(rule, account, self.headers, self.directory, policy, by_server=self._by_server)
         self.refusal = outcome.refusal
         self.header_changes.extend(outcome.header_changes)
         if outcome.change is not None:
-            self._keep_original()
+            self.header_changes.extend(original_changes(outcome.change, self.headers, policy))
+        elif outcome.refusal is None:
+            self.from_stays.append(FromStays("allowed", outcome.why_allowed, "enforce", rule.reasons))
         return outcome.change
 
-    def _keep_author(self, author: from_rewrite.Author) -> None:
-        """Leave the author's address in Reply-To, and the old From where it is asked for."""
-        policy = self.policy.from_policy
-        if policy.reply_to == "author":
-            self.headers_needed.add("reply-to")
-            if self.headers is not None and not self.headers.values("reply-to"):
-                value = header_value(author.display_name, author.address)
-                self.header_changes.append(HeaderChange(name="Reply-To", value=value, mode=policy.mode))
-        self._keep_original()
+    def _need_for_enforcement(self) -> None:
+        """Have the fields read that enforcement looks at or changes, before it is known whether From changes."""
+        self.headers_needed |= from_enforce.fields_for(by_server=self._by_server)
+        self.headers_needed |= fields_of_original(self.policy.from_policy)
+        if self._by_server:
+            self.headers_needed |= AUTOMATIC_FIELDS | CONTENT_FIELDS
 
-    def _keep_original(self) -> None:
-        policy = self.policy.from_policy
-        if not policy.original_from_header:
-            return
-        self.headers_needed |= {"from", policy.original_from_header.lower()}
+    @property
+    def _by_server(self) -> bool:
+        """Whether a mailbox server vouches for what it writes into the header; somebody who logs in does not."""
+        return self.author.identity.source == "mailbox-host"
+
+    def _keeps_from(self) -> str | None:
+        """Return why no rule may change From: who hands the mail in has not written it, or the body repeats who has.
+
+        Whether they may do so, enforcement decides.
+        """
+        self.headers_needed |= CONTENT_FIELDS
+        if self._by_server:
+            self.headers_needed |= AUTOMATIC_FIELDS | RESENT_FIELDS
         if self.headers is None:
-            return
-        value = readable_value(", ".join(map(read_text, self.headers.values("from"))))
-        # Whatever came under that name was not written by us, so it goes in any case.
-        if value or self.headers.values(policy.original_from_header.lower()):
-            change = HeaderChange(name=policy.original_from_header, value=value or None, mode=policy.mode)
-            self.header_changes.append(change)
+            sender_policy = self.facts.sender_policy
+            if sender_policy is not None and sender_policy.enforcement[0] is not None:
+                self._need_for_enforcement()
+            return None
+        why = why_calendar(self.headers)
+        if why is None and not self.facts.envelope.sender:
+            why = why_notification(self.headers)
+        if why is None and self._by_server:
+            why = why_automatic(self.headers)
+            if why is None and from_enforce.resent_by(self.headers, self._usable) is not None:
+                why = "the user sends it on: its newest Resent-From or Resent-Sender is the user's own"
+        return why
 
-    def _exempt(self) -> bool:
-        """Whether a mailbox server sent an automatic reply or a redirect: nobody wrote that From."""
-        if self.author.identity.source != "mailbox-host":
-            return False
-        self.headers_needed |= _EXEMPTING_FIELDS
-        if self.headers is None:
-            return False
-        automatic = any(
-            re.split(r"[;(]", value, maxsplit=1)[0].strip().lower() != "no"
-            for value in self.headers.values("auto-submitted")
-        )
-        return automatic or bool(self.headers.values("x-zimbra-forwarded"))
-
-    def _verdict(self, waits: Sequence[Mode]) -> _Verdict:
-        """Return verdict, reply and mode: waiting comes first, since a look-up may still change the rest."""
-        if waits:
-            return {
-                "verdict": "tempfail",
-                "smtp_reply": TEMPFAIL_REPLY,
-                "verdict_mode": "apply" if "apply" in waits else waits[0],
-            }
-        if self.refusal is not None:
-            return {
-                "verdict": "reject",
-                "smtp_reply": self.refusal.reply,
-                "verdict_mode": self.policy.from_policy.mode,
-            }
-        return {"verdict": "accept", "smtp_reply": None, "verdict_mode": "apply"}
+    def _usable(self, addresses: Collection[Address]) -> Container[str]:
+        """Return the keys of those addresses that the sender may write as."""
+        account, own = self.author.entry, self.author.identity.address
+        if account is not None:
+            return self.directory.may_send_as(account, addresses)
+        return frozenset(address.key for address in addresses if address == own)

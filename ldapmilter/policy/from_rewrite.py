@@ -1,4 +1,4 @@
-"""Which From a message leaves with, by the sender's rules or the recipient's wish.
+"""Which From a message leaves with, by the sender's rules or the recipient's values.
 
 Goals, in this order: exactly one From that an administrator wrote down; the sender's rules before
 the recipient's; the most specific rule; a stable outcome when the directory hands values out in
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Chain
     from ldapmilter.message import Headers
-    from ldapmilter.policy.matching import Parties
-    from ldapmilter.policy.model import FromCause, FromPolicy
+    from ldapmilter.policy.levels import PassedOver
+    from ldapmilter.policy.matching import Addressee
+    from ldapmilter.policy.model import FromCause
+    from ldapmilter.policy.settings import FromPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +66,36 @@ class Winner:
     reasons: tuple[Reason, ...]
 
 
-def sender_rules(chain: Chain, policy: FromPolicy) -> Effective[SenderRule]:
-    """Return the rules that count on a sender's chain."""
+def sender_rules(
+    chain: Chain, policy: FromPolicy, passed_over: list[PassedOver] | None = None
+) -> Effective[SenderRule]:
+    """Return the rules that count on a sender's chain; ``passed_over`` takes the others."""
     return effective(
-        chain, policy.sender_attributes, "override", lambda _holder, text: parse_sender_rule(text), ends=is_none
+        chain,
+        policy.sender_attributes,
+        "override",
+        lambda _holder, text: parse_sender_rule(text),
+        ends=is_none,
+        passed_over=passed_over,
     )
 
 
-def recipient_wishes(chain: Chain, policy: FromPolicy) -> Effective[MailboxTemplate]:
-    """Return the From that a recipient's chain asks our users to write with."""
+def recipient_from_values(
+    chain: Chain, policy: FromPolicy, passed_over: list[PassedOver] | None = None
+) -> Effective[MailboxTemplate]:
+    """Return the From that a recipient's chain asks our users to write with; ``passed_over`` takes the others."""
     return effective(
-        chain, policy.recipient_attributes, "override", lambda _holder, text: parse_mailbox(text), ends=is_none
+        chain,
+        policy.recipient_attributes,
+        "override",
+        lambda _holder, text: parse_mailbox(text),
+        ends=is_none,
+        passed_over=passed_over,
     )
 
 
 def choose_sender_rule(
-    values: Effective[SenderRule], recipients: Sequence[Parties], groups: Mapping[str, frozenset[str]]
+    values: Effective[SenderRule], recipients: Sequence[Addressee], groups: Mapping[str, frozenset[str]]
 ) -> tuple[Winner | None, list[Notice]]:
     """Return the sender's rule that fires: any recipient, the most specific WHEN."""
     notices = _problems(values)
@@ -93,13 +109,13 @@ def choose_sender_rule(
 
 
 def _candidate(
-    found: Found[SenderRule], index: int, party: Parties, groups: Mapping[str, frozenset[str]]
+    found: Found[SenderRule], index: int, party: Addressee, groups: Mapping[str, frozenset[str]]
 ) -> Candidate | None:
     seen = party.match(found.value.when, groups)
     if seen is None:
         return None
     return Candidate(
-        found.value.when.specificity, index, found.text, found.value.mailbox, _reason(found, seen.address, seen.path)
+        found.value.when.specificity, index, found.text, found.value.mailbox, reason_of(found, seen.address, seen.path)
     )
 
 
@@ -116,12 +132,15 @@ def choose_recipient_from(
     for index, (recipient, values) in enumerate(recipients):
         notices.extend(_problems(values))
         candidates.extend(
-            Candidate((0, 0), index, found.text, found.value, _reason(found, recipient, ())) for found in values.found
+            Candidate((0, 0), index, found.text, found.value, reason_of(found, recipient)) for found in values.found
         )
     return _best(candidates, "recipient", notices)
 
 
-def _reason(found: Found[SenderRule] | Found[MailboxTemplate], recipient: str, path: tuple[str, ...]) -> Reason:
+def reason_of(
+    found: Found[SenderRule] | Found[MailboxTemplate], recipient: str | None, path: tuple[str, ...] = ()
+) -> Reason:
+    """Return a value as a reason: where it stands, and for whom."""
     return Reason(
         level=found.holder.level,
         dn=found.holder.dn,
@@ -156,14 +175,7 @@ def _best(candidates: list[Candidate], cause: FromCause, notices: list[Notice]) 
 
 
 def _problems(values: Effective[SenderRule] | Effective[MailboxTemplate]) -> list[Notice]:
-    notices = [
-        Notice(
-            text=f"invalid value of {bad.attribute} at {bad.holder.dn}: {bad.problem}",
-            invalid_value_of="from",
-            error=True,
-        )
-        for bad in values.unusable
-    ]
+    notices = [Notice(text=str(bad), invalid_value_of="from", error=True) for bad in values.unusable]
     notices.extend(
         Notice(text=f"none beside From rules at {holder.dn}: the rules count") for holder in values.none_beside_values
     )

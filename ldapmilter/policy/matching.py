@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ldapmilter.directory.model import Resolution
     from ldapmilter.policy.rules import When
@@ -118,7 +118,7 @@ One = Union[Single, "Party"]
 
 
 @dataclass(frozen=True, slots=True)
-class Parties:
+class Addressee:
     """One recipient as rules see it: itself, and (for a group) its members."""
 
     direct: One
@@ -129,6 +129,42 @@ class Parties:
         if (direct := self.direct.match(when, groups)) is not None or not self.members:
             return direct
         return next((seen for party in self.members if (seen := party.match(when, groups))), None)
+
+
+def why_no_match(when: When, others: Sequence[One | Addressee], *, sender: bool) -> str:
+    """Return in words why nobody matches a condition.
+
+    Args:
+        when: the condition.
+        others: who was held against it.
+        sender: whether that is the sender, and not the recipients.
+    """
+    if not others or when.kind == "any":
+        return "there is no recipient"
+    domains = {domain for one in others for domain in _all_domains(one)}
+    hint = ""
+    below = min((domain for domain in domains if domain.endswith(f".{when.operand}")), default=None)
+    if when.kind == "domain" and below is not None:
+        hint = f" ({below} is a subdomain: .{when.operand} would match it)"
+    if when.kind == "subdomains" and when.operand in domains:
+        hint = f" ({when.operand} itself is none)"
+    what = {
+        "internal": "in a domain that this directory hosts",
+        "external": "outside the domains that this directory hosts",
+        "address": when.operand,
+        "domain": f"in {when.operand}",
+        "subdomains": f"in a subdomain of {when.operand}",
+        "group": f"in the group {when.operand}",
+    }[when.kind]
+    return f"{'the sender is not' if sender else 'no recipient is'} {what}{hint}"
+
+
+def _all_domains(one: One | Addressee) -> set[str]:
+    if isinstance(one, Addressee):
+        return {domain for party in (one.direct, *one.members) for domain in _all_domains(party)}
+    if isinstance(one, Party):
+        return {*one.by_domain}
+    return set(_domains(one.resolution)) if one.resolution is not None else set()
 
 
 def group_keys(own: Resolution, members: Iterable[Resolution]) -> frozenset[str]:

@@ -1,14 +1,14 @@
-"""The frozen values that a decision is made from and made of."""
+"""The frozen values that a decision is made of: effects, reasons, verdict."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Level
-    from ldapmilter.identity import IdentityPolicy, OnFailure
     from ldapmilter.message import Identity
 
 Direction = Literal["sent", "received"]
@@ -18,9 +18,7 @@ Mode = Literal["apply", "observe", "pass"]
 """Whether effects happen; under ``observe`` and ``pass`` they are only told."""
 
 Verdict = Literal["accept", "tempfail", "reject"]
-FromCause = Literal["rewrite", "recipient", "enforce"]
-OnInvalid = Literal["tempfail", "ignore"]
-Inherit = Literal["override", "union"]
+FromCause = Literal["rewrite", "recipient", "enforce", "list"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,45 +33,164 @@ class Reason:
     """The recipient, or the member of a group, that the value was matched by or found through."""
     group_path: tuple[str, ...] = ()
     """From the envelope recipient down to the group (or forwarding account) that led there."""
-    copy_class: str | None = None
-    direction: Direction | None = None
-    ref: str | None = None
-    """The ``ref=`` token of a copy value, for the audit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """One address that gets a copy of the message, and everything that asked for it."""
+class CopyReason(Reason):
+    """Why a copy is made: one value of a copy class."""
 
-    address: Address
+    copy_class: str
+    direction: Direction
+    ref: str | None = None
+    """The ``ref=`` token of the value, for the audit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect(ABC):
+    """One thing that happens to a message, and why.
+
+    Log, counts and audit go by these properties alone: they know no kind of effect.
+    """
+
     reasons: tuple[Reason, ...]
     mode: Mode = "apply"
 
     @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What the counts call it."""
+
+    @property
+    @abstractmethod
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """What the mail log says of it: names and values, the effect's own first."""
+
+    @property
+    def made(self) -> bool:
+        """Whether there is anything to do for it."""
+        return True
+
+    def public_reasons(self, confidential: frozenset[str]) -> tuple[Reason, ...] | None:
+        """Return the reasons that log and counts may name; ``None``: they may not tell of the effect at all.
+
+        Args:
+            confidential: the copy classes that may not be told of.
+        """
+        del confidential
+        return self.reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy(Effect):
+    """One address that gets a copy of the message, and everything that asked for it."""
+
+    address: Address
+    reasons: tuple[CopyReason, ...]
+    already: tuple[str, ...] = ()
+    """The envelope recipients that are this address already, as :class:`Envelope` has them."""
+    openly: bool = False
+    """Whether none of the classes that asked is confidential."""
+    added: bool = True
+    """Whether the milter makes it: not where the mail to that recipient is all that there is to copy."""
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The copy classes that asked, without repetition, in order."""
-        return tuple(dict.fromkeys(reason.copy_class for reason in self.reasons if reason.copy_class))
+        return tuple(dict.fromkeys(reason.copy_class for reason in self.reasons))
+
+    @property
+    def kind(self) -> str:
+        """See the base class."""
+        return "copy"
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """See the base class."""
+        return (("copy", self.address.text), *([("already_a_recipient", "yes")] if self.already else []))
+
+    @property
+    def made(self) -> bool:
+        """See the base class."""
+        return self.added
+
+    def public_reasons(self, confidential: frozenset[str]) -> tuple[Reason, ...] | None:
+        """See the base class: nobody may learn of a copy that only confidential classes ask for."""
+        return tuple(reason for reason in self.reasons if reason.copy_class not in confidential) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FromChange:
-    """The From that the message leaves with."""
-
-    value: str
-    """The header value: one mailbox, ASCII, unfolded."""
-    cause: FromCause
-    reasons: tuple[Reason, ...]
-    mode: Mode = "apply"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderChange:
-    """One header field besides From: afterwards there is exactly one of its name, or none."""
+class HeaderChange(Effect):
+    """One header field: afterwards there is exactly one of its name, or none."""
 
     name: str
     value: str | None
     """ASCII, unfolded; ``None``: every field of the name goes."""
-    mode: Mode = "apply"
+    verbatim: bool = False
+    """Whether the value is written as it is: folded with LF, UTF-8."""
+    beside: bool = False
+    """Whether it comes beside those of its name that there are, which stay."""
+
+    @property
+    def kind(self) -> str:
+        """See the base class."""
+        return "header"
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """See the base class."""
+        return (("header", f"{self.name}: {self.value}" if self.value is not None else f"{self.name} removed"),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromChange(HeaderChange):
+    """The From that the message leaves with."""
+
+    name: str = "From"
+    value: str
+    """One mailbox, ASCII, unfolded."""
+    cause: FromCause
+
+    @property
+    def kind(self) -> str:
+        """See the base class."""
+        return f"from-{self.cause}"
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """See the base class."""
+        return (("from", self.value),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderChange(Effect):
+    """The envelope sender that the message goes on with: where its bounces go."""
+
+    address: Address
+
+    @property
+    def kind(self) -> str:
+        """See the base class."""
+        return "envelope-sender"
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """See the base class."""
+        return (("envelope_sender", self.address.text),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPost:
+    """What becomes of a message because it is a post to a list; its parts are effects of the decision, too."""
+
+    address: Address
+    """The list's."""
+    from_change: FromChange | None = None
+    header_changes: tuple[HeaderChange, ...] = ()
+    sender_change: SenderChange | None = None
+    left_alone: str | None = None
+    """Why nothing of it changes, in words."""
+    from_stays: str | None = None
+    """Why the list does not change the From, in words; ``None`` where it does, or is not asked to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +217,9 @@ class Notice:
     """The copy class, or ``from``, whose value cannot be used; ``None`` for any other notice."""
     error: bool = False
     """Whether somebody has to mend something, as opposed to knowing about it."""
+    of_list: bool = False
+    """Whether it says what is the matter with a list that was written to, for which everybody's mail waits:
+    the one cause that the log names for a message that waits."""
 
     def __str__(self) -> str:
         return self.text
@@ -119,6 +239,9 @@ class Decision:
     from_change: FromChange | None = None
     header_changes: tuple[HeaderChange, ...] = ()
     """Fields besides From that change, in order."""
+    sender_change: SenderChange | None = None
+    list_post: ListPost | None = None
+    """What of it happens because of a list; ``None``: the message is no post to a list with settings."""
     refusal: Refusal | None = None
     """Why the verdict is ``reject``."""
     copies: tuple[Copy, ...] = ()
@@ -126,10 +249,15 @@ class Decision:
     warnings: tuple[Notice, ...] = ()
     unavailable: bool = False
     """Whether the message waits because the directory could not be asked."""
+    still_reading: bool = False
+    """Whether the message waits, or goes on incomplete, because a group is still being read in the background."""
     incomplete: tuple[str, ...] = ()
     """What could not be known, in words; empty when everything that matters was known."""
     headers_needed: frozenset[str] = frozenset()
-    """Header fields (lower case) to read before this decision is final; empty when it is."""
+    """Header fields (lower case) to read before this decision is final; empty when it is.
+
+    Those that the final decision may change are among them.
+    """
     searches: int = 0
     """Searches that were sent to the directory for this decision."""
     decided_before: str | None = None
@@ -139,6 +267,12 @@ class Decision:
 
     verdict_mode: Mode = "apply"
     """Whether the verdict is carried out: ``observe`` and ``pass`` never hold mail up."""
+    waits_for: tuple[str, ...] = ()
+    """What the message is told to wait for, in words that name no person; each once."""
+    unknown_client: str | None = None
+    """The client, where a hosted sender has neither a login nor a mailbox server behind it."""
+    waits_in_secret: bool = False
+    """Whether all that the message waits for, or would, is confidential."""
 
     @property
     def applied_verdict(self) -> Verdict:
@@ -146,106 +280,49 @@ class Decision:
         return self.verdict if self.verdict_mode == "apply" else "accept"
 
     @property
-    def applied_from(self) -> FromChange | None:
-        """The From change that is carried out, if any."""
-        change = self.from_change
-        return change if change is not None and change.mode == "apply" else None
+    def told_verdict(self) -> str:
+        """The verdict for the log and the counts, as ``would-...`` where it is not carried out.
+
+        Nobody notices a 451 that is only told, so one for a confidential reason is not told either.
+        """
+        if self.verdict_mode == "apply":
+            return self.verdict
+        return "accept" if self.waits_in_secret else f"would-{self.verdict}"
 
     @property
-    def applied_header_changes(self) -> tuple[HeaderChange, ...]:
-        """The changes of other header fields that are carried out."""
-        return tuple(change for change in self.header_changes if change.mode == "apply")
+    def effects(self) -> tuple[Effect, ...]:
+        """All that happens to the message, in the order in which it is carried out: From, other fields, envelope."""
+        changes = () if self.from_change is None else (self.from_change,)
+        sender = () if self.sender_change is None else (self.sender_change,)
+        return (*changes, *self.header_changes, *sender, *self.copies)
+
+    @property
+    def applied(self) -> tuple[Effect, ...]:
+        """The effects that are carried out."""
+        return tuple(effect for effect in self.effects if effect.mode == "apply" and effect.made)
+
+    @property
+    def applied_headers(self) -> tuple[HeaderChange, ...]:
+        """The header fields that change, From first."""
+        return tuple(effect for effect in self.applied if isinstance(effect, HeaderChange))
+
+    @property
+    def applied_sender(self) -> SenderChange | None:
+        """The envelope sender that is put."""
+        return next((effect for effect in self.applied if isinstance(effect, SenderChange)), None)
 
     @property
     def applied_copies(self) -> tuple[Copy, ...]:
-        """The copies that are carried out."""
-        return tuple(copy for copy in self.copies if copy.mode == "apply")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyClass:
-    """A kind of BCC and the attributes that ask for it: one ``[copy NAME]`` section."""
-
-    name: str
-    sent_attributes: tuple[str, ...]
-    received_attributes: tuple[str, ...]
-    inherit: Inherit
-    invalid_value: OnInvalid
-    mode: Mode
+        """The copies that are made."""
+        return tuple(effect for effect in self.applied if isinstance(effect, Copy))
 
     @property
-    def confidential(self) -> bool:
-        """Whether the mail log may not name its copies: every class but plain archiving."""
-        return self.name != "archive"
+    def changed_fields(self) -> frozenset[str]:
+        """The names (lower case) of the header fields that change.
 
-    def attributes(self, direction: Direction) -> tuple[str, ...]:
-        """Return the attributes that ask for copies in one direction; none: it is switched off."""
-        return self.sent_attributes if direction == "sent" else self.received_attributes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromPolicy:
-    """The ``[from]`` section."""
-
-    sender_attributes: tuple[str, ...]
-    recipient_attributes: tuple[str, ...]
-    enforce_attributes: tuple[str, ...]
-    match_members: bool
-    invalid_value: OnInvalid
-    reply_to: Literal["keep", "author"]
-    """Whether a changed From leaves the author's address in Reply-To."""
-    original_from_header: str
-    """Name of a header field that keeps the old From; empty: none."""
-    mode: Mode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The configuration that decisions obey; what the directory says comes on top."""
-
-    copy_classes: tuple[CopyClass, ...]
-    from_policy: FromPolicy
-    mode: Mode
-    directory_failure: OnFailure
-    max_copies: int
-    identity: IdentityPolicy
-
-    def attributes(self) -> frozenset[str]:
-        """Return every attribute that may hold a policy value, as configured."""
-        names: set[str] = {
-            *self.from_policy.sender_attributes,
-            *self.from_policy.recipient_attributes,
-            *self.from_policy.enforce_attributes,
-        }
-        for copy_class in self.copy_classes:
-            names.update(copy_class.sent_attributes, copy_class.received_attributes)
-        return frozenset(names)
-
-    def _modes(self) -> dict[str, Mode]:
-        """Return the effective mode of each part, by its section of the configuration."""
-        parts: dict[str, Mode] = {f"copy {c.name}": c.mode for c in self.copy_classes}
-        return {**parts, "from": self.from_policy.mode}
-
-    def switched_off(self) -> bool:
-        """Whether every part is in mode ``pass``: no message needs a decision."""
-        return all(mode == "pass" for mode in self._modes().values())
-
-    def not_applied(self) -> tuple[str, ...]:
-        """Return a sentence for each part that is not in mode ``apply``."""
-        return tuple(
-            f"[{section}] is in mode {mode}: nothing of it is applied"
-            for section, mode in self._modes().items()
-            if mode != "apply"
-        )
-
-    @property
-    def hold_mode(self) -> Mode:
-        """The mode of a hold-up that concerns every part: carried out when anything is applied."""
-        return "apply" if self.applies() else "observe"
-
-    def applies(self) -> bool:
-        """Whether anything at all is in mode ``apply``: only then may a message be held up."""
-        return "apply" in self._modes().values()
+        Their fields have to be counted while the header comes in: one of each name is left, or none.
+        """
+        return frozenset(change.name.lower() for change in self.applied_headers)
 
 
 def reply_text(code: str) -> str:

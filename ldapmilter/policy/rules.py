@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 from ldapmilter.address import Address, fold_domain, make_address, parse_address
 from ldapmilter.errors import InvalidValue
+from ldapmilter.policy import value_hints
+from ldapmilter.postfix.address import late_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 WhenKind = Literal["address", "group", "domain", "subdomains", "internal", "external", "any"]
 
@@ -70,20 +72,20 @@ def parse_when(text: str) -> When:
     if lowered.startswith("group:"):
         return When("group", _address(text[len("group:") :], "group: wants the address of a list").key)
     if "@" in text:
-        return When("address", _address(text, "WHEN looks like an address but is none").key)
+        return When("address", _address(text, "WHEN looks like an address but is none", value_hints.for_when).key)
     kind: WhenKind = "subdomains" if text.startswith(".") else "domain"
     domain = fold_domain(text.removeprefix("."))
     # A single label is far more often a slip ("interal") than a domain: refuse it aloud.
     if domain is None or (kind == "domain" and "." not in domain):
-        msg = f"{text!r} is no WHEN; allowed are {_WHEN_FORMS}"
+        msg = f"{text!r} is no WHEN; allowed are {_WHEN_FORMS}{value_hints.for_when(text)}"
         raise InvalidValue(msg)
     return When(kind, domain)
 
 
-def _address(text: str, complaint: str) -> Address:
+def _address(text: str, complaint: str, hint: Callable[[str], str] = value_hints.for_address) -> Address:
     address = parse_address(text) if text.isascii() and not text.startswith("<") else None
     if address is None:
-        msg = f"{complaint}: {text!r}"
+        msg = f"{complaint}: {text!r}{hint(text)}"
         raise InvalidValue(msg)
     return address
 
@@ -118,22 +120,27 @@ class CopyRule:
 
         Raises:
             InvalidValue: the outcome is no ASCII address (Postfix would complete a malformed one
-                with its own domain and deliver it there).
+                with its own domain and deliver it there), or one that Postfix takes and never delivers to.
         """
         text = self.template
         if account is not None:
             text = fill_address(text, {"localpart": account.local, "domain": account.domain})
-        return _address(text, "the copy address is no valid ASCII address")
+        address = _address(text, "the copy address is no valid ASCII address")
+        refusal = late_refusal(address)
+        if refusal is not None:
+            msg = f"no copy can reach {address}: {refusal}"
+            raise InvalidValue(msg)
+        return address
 
 
 def fill_address(template: str, values: Mapping[str, str]) -> str:
     """Return an address with its placeholders filled, the local part quoted where it has to be."""
-    local, _, domain = template.rpartition("@")
+    local, at, domain = template.rpartition("@")
     if "{" in local:
         if quoted := re.fullmatch(r'"(.*)"', local, re.DOTALL):
             local = re.sub(r"\\(.)", r"\1", quoted.group(1))
         local = make_address(_fill(local, values), "x").text.removesuffix("@x")
-    return f"{local}@{_fill(domain, values)}"
+    return f"{local}{at}{_fill(domain, values)}"
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -178,7 +185,8 @@ def _copy_options(words: list[str], text: str) -> dict[str, str]:
         name, equals, value = word.partition("=")
         name = name.lower()
         if not equals or name not in {"with", "until", "ref"}:
-            msg = f"{text!r}: {word!r} is not understood; after the address come with=, until= and ref= only"
+            hint = value_hints.for_copy(text, word)
+            msg = f"{text!r}: {word!r} is not understood; after the address come with=, until= and ref= only{hint}"
             raise InvalidValue(msg)
         if name in options or not value:
             msg = f"{text!r}: {name}= is {'given twice' if name in options else 'empty'}"
@@ -249,6 +257,9 @@ def parse_mailbox(text: str) -> MailboxTemplate:
         msg = f"{text!r} holds control characters"
         raise InvalidValue(msg)
     stripped = text.strip()
+    if "=>" in text and '"' not in text:
+        msg = f"{text!r}: there is no place for WHEN => here; write the mailbox alone, as in Sales <sales@example.com>"
+        raise InvalidValue(msg)
     name, address = "", stripped
     if stripped.endswith(">"):
         name, _, address = stripped[:-1].rpartition("<")

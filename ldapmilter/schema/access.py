@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.site import POLICY_CLASS
+from ldapmilter.directory.backend.names import POLICY_CLASS
 from ldapmilter.errors import ConfigError
 from ldapmilter.schema.definition import without_index
 from ldapmilter.schema.rights import ADMINS, SERVICES

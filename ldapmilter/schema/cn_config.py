@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.store import fold_dn
+from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.schema.definition import SCHEMA_RDN, SchemaConflict, definitions, own_attributes, without_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
 
 ATTRIBUTES = (
     "objectClass",
@@ -29,7 +29,7 @@ SCHEMA_BASE = "cn=schema,cn=config"
 
 
 class NotZimbra(LdapmilterError):
-    """The server is no Zimbra LDAP server, or shows too little to tell; the text says what is missing."""
+    """The server is not a Zimbra LDAP server, or shows too little to tell; the text says what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

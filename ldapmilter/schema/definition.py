@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory import ldif
+from ldapmilter.directory.backend import ldif
 from ldapmilter.errors import LdapmilterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
 
 ARC = "2.25.267588261688085286729831248695103903609"
 """Every OID of ours lies under it; released numbers keep their meaning for ever."""
@@ -123,8 +123,8 @@ def missing(installed: RawEntry) -> Missing:
     for oid, each in present.items():
         if oid not in known:
             raise SchemaConflict(
-                f"{installed.dn} defines {' '.join(each.names) or oid}, which this version does not know:"
-                " a newer ldapmilter has been here; use its install-schema"
+                f"{installed.dn} defines {' '.join(each.names) or oid}, which this version does not know: a newer"
+                f" ldapmilter defined it; use its install-schema"
             )
         if each.plain != known[oid].plain:
             raise SchemaConflict(
@@ -143,8 +143,8 @@ def _classes(installed: RawEntry, ours: RawEntry) -> dict[str, str]:
     for value, each in zip(values, definitions(values), strict=True):
         if each.oid != wanted.oid or not each.may <= wanted.may:
             raise SchemaConflict(
-                f"{installed.dn} defines {' '.join(each.names) or each.oid} with more than this version knows:"
-                " a newer ldapmilter has been here; use its install-schema"
+                f"{installed.dn} defines {' '.join(each.names) or each.oid} with more than this version knows: a"
+                f" newer ldapmilter defined it; use its install-schema"
             )
         if each.plain != wanted.plain:
             return {value: wanted.text}

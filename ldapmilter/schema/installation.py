@@ -6,20 +6,22 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.schema import access, account, plan, verify
+from ldapmilter.directory.backend.filters import Present
+from ldapmilter.directory.ldap.exchange import Refused
+from ldapmilter.schema import access, account, plan, server, verify
 from ldapmilter.schema.rights import SHOWN_TO_USERS, rights_for, uses_own_schema
-from ldapmilter.schema.server import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from ldapmilter.directory.ldap.connection import Connection
     from ldapmilter.schema.change import Change
     from ldapmilter.schema.cn_config import CnConfig
     from ldapmilter.schema.rights import Rights
-    from ldapmilter.schema.server import Server
-    from ldapmilter.schema.verify import Finding
+    from ldapmilter.schema.verify import Trial
 
 _SALT_OCTETS = 16
+_ANYTHING = Present("objectClass")
 _SHOWN_CARRIERS = 20
 
 
@@ -32,6 +34,9 @@ class Wanted:
     password: str
     """Its password, in clear."""
     policy_attributes: frozenset[str]
+    """Those that are kept secret."""
+    list_attributes: frozenset[str] = frozenset()
+    """Settings of lists, which anybody may read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +50,19 @@ class Plan:
     """Whether nothing is left to be done afterwards."""
 
 
-def server_rights(config: CnConfig, identity: str, policy_attributes: Collection[str]) -> Rights:
+def server_rights(
+    config: CnConfig, identity: str, policy_attributes: Collection[str], list_attributes: Collection[str] = ()
+) -> Rights:
     """Return the rights that a policy needs on a server; what is ours is hidden wherever the schema is.
 
     Raises:
         ConfigError: see :func:`~ldapmilter.schema.rights.rights_for`.
     """
     schema = uses_own_schema(policy_attributes) or config.schema is not None
-    return rights_for(identity, policy_attributes, config.known, schema=schema)
+    return rights_for(identity, policy_attributes, config.known, schema=schema, list_attributes=list_attributes)
 
 
-def installation(root: Server, wanted: Wanted, opens: Callable[[], bool], *, reset_password: bool = False) -> Plan:
+def installation(root: Connection, wanted: Wanted, opens: Callable[[], bool], *, reset_password: bool = False) -> Plan:
     """Look at a server and return what is missing there.
 
     Args:
@@ -67,22 +74,24 @@ def installation(root: Server, wanted: Wanted, opens: Callable[[], bool], *, res
     Raises:
         LdapmilterError: the server is none of Zimbra's, has another schema, or refuses.
     """
-    config = root.configuration()
-    rights = server_rights(config, wanted.identity, wanted.policy_attributes)
+    config = server.configuration(root)
+    rights = server_rights(config, wanted.identity, wanted.policy_attributes, wanted.list_attributes)
     changes = plan.schema_changes(config) if rights.own else []
     changes += plan.access_changes(config, rights)
     changes += _identity_changes(root, wanted, opens, reset_password=reset_password)
-    others = access.naming_policy(config.access, rights.own)
+    others = access.naming_policy(config.access, (*rights.own, *rights.policy))
     notes = [*rights.notes, *(f"another rule than ours names the schema: {rule}" for rule in others)]
     return Plan(rights=rights, changes=tuple(changes), notes=tuple(notes))
 
 
-def _identity_changes(root: Server, wanted: Wanted, opens: Callable[[], bool], *, reset_password: bool) -> list[Change]:
+def _identity_changes(
+    root: Connection, wanted: Wanted, opens: Callable[[], bool], *, reset_password: bool
+) -> list[Change]:
     salt = secrets.token_bytes(_SALT_OCTETS)
     addition = account.identity(wanted.identity, wanted.password, salt)
-    if not root.search(wanted.identity, "base", "(objectClass=*)", ("1.1",)):
+    if not root.search(wanted.identity, "base", _ANYTHING, ("1.1",)):
         parent = wanted.identity.partition(",")[2]
-        if not root.search(parent, "base", "(objectClass=*)", ("1.1",)):
+        if not root.search(parent, "base", _ANYTHING, ("1.1",)):
             raise Refused(f"{root.uri}: there is no {parent} to hold {wanted.identity}: this is not Zimbra's directory")
         return [addition]
     if opens():
@@ -95,7 +104,7 @@ def _identity_changes(root: Server, wanted: Wanted, opens: Callable[[], bool], *
     )
 
 
-def removal(root: Server, identity: str, policy_attributes: Collection[str], *, with_identity: bool) -> Plan:
+def removal(root: Connection, identity: str, policy_attributes: Collection[str], *, with_identity: bool) -> Plan:
     """Look at a server and return what takes us away; what hides policy stays while there is any.
 
     Args:
@@ -104,14 +113,14 @@ def removal(root: Server, identity: str, policy_attributes: Collection[str], *, 
         policy_attributes: every attribute that may hold a policy value.
         with_identity: whether the identity goes too, which every server that replicates loses with it.
     """
-    config = root.configuration()
+    config = server.configuration(root)
     rights = server_rights(config, identity, policy_attributes)
     carriers = _carriers(root, rights) if config.schema is not None else []
     changes = plan.access_removal(config, keep_hidden=rights if carriers else None)
-    if with_identity and root.search(identity, "base", "(objectClass=*)", ("1.1",)):
+    if with_identity and root.search(identity, "base", _ANYTHING, ("1.1",)):
         changes.append(account.removal(identity))
     notes = [
-        f"{name} is shown to every mail user again, whatever it says about copies"
+        f"{name} is readable by every mail user again, whatever it says about copies"
         for name in rights.foreign
         if name.lower() in SHOWN_TO_USERS
     ]
@@ -126,24 +135,24 @@ def removal(root: Server, identity: str, policy_attributes: Collection[str], *, 
     return Plan(rights=rights, changes=tuple(changes), notes=tuple(notes), whole=not carriers)
 
 
-def _carriers(root: Server, rights: Rights) -> list[str]:
+def _carriers(root: Connection, rights: Rights) -> list[str]:
     """Return entries that carry our class (policy in attributes of others is Zimbra's own to show or hide)."""
-    entries = root.search("", "sub", verify.CARRIES_CLASS, ("1.1",), limit=_SHOWN_CARRIERS) if rights.own else []
+    entries = root.search("", "sub", verify.CARRIES_CLASS, ("1.1",), most=_SHOWN_CARRIERS) if rights.own else []
     return [entry.dn for entry in entries]
 
 
-def carry_out(root: Server, changes: Collection[Change], tell: Callable[[Change], None]) -> None:
+def carry_out(root: Connection, changes: Collection[Change], tell: Callable[[Change], None]) -> None:
     """Carry changes out in order, telling each one that has happened.
 
     Raises:
         Refused, DirectoryUnavailable: one did not happen; those before it did.
     """
     for change in changes:
-        root.apply(change)
+        server.apply(root, change)
         tell(change)
 
 
-def verification(root: Server, milter: Server, rights: Rights, missing: Collection[Change]) -> list[Finding]:
+def verification(root: Connection, milter: Connection, rights: Rights, missing: Collection[Change]) -> list[Trial]:
     """Try everything that was promised.
 
     Args:
@@ -155,7 +164,7 @@ def verification(root: Server, milter: Server, rights: Rights, missing: Collecti
     samples = verify.find_samples(root, rights)
     absent = "; ".join(change.title for change in missing)
     return [
-        verify.Finding(what="schema, access rules and identity are read back as wanted", problem=absent or None),
+        verify.Trial(what="schema, access rules and identity are read back as wanted", problem=absent or None),
         verify.reads(milter, samples, rights),
         *(verify.blind(root, who, dn, samples, rights) for who, dn in verify.outsiders(samples)),
         verify.administers(root, samples, rights),

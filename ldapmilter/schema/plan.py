@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory import ldif
+from ldapmilter.directory.backend import ldif
 from ldapmilter.schema import access, definition
 from ldapmilter.schema.change import Change, Part
 

@@ -1,4 +1,4 @@
-"""Which attributes the milter's identity has to read, and which nobody else may see.
+"""Which attributes the milter's identity has to read, and which no other may see.
 
 The lists are those that the directory's code reads by: an attribute that is read there is opened
 here, and nothing else is.
@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.catalogue import READS as CHECK_READS
-from ldapmilter.directory.entries import ENTRY_ATTRIBUTES
-from ldapmilter.directory.loading import COS_ATTRIBUTES, GROUP_ATTRIBUTES
-from ldapmilter.directory.sender_rights import COS_RIGHTS_ATTRIBUTES, RIGHTS_ATTRIBUTES
-from ldapmilter.directory.site import APPLIES_TO_MEMBERS, SITE_ATTRIBUTES
-from ldapmilter.directory.store import fold_dn
+from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, is_list_setting
+from ldapmilter.directory.backend.store import fold_dn
+from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, SYSTEM_ACCOUNT
+from ldapmilter.directory.searches import (
+    COS_ATTRIBUTES,
+    COS_RIGHTS_ATTRIBUTES,
+    GROUP_ATTRIBUTES,
+    RIGHTS_ATTRIBUTES,
+    SOURCE_ATTRIBUTES,
+)
+from ldapmilter.directory.site import SITE_ATTRIBUTES
 from ldapmilter.errors import ConfigError
 from ldapmilter.schema.definition import own_attributes
 
@@ -36,6 +42,8 @@ READ_ATTRIBUTES = tuple(
             *GROUP_ATTRIBUTES,
             *RIGHTS_ATTRIBUTES,
             *COS_RIGHTS_ATTRIBUTES,
+            *SOURCE_ATTRIBUTES,
+            SYSTEM_ACCOUNT,
             *CHECK_READS,
         )
     }.values()
@@ -68,7 +76,8 @@ class Rights:
     policy: tuple[str, ...]
     """What it may read of our schema: what the configuration names, and which groups apply to members."""
     own: tuple[str, ...]
-    """All attributes of our schema, kept from everybody but administrators. Empty without the schema."""
+    """The attributes of our schema that are kept from all but administrators: all but the settings of lists, which
+    Zimbra's rules show as they show other attributes of a list. Empty without the schema."""
     foreign: tuple[str, ...]
     """Policy attributes of others: kept from ordinary users, Zimbra's services go on as before."""
     notes: tuple[str, ...] = ()
@@ -97,15 +106,17 @@ def rights_for(
     known: Collection[str] | None = None,
     *,
     schema: bool | None = None,
+    list_attributes: Collection[str] = (),
 ) -> Rights:
     """Return the rights that a policy needs.
 
     Args:
         identity: the milter's DN.
-        policy_attributes: every attribute that may hold a policy value.
+        policy_attributes: every attribute that may hold a policy value that is a secret.
         known: the attribute names that the server's schema has, in lower case; ``None``: all.
             slapd refuses an access rule that names any other.
         schema: whether our schema is there; ``None``: when the policy uses it.
+        list_attributes: every attribute that may hold a setting of a list, of which none is a secret.
 
     Raises:
         ConfigError: an attribute cannot hold policy on this server.
@@ -130,13 +141,16 @@ def rights_for(
     if uses_own_schema(policy_attributes):
         read_of_own.add(APPLIES_TO_MEMBERS.lower())
     wanted = uses_own_schema(policy_attributes) if schema is None else schema
+    if wanted:
+        read_of_own.update(name for name in own if is_list_setting(name))
+    settings = {name.lower(): name for name in list_attributes if name.lower() not in {*own, *read}}
     unknown = [name for name in READ_ATTRIBUTES if known is not None and _is_missing(name, known)]
-    notes.extend(f"{name} is not in this server's schema, so nobody can set it" for name in unknown)
+    notes.extend(f"{name} is not in this server's schema, so it cannot be set" for name in unknown)
     return Rights(
         identity=identity,
-        read=tuple(name for name in READ_ATTRIBUTES if name not in unknown),
+        read=(*(name for name in READ_ATTRIBUTES if name not in unknown), *sorted(settings.values(), key=str.lower)),
         policy=tuple(name for lowered, name in own.items() if lowered in read_of_own),
-        own=tuple(own.values()) if wanted else (),
+        own=tuple(name for name in own.values() if not is_list_setting(name)) if wanted else (),
         foreign=tuple(foreign),
         notes=tuple(notes),
     )

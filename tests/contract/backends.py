@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ldapmilter.config import load
-from ldapmilter.directory.opening import OpenDirectory, open_directory
-from ldapmilter.directory.store import Deadline
+from ldapmilter.directory.backend.store import Deadline
+from ldapmilter.opening import OpenDirectory, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.raw_entry import RawEntry
-    from ldapmilter.directory.store import Scope, Store
+    from ldapmilter.directory.backend.filters import Filter
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+    from ldapmilter.directory.backend.store import Scope, Store
     from tests.support.slapd import Slapd
 
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds that anything may take here: no test is about time."""
 
 
@@ -41,7 +41,9 @@ class BackEnd:
         """Open it with an empty cache and further sections of configuration."""
         self.folder.mkdir(exist_ok=True)
         file = self.folder / "config.ini"
-        file.write_text(f"[ldap]\n{self.ldap_section}lookup_deadline = {LIMIT}\n{more}", encoding="utf-8")
+        file.write_text(
+            f"[ldap]\n{self.ldap_section}connect_timeout = {LIMIT}\nlookup_deadline = {LIMIT}\n{more}", encoding="utf-8"
+        )
         opened = open_directory(load(file))
         try:
             yield opened

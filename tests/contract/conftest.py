@@ -15,8 +15,8 @@ from tests.support.slapd import Slapd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ldapmilter.directory.opening import OpenDirectory
     from ldapmilter.directory.zimbra import MessageDirectory
+    from ldapmilter.opening import OpenDirectory
 
 IN_MEMORY = ("records", "slapcat")
 OVER_OTHER_TRANSPORTS = ("ldaps", "ldapi")

@@ -13,7 +13,9 @@ otheralias.test   alias domain of other.test
 dangling.test     its default COS does not exist
 sub.example.test  lies below example.test in the tree
 bücher.test       stored in ACE form
+blank.test        its name has blanks around it; a catch-all account that has, too
 bulk.test         1,100 accounts, all of them in one list and in one dynamic group
+rights.test       who may write as whom: rights on every level, external accounts
 ================= =============================================================================
 """
 
@@ -26,9 +28,11 @@ from tests.support.builders import (
     alias_domain,
     cos,
     custom_group,
+    data_source,
     domain,
     dynamic_group,
     global_config,
+    global_grants,
     record,
     resource,
     server,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 BULK: Final = 1100
+HELPDESK: Final = "helpdesk@rights.test"
 IDN_DOMAIN: Final = "xn--bcher-kva.test"
 SALES_ID: Final = zimbra_id("cos", "sales")
 DEEPEST: Final = 6
@@ -49,6 +54,8 @@ DEEPEST: Final = 6
 ANN: Final = "ann@example.test"
 BOB: Final = "bob@example.test"
 WATCH: Final = "watch@example.test"
+LOOSE: Final = "loose@example.test"
+LONG_MEMBER: Final = f"bob+{'x' * 300}@example.test"
 EVERYBODY: Final = "everybody@bulk.test"
 
 ANN_DN: Final = account_dn(ANN)
@@ -67,6 +74,7 @@ def contract_records() -> list[Record]:
             *_lists(),
             *_dynamic_groups(),
             *_policy_groups(),
+            *_send_rights(),
             *_bulk(),
         ]
     )
@@ -113,6 +121,8 @@ def _domains() -> Iterator[Record]:
     yield from domain("sub.example.test")
     yield from domain(IDN_DOMAIN)
     yield from domain("bulk.test")
+    yield from domain("blank.test", zimbraDomainName="  Blank.test ")
+    yield from account("bea@blank.test", zimbraMailCatchAllAddress=" @Blank.test")
 
 
 def _people() -> Iterator[Record]:
@@ -164,6 +174,15 @@ def _odd_people() -> Iterable[Record]:
     # A plus in a DN has to be escaped; slapd spells it \2B whatever it was given.
     yield from (_with_dn(one, "uid=plus\\2Btag") for one in account("plus+tag@example.test", title="engineer"))
     yield from account("plus@example.test")
+    # Values that slapd compares as if their blanks were not there, or only one of them.
+    yield from account(
+        "blank@example.test",
+        cn=["\u0130x", "A\u2116B"],
+        cos_id=f" {SALES_ID.lower()} ",
+        zimbraMailAlias=[" led@example.test", "in  side@example.test", '"quoted one"@example.test'],
+        zimbraMemberOf=f"  {zimbra_id('group', 'blankdyn@example.test').upper()}",
+    )
+    yield from account("optional@example.test", **{"zimbraMailAlias;lang-en": "tongue@example.test"})
     # Two that forward to each other, and one that keeps a copy.
     yield from account("ping@example.test", zimbraPrefMailForwardingAddress="pong@example.test")
     yield from account("pong@example.test", zimbraPrefMailForwardingAddress="pong@example.test, ping@example.test")
@@ -187,6 +206,7 @@ def _lists() -> Iterator[Record]:
     yield from static_list("empty@example.test", [])
     yield from static_list("catching@example.test", ["nobody@other.test", "olga@other.test"])
     yield from static_list("twins@example.test", ["twin@example.test"])
+    yield from static_list(LOOSE, [" ann@example.test", LONG_MEMBER, "IN side@example.test", "tongue@example.test"])
     for level in range(1, DEEPEST + 1):
         member = f"deep{level + 1}@example.test" if level < DEEPEST else BOB
         yield from static_list(f"deep{level}@example.test", [member])
@@ -211,6 +231,7 @@ def _dynamic_groups() -> Iterator[Record]:
         "titled@example.test",
         f"ldap:///{domain_dn('sub.example.test').replace('=', '%3D')}??sub?(%26(title=*)(title=e*gi*r)(!(uid=bob)))",
     )
+    yield from dynamic_group("blankdyn@example.test")
     yield from custom_group("nobodies@example.test", "ldap:///??sub?(title=nobody)")
 
 
@@ -246,6 +267,34 @@ def _bulk() -> Iterator[Record]:
         yield from account(f"user{number}@bulk.test", zimbraMemberOf=group)
     yield from static_list(EVERYBODY, [f"user{number}@bulk.test" for number in range(BULK)])
     yield from dynamic_group("crowd@bulk.test")
+
+
+def _send_rights() -> Iterator[Record]:
+    """Return accounts and lists that let the help desk write as them, or do not."""
+    desk = f"{zimbra_id('account', HELPDESK)} usr "
+    team = f"{zimbra_id('list', 'team@rights.test')} grp "
+    yield from domain("rights.test", zimbraACE=f"{desk}sendAsDistList")
+    yield from global_grants(f"{zimbra_id('account', 'central@rights.test')} usr sendAs")
+    yield from account("central@rights.test")
+    yield from account(HELPDESK, aliases=["help@rights.test"])
+    yield from data_source(HELPDESK, "helpdesk@gmail.test")
+    yield from data_source(HELPDESK, "old@gmail.test", name="off", zimbraDataSourceEnabled=False)
+    yield from data_source(HELPDESK, "boss@rights.test", name="inside")
+    yield from data_source("boss@rights.test", "boss@gmail.test")
+    yield from account("boss@rights.test")
+    yield from account("own@rights.test", zimbraACE=f"{desk}sendAs")
+    yield from account("grouped@rights.test", zimbraACE=f"{team}sendOnBehalfOf")
+    yield from account("listed@rights.test")
+    yield from account("refused@rights.test", zimbraACE=[f"{team}-sendAs", f"{team}-sendOnBehalfOf"])
+    yield from account("nested@rights.test")
+    yield from static_list("team@rights.test", ["help@rights.test"], zimbraACE=f"{desk}-sendAsDistList")
+    yield from static_list(
+        "office@rights.test",
+        ["listed@rights.test", "refused@rights.test", "floor@rights.test"],
+        zimbraACE=[f"{desk}sendAs", f"{desk}^sendOnBehalfOf"],
+    )
+    yield from static_list("floor@rights.test", ["nested@rights.test"], zimbraACE=f"{desk}-sendAs")
+    yield from dynamic_group("smart@rights.test")
 
 
 DYN_DN: Final = group_dn("dyn@example.test")

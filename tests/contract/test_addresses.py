@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldapmilter.address import envelope_address
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable
 from tests.contract.asking import address, entry, names, resolved
 from tests.contract.shapes import ANN, ANN_DN, BOB, IDN_DOMAIN
@@ -39,6 +40,16 @@ OWN_SPELLINGS = {
     "st*r@example.test": "st*r@example.test",
     "stxr@example.test": "stxr@example.test",
     "plus+tag@example.test": "plus+tag@example.test",
+    # Blanks that slapd drops, and so Postfix's map: in front, and all but one inside.
+    '" ann"@example.test': ANN,
+    '"  ANN"@alias.test': ANN,
+    '" a.able"@prov.test': ANN,
+    '"in side"@example.test': "blank@example.test",
+    '" IN   side"@alias.test': "blank@example.test",
+    "led@example.test": "blank@example.test",
+    '"Quoted  one"@example.test': "blank@example.test",
+    "tongue@example.test": "optional@example.test",
+    "bea@blank.test": "bea@blank.test",
     # An address of one's own in the alias domain beats what the alias domain stands for.
     "direct@alias.test": BOB,
     "both@alias.test": BOB,
@@ -61,6 +72,10 @@ NOBODYS = (
     '"a\\\\b"@example.test',
     "\u212aate@example.test",
     "änn@example.test",
+    '"ann "@example.test',
+    '"an n"@example.test',
+    '""@example.test',
+    '" "@example.test',
 )
 
 
@@ -164,11 +179,17 @@ def test_a_domain_that_only_forwards_is_an_alias_domain_for_recipients(view: Mes
 # -- catch-all and recipient delimiter ------------------------------------------------------
 
 
-@pytest.mark.parametrize("spelling", ["nobody@other.test", "NoBody@Other.TEST", "nobody@otheralias.test"])
+@pytest.mark.parametrize(
+    "spelling", ["nobody@other.test", "NoBody@Other.TEST", "nobody@otheralias.test", '""@other.test', '" "@other.test']
+)
 def test_a_catch_all_takes_what_nobody_has(view: MessageDirectory, spelling: str) -> None:
     found = resolved(view, spelling)
     assert (names(found), found.match) == (["catcher@other.test"], "catch-all")
     assert found.identity_keys == {address(spelling).key}
+
+
+def test_a_catch_all_with_blanks(view: MessageDirectory) -> None:
+    assert names(resolved(view, "nobody@blank.test")) == ["bea@blank.test"]
 
 
 def test_a_catch_all_takes_nothing_else(view: MessageDirectory) -> None:
@@ -200,6 +221,52 @@ def test_a_subaddress_that_is_an_address_is_just_that(view: MessageDirectory) ->
     assert names(resolved(view, "nobody+ann@example.test")) == []
     assert names(resolved(view, "olga+x@other.test")) == ["olga@other.test"]
     assert names(resolved(view, "nobody+x@other.test")) == ["catcher@other.test"]
+
+
+UNREADABLE = ["é", "\udcff", "\t", "x" * 300, "x" * 1200, "\x7f"]
+"""Extensions that are in no directory."""
+
+
+@pytest.mark.parametrize("extension", UNREADABLE)
+def test_an_extension_that_cannot_be_read_is_cut_all_the_same(view: MessageDirectory, extension: str) -> None:
+    expected = {
+        "ann@example.test": ANN,
+        "a.able@alias.test": ANN,
+        " in  side@example.test": "blank@example.test",
+        "all@example.test": "all@example.test",
+        "nobody@other.test": "catcher@other.test",
+        "nobody@example.test": None,
+        "+ann@example.test": None,
+    }
+    for text, name in expected.items():
+        local, _, domain = text.rpartition("@")
+        written = envelope_address(f'"{local}+{extension}"@{domain}')
+        assert written is not None
+        found = view.resolve([written])[written.key]
+        assert names(found) == ([name] if name else []), text
+        assert found.hosted_domain is not None
+        assert found.identity_keys == {written.key}
+
+
+@pytest.mark.parametrize("local", ["é", "\udcff", "x" * 300, '"a\tb"'])
+def test_what_cannot_be_read_is_in_its_domain(view: MessageDirectory, local: str) -> None:
+    for domain, name in (("example.test", []), ("alias.test", []), ("other.test", ["catcher@other.test"])):
+        written = envelope_address(f"{local}@{domain}")
+        assert written is not None
+        assert not written.is_readable
+        found = view.resolve([written])[written.key]
+        assert names(found) == name
+        assert found.hosted_domain is not None
+        sender = view.sender(written)
+        assert (names(sender), sender.hosted_domain) == ([], found.hosted_domain)
+
+
+@pytest.mark.parametrize("extension", ["news", *UNREADABLE])
+def test_a_sender_with_an_extension_is_its_account(view: MessageDirectory, extension: str) -> None:
+    written = envelope_address(f'"A.Able+{extension}"@alias.test')
+    assert written is not None
+    found = view.sender(written)
+    assert (names(found), found.match, found.address.key) == ([ANN], "address", ANN)
 
 
 def test_a_subaddress_is_no_login(view: MessageDirectory) -> None:

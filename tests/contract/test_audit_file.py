@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldapmilter.audit.criteria import Criteria
 from ldapmilter.audit.file import AuditFile
-from ldapmilter.audit.record import conforms
-from ldapmilter.audit.search import Criteria, Search
+from ldapmilter.audit.record import is_record
+from ldapmilter.audit.search import Search
 from ldapmilter.errors import AuditError
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ class Writers:
         """End one without notice."""
         process = self.processes.pop(name)
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANG)
 
     def finish(self) -> Counter[str]:
         """Let them end; return every queue id that was written."""
@@ -92,7 +93,7 @@ class Writers:
         for process in self.processes.values():
             if process.poll() is None:
                 process.kill()
-            process.wait(20)
+            process.wait(HANG)
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
@@ -119,13 +120,13 @@ def queue_ids(path: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in lines(path):
         record = json.loads(line)
-        assert conforms(record)
+        assert is_record(record)
         found[record["queue_id"]] += 1
     return found
 
 
 def grown(path: Path, octets: int = 200_000) -> None:
-    wait_until(lambda: path.exists() and path.stat().st_size > octets, f"{path} grows", timeout=30)
+    wait_until(lambda: path.exists() and path.stat().st_size > octets, f"{path} grows")
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ldapmilter.config import load
-from ldapmilter.directory.filters import And, Equal, Filter, Not, Or, Substring, parse
-from ldapmilter.directory.opening import open_directory
+from ldapmilter.directory.backend.filters import And, Equal, Filter, Not, Or, Substring, parse
 from ldapmilter.message import Envelope
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.socket_address import parse_socket
-from ldapmilter.milter.transaction import Transaction, Verdict
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.transaction import Transaction, Verdict
+from ldapmilter.opening import open_directory
 from ldapmilter.policy.decide import decide
 from ldapmilter.schema.definition import own_attributes
 from ldapmilter.schema.rights import READ_ATTRIBUTES
+from ldapmilter.socket_address import parse_socket
 from tests.support import slapd_config
 from tests.support.builders import (
     account,
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldapmilter.config import Config
-    from ldapmilter.directory.opening import OpenDirectory
+    from ldapmilter.opening import OpenDirectory
     from ldapmilter.policy.model import Decision
     from tests.support.record import Record
 
 PEOPLE: Final = 400
 MEMBERS: Final = 300
-_LIMIT: Final = 20.0
+_LIMIT: Final = 60.0
 DEEP: Final = "deep@example.test"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.asking import entry, expansion, names, who
-from tests.contract.shapes import ANN, BOB, BULK, DEEPEST, EVERYBODY
+from tests.contract.shapes import ANN, BOB, BULK, DEEPEST, EVERYBODY, LONG_MEMBER, LOOSE
 
 if TYPE_CHECKING:
     from ldapmilter.directory.zimbra import MessageDirectory
@@ -39,6 +39,7 @@ def test_a_static_list_with_a_nested_one_a_cycle_and_outsiders(view: MessageDire
         "eng@example.test": top,
         BOB: top,
         "consultant@outside.test": top,
+        "no address at all@example.test": top,
         "a.able@example.test": nested,
     }
 
@@ -71,6 +72,27 @@ def test_members_spelled_in_alias_domains(view: MessageDirectory) -> None:
         "ann@alias.test": [ANN],
         "boardroom@prov.test": ["boardroom@example.test"],
         "dora@fwd.test": ["dora@example.test"],
+    }
+
+
+def test_an_id_with_blanks_makes_a_member(view: MessageDirectory) -> None:
+    assert set(direct(view, "blankdyn@example.test")) == {"blank@example.test"}
+
+
+def test_members_spelled_as_delivery_and_slapd_read_them(view: MessageDirectory) -> None:
+    found = {
+        member.resolution.address.key: names(member.resolution)
+        for member in expansion(view, LOOSE).members
+        if not member.by_forward
+    }
+    assert found == {
+        ANN: [ANN],
+        LONG_MEMBER: [BOB],
+        "in side@example.test": ["blank@example.test"],
+        "tongue@example.test": ["optional@example.test"],
+        # Postfix reads two addresses in the value with a blank, of which one is a word: whoever that may be.
+        "side@example.test": [],
+        "in side@example.test@example.test": [],
     }
 
 

@@ -37,6 +37,7 @@ def _above(cos: str, domain: str) -> list[tuple[str, str]]:
         pytest.param("visitor@other.test", "defaultExternal", "other.test", id="external: by name"),
         pytest.param("visitor@dangling.test", "defaultExternal", "dangling.test", id="external, dangling: by name"),
         pytest.param("ann@alias.test", "legal", "example.test", id="reached through an alias domain"),
+        pytest.param("blank@example.test", "sales", "example.test", id="the id with blanks"),
         pytest.param("nobody@otheralias.test", "default", "other.test", id="reached through a catch-all"),
     ],
 )

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from ldapmilter.config import load
+from ldapmilter.directory.groups import has_own_search
+from ldapmilter.directory.policy_groups import PolicyGroups
+from ldapmilter.errors import StillReading
 from ldapmilter.message import Envelope
 from ldapmilter.policy.decide import decide
+from tests.contract.asking import entry
 from tests.contract.backends import BackEnd
 from tests.support.builders import (
     account,
@@ -30,7 +34,7 @@ from tests.support.slapd import Slapd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ldapmilter.directory.opening import OpenDirectory
+    from ldapmilter.opening import OpenDirectory
     from ldapmilter.policy.model import Decision
 
 LIST: Final = "list@example.test"
@@ -58,6 +62,7 @@ def _records() -> list[Record]:
             *account("alan@example.test"),
             *account("nora@example.test", aliases=["n@example.test"]),
             *account("wim@example.test"),
+            *account("zoe@example.test"),
             *account("mona@example.test", zimbraMemberOf=managed.upper()),
             *account("cleo@example.test", title="engineer"),
             *account("multi@example.test", title="engineer", zimbraMemberOf=managed),
@@ -67,7 +72,14 @@ def _records() -> list[Record]:
             *account("nobody@example.test"),
             *static_list(
                 LIST,
-                ["ALAN@example.test", NESTED, "wim@alias.test", "forwarder@example.test", JOE],
+                [
+                    "ALAN@example.test",
+                    NESTED,
+                    "wim@alias.test",
+                    'Zoe "Z" <zoe@alias.test>, zed@outside.test',
+                    "forwarder@example.test",
+                    JOE,
+                ],
                 ldapMilterArchiveBcc="list@vault.test",
                 **applies,
             ),
@@ -158,6 +170,7 @@ MEMBERS: Final = {
     "alan@example.test": BY_LIST,
     "nora@example.test": BY_NESTED,
     "wim@example.test": BY_LIST,
+    "zoe@example.test": BY_LIST,
     "mona@example.test": BY_MANAGED,
     "cleo@example.test": BY_CUSTOM,
     "multi@example.test": {**BY_MANAGED, **BY_CUSTOM},
@@ -167,6 +180,24 @@ MEMBERS: Final = {
 }
 
 
+def test_the_lists_around_an_account_are_found_from_below(backend: BackEnd) -> None:
+    """Policy groups and others; who is in a dynamic group by a search of its own cannot be told."""
+    around = {
+        "nora@example.test": {NESTED: (NESTED,), LIST: (LIST, NESTED)},
+        "wim@example.test": {LIST: (LIST,), NESTED: (NESTED, LIST)},
+        "multi@example.test": {MANAGED: (MANAGED,)},
+        "cleo@example.test": {},
+        "nobody@example.test": {
+            name: (name,) for name in ("absent@example.test", "false@example.test", "nothing@example.test")
+        },
+    }
+    with backend.opened() as opened:
+        view = opened.directory.for_message()
+        for name, expected in around.items():
+            found = view.groups_around(entry(view, name))
+            assert {group.name.key: path for group, path in found.items()} == expected
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_the_level_of_a_member(deciding: Deciding, name: str) -> None:
     assert archives(deciding(login=name)) == MEMBERS[name]
@@ -174,6 +205,23 @@ def test_the_level_of_a_member(deciding: Deciding, name: str) -> None:
     # Under union nothing is hidden.
     legal = {copy.address.key for copy in deciding(login=name).copies if "legal" in copy.classes}
     assert legal == {"cos@vault.test", "global@vault.test"}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_level_of_a_member_is_the_same_asked_from_below(
+    deciding: Deciding, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While lists and dynamic groups are on their way; who is in a search of its own is known."""
+    read = PolicyGroups._read
+
+    def unread(groups: PolicyGroups, keys: Any) -> Any:
+        found, _ = read(groups, keys)
+        late = [key for key, raw in keys.items() if not has_own_search(raw)]
+        return {key: found[key] for key in found if key not in late}, dict.fromkeys(late, StillReading("on its way"))
+
+    monkeypatch.setattr(PolicyGroups, "_read", unread)
+    assert archives(deciding(login=name)) == MEMBERS[name]
+    assert archives(deciding(to=name)) == MEMBERS[name]
 
 
 def test_a_member_by_any_spelling_of_its_own(deciding: Deciding) -> None:

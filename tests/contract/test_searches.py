@@ -12,8 +12,8 @@ from tests.contract.shapes import ANN, BOB, EVERYBODY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ldapmilter.directory.opening import OpenDirectory
     from ldapmilter.directory.zimbra import MessageDirectory
+    from ldapmilter.opening import OpenDirectory
     from tests.contract.backends import BackEnd
 
 MANY = [f"user{number}@bulk.test" for number in range(50)]

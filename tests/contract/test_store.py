@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldapmilter.directory.filters import And, Equal, Filter, Not, Or, Present, Substring, any_of
-from tests.contract.backends import Searcher
+from ldapmilter.directory.backend.filters import And, Equal, Filter, Not, Or, Present, Substring, any_of
+from ldapmilter.directory.backend.store import Deadline
+from ldapmilter.errors import DirectoryUnavailable
+from tests.contract.backends import LIMIT, Searcher
 from tests.contract.shapes import ANN, ANN_DN, BOB, BOB_DN, BULK, DYN_DN, SALES_ID
 from tests.support.names import account_dn, cos_dn, domain_dn, zimbra_id
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.store import Scope
+    from ldapmilter.directory.backend.store import Scope
     from tests.contract.backends import BackEnd
 
 TAGGED = "ldapMilterArchiveSentBcc"
@@ -23,6 +25,10 @@ PEOPLE = f"ou=people,{domain_dn('example.test')}"
 ACCOUNT = Equal("objectClass", "zimbraAccount")
 DELIVERY = "zimbraMailDeliveryAddress"
 STAR_DN = account_dn("st*r@example.test")
+BLANK_DN = account_dn("blank@example.test")
+OPTIONAL_DN = account_dn("optional@example.test")
+BEA_DN = account_dn("bea@blank.test")
+KATE_DN = account_dn("kate@example.test")
 MIXED_DN = account_dn("mixed.case@example.test")
 
 FILTERS: dict[str, tuple[Filter, list[str]]] = {
@@ -33,6 +39,25 @@ FILTERS: dict[str, tuple[Filter, list[str]]] = {
     "stored in mixed case": (Equal(DELIVERY, "mixed.case@example.test"), [MIXED_DN]),
     "non-ASCII letters in any case": (Equal("cn", "ÄNN aBLE"), [ANN_DN]),
     "blanks squeezed": (Equal("cn", " Änn   Able "), [ANN_DN]),
+    "outer blanks of an address": (Equal(DELIVERY, f"  {ANN} "), [ANN_DN]),
+    "a blank before the at sign is one": (Equal(DELIVERY, "ann @example.test"), []),
+    "stored with an outer blank": (Equal("zimbraMailAlias", "LED@example.test"), [BLANK_DN]),
+    "stored with two blanks": (Equal("zimbraMailAlias", "in side@example.test"), [BLANK_DN]),
+    "asked with three blanks": (Equal("zimbraMailAlias", " in   side@example.test"), [BLANK_DN]),
+    "stored in quotes": (Equal("zimbraMailAlias", '"QUOTED  one"@example.test'), [BLANK_DN]),
+    "an address is ASCII": (Equal("zimbraMailAlias", "in\u00a0side@example.test"), []),
+    "a tab is no blank": (Equal(DELIVERY, f"\t{ANN}"), []),
+    "a tab is no blank inside": (Equal("zimbraMailAlias", "in\tside@example.test"), []),
+    "a tab is no blank of a name": (Equal("cn", "\tÄnn Able"), []),
+    "a hard blank of a name is a blank": (Equal("cn", "\u00c4nn\u00a0Able"), [ANN_DN]),
+    "letters of a name that fold into ASCII": (And((ACCOUNT, Equal("cn", "\u212aate"))), [KATE_DN]),
+    "compatible letters of a name": (Equal("cn", "\uff21nn"), [ANN_DN]),
+    "a letter whose lower case is two": (Equal("cn", "ix"), [BLANK_DN]),
+    "letters that become capital ones": (Equal("cn", "a\u2116b"), [BLANK_DN]),
+    "are not those that they look like": (Equal("cn", "aNob"), []),
+    "an id with blanks": (And((Present("cn"), Equal("zimbraId", f" {SALES_ID} "))), [cos_dn("sales")]),
+    "a catch-all with blanks": (Equal("zimbraMailCatchAllAddress", "@blank.test"), [BEA_DN]),
+    "an alias with an option": (Equal("zimbraMailAlias", "tongue@example.test"), [OPTIONAL_DN]),
     "decomposed letters": (Equal("displayName", "straßer e\u0301va"), [MIXED_DN]),
     "sharp s is one letter": (Equal("displayName", "Strasser Éva"), []),
     "non-ASCII never folds into ASCII": (Equal(DELIVERY, "\u212aate@example.test"), []),
@@ -114,18 +139,29 @@ SCOPES: dict[str, tuple[str, Scope, Filter, list[str]]] = {
     "sub": (domain_dn("sub.example.test"), "sub", ACCOUNT, [account_dn("sue@sub.example.test")]),
     "sub of everything": ("", "sub", Equal("cn", "config"), ["cn=config,cn=zimbra"]),
     "sub of another tree": ("cn=zimbra", "sub", Equal(DELIVERY, ANN), []),
-    "a base that only ends alike": ("dc=xample,dc=test", "sub", ACCOUNT, []),
-    "base that does not exist": ("dc=missing,dc=test", "base", Present("objectClass"), []),
-    "one below what does not exist": ("dc=missing,dc=test", "one", Present("objectClass"), []),
-    "sub below what does not exist": ("dc=missing,dc=test", "sub", Present("objectClass"), []),
-    "suffix that does not exist": ("dc=missing", "sub", Present("objectClass"), []),
 }
+MISSING: list[tuple[str, Scope]] = [
+    ("dc=missing,dc=test", "base"),
+    ("dc=missing,dc=test", "one"),
+    ("dc=missing,dc=test", "sub"),
+    ("dc=missing", "sub"),
+    ("dc=xample,dc=test", "sub"),
+    ("cn=missing,cn=zimbra", "sub"),
+]
 
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_a_scope_reaches(store: Searcher, name: str) -> None:
     base, scope, search_filter, expected = SCOPES[name]
     assert list(store.dns(search_filter, base=base, scope=scope)) == sorted(expected)
+
+
+@pytest.mark.parametrize(("base", "scope"), MISSING)
+def test_a_base_that_is_not_there_may_be_hidden(store: Searcher, base: str, scope: Scope) -> None:
+    with pytest.raises(DirectoryUnavailable, match=base):
+        store.raws(Present("objectClass"), base=base, scope=scope)
+    with pytest.raises(DirectoryUnavailable, match=base):
+        list(store.store.pages(base, scope, Present("objectClass"), ("cn",), Deadline.after(LIMIT, store.clock)))
 
 
 def test_only_what_was_asked_for_comes_back_with_lower_case_names(store: Searcher) -> None:

@@ -11,9 +11,12 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.transaction import Transaction, Verdict
+from ldapmilter.socket_address import parse_socket
 from tests.e2e.company import ALIASES, LOGINS, PASSWORD, company
 from tests.support.daemon import Daemon
-from tests.support.ports import free_port, listens, wait_until
+from tests.support.ports import HANG, free_port, listens, wait_until
 from tests.support.postfix import Postfix
 from tests.support.slapd import Slapd
 from tests.support.smtp_client import RawSmtp, Sent, send
@@ -75,6 +78,8 @@ class Scene:
     smtpd: Mapping[str, str] = field(default_factory=dict)
     records: Sequence[Record] | None = None
     postfix_main: Mapping[str, str] = field(default_factory=dict)
+    logins: Mapping[str, str] = field(default_factory=dict)
+    """Passwords of logins that are nobody's in the directory."""
     arguments: Sequence[str] = ()
     """Of every daemon's `run`."""
     under: Sequence[str] = ()
@@ -93,7 +98,7 @@ class Scene:
             self.postfix = stack.enter_context(
                 Postfix(
                     milters=first.socket,
-                    users=LOGINS,
+                    users={**LOGINS, **self.logins},
                     main_cf={
                         "virtual_alias_maps": f"inline:{{ {ALIASES} }}",
                         # What a client leaves out is left out when the milter sees it.
@@ -108,6 +113,7 @@ class Scene:
                 )
             )
             wait_until(lambda: all(listens(port) for port in self.ports.values()), "every smtpd")
+            wait_until(lambda: all(map(_decides, self.daemons.values())), "every daemon to know the directory")
             self._stack = stack.pop_all()
         return self
 
@@ -180,7 +186,7 @@ class Scene:
 
         Bounces quote the header of what they are about, so they are found too.
         """
-        self.postfix.queue_idle(40)
+        self.postfix.queue_idle()
         found: dict[str, list[Delivered]] = {}
         for mailbox in self.postfix.recipients():
             for raw in self.postfix.messages(mailbox):
@@ -191,6 +197,13 @@ class Scene:
     def counts(self, token: str) -> dict[str, int]:
         """Return how many messages with the token are in each mailbox."""
         return {mailbox: len(messages) for mailbox, messages in self.delivered(token).items()}
+
+
+def _decides(daemon: Daemon) -> bool:
+    """Whether a daemon knows what every message needs: the first one would wait for it, and may wait in vain."""
+    with MilterClient.connect(parse_socket(daemon.socket), HANG) as client:
+        outcome = client.run(Transaction(sender="x@outside.test", recipients=["x@elsewhere.test"]))
+    return outcome.verdict is Verdict.ACCEPT
 
 
 def _read(raw: bytes) -> Delivered:

@@ -22,7 +22,7 @@ from tests.support.daemon import Daemon
 from tests.support.directory_data import MILTER_DN, base_records
 from tests.support.guide import Section, sections
 from tests.support.installed import SCRIPTS, files
-from tests.support.ports import free_port, wait_until
+from tests.support.ports import HANG, free_port, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge, to_ldif
 from tests.support.slapd import Slapd
@@ -38,7 +38,8 @@ PAGE: Final = SCRIPTS.parent / "docs" / "admin-guide.md"
 RUN: Final = frozenset({"sh", "console"})
 SHOWN: Final = frozenset({"text", "ini"})
 HOST: Final = "mx1.example.com"
-JOE, VAULT, LEGAL = "joe@client.example.net", "vault@example.com", "legal@example.com"
+NEW: Final = "new@example.com"
+JOE, VAULT, HOLD = "joe@client.example.net", "vault@example.com", "hold@example.com"
 # What changes with every write and is nobody's policy.
 OPERATIONAL: Final = re.compile(r"^(entryCSN|modifyTimestamp|modifiersName|contextCSN)", re.IGNORECASE)
 # The test's certificate is a day old, and its site has no mailbox server.
@@ -61,7 +62,8 @@ def directory(zimbras_milter: int) -> list[Record]:
             *domain("example.com"),
             *account("ann@example.com", displayName="Ann Able"),
             *account(VAULT),
-            *account(LEGAL),
+            *account("legal@example.com"),
+            *account(HOLD),
         ]
     )
     return [record for record in made if record.dn != MILTER_DN]
@@ -109,7 +111,7 @@ class Site:
     def __exit__(self, *exception: object) -> None:
         if self.daemon is not None:
             self.daemon.kill()
-            self.daemon.wait(10)
+            self.daemon.wait(HANG)
         for server_ in (self.postfix, self.zimbras, self.slapd, self.home):
             server_.close()
         shutil.rmtree(self.root)
@@ -193,7 +195,7 @@ class Site:
             return
         assert command == "systemctl disable --now ldapmilter"
         self.daemon.terminate()
-        assert self.daemon.wait(40) == 0
+        assert self.daemon.wait(HANG) == 0
 
     # -- what there is to see -------------------------------------------------------------------
 
@@ -208,7 +210,7 @@ class Site:
 
     def postfix_state(self) -> list[str]:
         command = ["postconf", "-c", str(self.postfix.config_directory), "-h", "smtpd_milters", "non_smtpd_milters"]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.splitlines()
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG).stdout.splitlines()
 
     def state(self) -> tuple[object, ...]:
         return self.directory_state(), self.configuration_state(), self.postfix_state(), self.left()
@@ -218,7 +220,7 @@ class Site:
         return [path for path in files(self.root) if not (self.root / path).is_dir()]
 
     def mail_of(self, mailbox: str) -> list[bytes]:
-        self.postfix.queue_idle(40)
+        self.postfix.queue_idle()
         return self.postfix.messages(mailbox) if mailbox in self.postfix.recipients() else []
 
 
@@ -241,6 +243,11 @@ def froms(message: bytes) -> list[bytes]:
     return [line.partition(b":")[2].strip() for line in head.split(b"\n") if line.lower().startswith(b"from:")]
 
 
+def findings(printed: str) -> set[str]:
+    """Return the codes of the problems and warnings that `check` has printed."""
+    return set(re.findall(r"^(?:problem|warning) .*\[(.+)\]$", printed, re.MULTILINE))
+
+
 def test_from_a_bare_site_to_the_first_copy_and_back_without_a_trace() -> None:
     guide = {section.heading: section for section in sections(PAGE)}
     with Site() as site, site.home.zmconfigd():
@@ -249,28 +256,33 @@ def test_from_a_bare_site_to_the_first_copy_and_back_without_a_trace() -> None:
         for heading, section in guide.items():
             for command, expected in commands(section):
                 printed[command] = output = (
-                    site.follow(command) if command != "ldapmilter check" else site.run(command)[1]
+                    site.run(command)[1] if command.startswith("ldapmilter check") else site.follow(command)
                 )
                 if expected is not None:
                     shown = [line for line in output.splitlines() if not line.startswith("searches ")]
                     assert shown == expected.splitlines(), command
             if heading == "Register":
-                problems = re.findall(r"^problem .*\[(.+)\]$", printed["ldapmilter check"], re.MULTILINE)
-                assert set(problems) == OF_THE_TEST
+                assert findings(printed["ldapmilter check"]) == OF_THE_TEST | {"config-not-applied"}
                 assert site.postfix_state()[0].startswith(f"unix:{site.root}/run/ldapmilter/milter.sock, inet:")
+                # What is made from now on carries our class.
+                assert site.run(f"su - zimbra -c 'zmprov ca {NEW} a-password'")[0] == 0
+            if heading == "First policy":
+                assert findings(printed["ldapmilter check --directory"]) == OF_THE_TEST | {"config-not-applied"}
             if heading == "Trial run":
                 # Decided, and nothing done.
                 assert [froms(message) for message in site.mail_of(JOE)] == [[b"ann@example.com"]]
-                assert (site.mail_of(VAULT), site.mail_of(LEGAL)) == ([], [])
+                assert (site.mail_of(VAULT), site.mail_of(HOLD)) == ([], [])
                 assert "would_copy=" in site.log.read_text(encoding="utf-8")
             if heading == "In earnest":
+                assert findings(printed["ldapmilter check --directory"]) == OF_THE_TEST
                 _, told = site.mail_of(JOE)
                 assert froms(told) == [b"Legal Dept. <legal@example.com>"]
-                for mailbox in (VAULT, LEGAL):
+                for mailbox in (VAULT, HOLD):
                     (copy,) = site.mail_of(mailbox)
                     assert froms(copy) == froms(told)
                 assert VAULT.encode() not in told
-                assert f"copy={LEGAL}" not in site.log.read_text(encoding="utf-8")
+                assert f"copy={HOLD}" not in site.log.read_text(encoding="utf-8")
+        assert site.run(f"su - zimbra -c 'zmprov da {NEW}'")[0] == 0
         assert site.state() == before
 
 

@@ -75,7 +75,7 @@ def mailed(postfix: Postfix, sender: str, recipients: list[str], *, login: str |
     message = f"From: {sender}\r\nMessage-ID: <{token}@client.test>\r\nSubject: minutes\r\n\r\nHello.\r\n".encode()
     sent = postfix.send(sender, recipients, message, login=login, password="a-password" if login else None)
     assert sent.accepted, sent
-    postfix.queue_idle(40)
+    postfix.queue_idle()
     return {
         mailbox: found
         for mailbox in postfix.recipients()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.checks import survey
-from ldapmilter.checks.survey import Wishes, look_around
+from ldapmilter.checks.survey import CheckOptions, look_around
 from ldapmilter.cli.main import main
 from ldapmilter.config import load
 from ldapmilter.errors import DirectoryUnavailable
@@ -270,7 +270,7 @@ def test_the_directory_stops_answering(site: Site, monkeypatch: pytest.MonkeyPat
 
     module, _, function = what.partition(".")
     monkeypatch.setattr(getattr(survey, module), function, fail)
-    report = look_around(load(site.daemon.config), Wishes(directory=True))
+    report = look_around(load(site.daemon.config), CheckOptions(directory=True))
     code = "identity-unanswered" if module == "identity_settings" else "values-unanswered"
     assert ("broke off", code) in {(one.text, one.code) for one in report.findings}
     assert not report.directory_asked

@@ -10,9 +10,11 @@ import pytest
 
 from ldapmilter.checks import indexes, ldap_servers, replicas, visibility
 from ldapmilter.checks.finding import Report
-from ldapmilter.checks.visibility import Somebody
-from ldapmilter.directory import one_server
-from ldapmilter.directory.ldap import LdapSettings
+from ldapmilter.checks.visibility import MailUser
+from ldapmilter.directory.ldap import connection as ldap_connection
+from ldapmilter.directory.ldap.command_connection import connect
+from ldapmilter.directory.ldap.endpoints import LdapSettings
+from ldapmilter.directory.ldap.exchange import Credentials
 from ldapmilter.schema.definition import own_attributes
 from tests.support.builders import USER_PASSWORD, account
 from tests.support.directory_data import ANN_DN, MILTER_DN, sample_records
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ATTRIBUTES = tuple(name for name in own_attributes() if name != "ldapMilterAppliesToMembers")
-USER = Somebody(dn=ANN_DN, password=USER_PASSWORD)
+USER = MailUser(dn=ANN_DN, password=USER_PASSWORD)
 DAY = 86400
 MAIL = "olcDatabase={2}mdb,cn=config"
 SYNCPROV = """\
@@ -67,10 +69,10 @@ def settings_of(slapd: Slapd, *uris: str, password: str | None = None, ca_file: 
     )
 
 
-def look(settings: LdapSettings, *, somebody: Somebody | None = USER, now: float | None = None) -> Report:
+def look(settings: LdapSettings, *, mail_user: MailUser | None = USER, now: float | None = None) -> Report:
     report = Report()
     moment = time.time() - 40 * DAY if now is None else now
-    server = ldap_servers.check(settings, settings.endpoints, report, somebody=somebody, now=moment)
+    server = ldap_servers.check(settings, settings.endpoints, report, mail_user=mail_user, now=moment)
     if server is not None:
         server.close()
     return report
@@ -145,7 +147,7 @@ def test_cleartext_beyond_this_machine(slapd: Slapd, monkeypatch: pytest.MonkeyP
     ("days", "code"), [(40, None), (20, "ldap-certificate-expiring"), (6, "ldap-certificate-nearly-expired")]
 )
 def test_a_certificate_that_expires(slapd: Slapd, days: int, code: str | None) -> None:
-    ends = one_server.OneServer(slapd.uri, settings_of(slapd).endpoints, "", "", 2)
+    ends = connect(slapd.uri, settings_of(slapd).endpoints, Credentials())
     assert ends.certificate_ends is not None
     report = look(settings_of(slapd), now=ends.certificate_ends - days * DAY - 1)
     ends.close()
@@ -175,8 +177,22 @@ def test_one_attribute_that_may_not_be_read(slapd: Slapd) -> None:
     finally:
         forbid_first(slapd)
     assert codes(report) == ["ldap-unreadable"]
-    assert "ldapMilterLegalBcc of the COS cn=default,cn=cos,cn=zimbra may not be read" in report.findings[0].text
+    assert (
+        "ldapMilterLegalBcc of COS, global config, domain, account may not be read; the access rule for"
+        in report.findings[0].text
+    )
     assert not report.directory_asked
+
+
+def test_rights_that_may_not_be_read(slapd: Slapd) -> None:
+    allow(slapd, f'to attrs=zimbraDataSourceEmailAddress by dn.exact="{MILTER_DN}" none by * break')
+    try:
+        report = look(settings_of(slapd))
+    finally:
+        forbid_first(slapd)
+    assert codes(report) == ["ldap-rights-unreadable"]
+    assert "zimbraDataSourceEmailAddress of the account" in report.findings[0].text
+    assert report.directory_asked
 
 
 def test_one_server_without_the_schema_is_named(slapd: Slapd, bare: Slapd) -> None:
@@ -191,17 +207,27 @@ def test_one_server_without_the_schema_is_named(slapd: Slapd, bare: Slapd) -> No
 def test_a_server_that_stops_answering(slapd: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = ldap_servers._samples
 
-    def freeze(server: one_server.OneServer) -> object:
+    def freeze(server: ldap_connection.Connection) -> object:
         slapd.suspend()
         return samples(server)
 
     monkeypatch.setattr(ldap_servers, "_samples", freeze)
-    monkeypatch.setattr(one_server, "_PATIENCE", 0.2)
+    monkeypatch.setattr(ldap_connection, "PATIENCE", 0.2)
     try:
         report = look(settings_of(slapd))
     finally:
         slapd.resume()
     assert codes(report) == ["ldap-stopped-answering"]
+
+
+@pytest.mark.parametrize("starttls", [True, False])
+def test_a_server_that_hangs_refuses_nothing(slapd: Slapd, *, starttls: bool) -> None:
+    slapd.suspend()
+    try:
+        report = look(replace(settings_of(slapd), starttls=starttls))
+    finally:
+        slapd.resume()
+    assert codes(report) == ["ldap-stopped-answering"], [one.text for one in report.findings]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +255,7 @@ def test_policy_that_a_mail_user_sees(slapd: Slapd, rule: str, how: str) -> None
 def test_policy_that_anybody_sees(slapd: Slapd) -> None:
     allow(slapd, "to attrs=ldapMilterLegalBcc by * read")
     try:
-        report = look(settings_of(slapd), somebody=None)
+        report = look(settings_of(slapd), mail_user=None)
     finally:
         forbid_first(slapd)
     assert codes(report) == ["ldap-user-untried", "ldap-policy-visible"]
@@ -244,7 +270,7 @@ def test_a_server_that_lets_nobody_in_without_a_login(slapd: Slapd) -> None:
     finally:
         slapd.modify(change % "delete")
     assert codes(report) == []
-    assert (f"{slapd.uri}: nobody gets in without a login") in [text for _, text in report.looked_at]
+    assert (f"{slapd.uri}: anonymous access is refused") in [text for _, text in report.looked_at]
 
 
 def test_who_may_not_search_sees_nothing_but_what_compare_told(slapd: Slapd) -> None:
@@ -260,7 +286,7 @@ def test_who_may_not_search_sees_nothing_but_what_compare_told(slapd: Slapd) -> 
                 return found
 
             patch.setattr(visibility, "_places", restrict)
-            report = look(settings_of(slapd), somebody=None)
+            report = look(settings_of(slapd), mail_user=None)
     finally:
         slapd.modify(change % "delete")
         forbid_first(slapd)
@@ -270,7 +296,7 @@ def test_who_may_not_search_sees_nothing_but_what_compare_told(slapd: Slapd) -> 
 
 
 def test_a_mail_user_who_cannot_bind(slapd: Slapd) -> None:
-    report = look(settings_of(slapd), somebody=Somebody(dn=ANN_DN, password="wrong"))
+    report = look(settings_of(slapd), mail_user=MailUser(dn=ANN_DN, password="wrong"))
     assert codes(report) == ["ldap-user-refused"]
 
 

@@ -104,7 +104,7 @@ def test_the_reader_searches_filters_sorts_turns_pages_and_opens_a_row(
       click("#rows .who button");
       found.details = document.querySelector("tr.details").innerText;
       found.byGroup = await search("audit-eu");
-      found.byCopy = await search("ann@example.test.archive.invalid");
+      found.byCopy = await search("ann@example.test.vault.keep.test");
       found.nobody = await search("nobody-at-all");
       await clear();
       found.cleared = text("count");
@@ -132,11 +132,11 @@ def test_the_reader_searches_filters_sorts_turns_pages_and_opens_a_row(
     assert found["first"] == sorted(found["first"])
     assert found["searched"] == ["carol@example.test"]
     sent, _received, legal, _legal_received = found["cells"]
-    assert "carol@archive.invalid" in sent
+    assert "carol@keep.test" in sent
     assert "expired value" in sent
     assert "only to external" in legal
-    assert "Expired on 2020-01-31: old@archive.invalid" in found["details"]
-    assert "ldapMilterArchiveBcc: carol@archive.invalid" in found["details"]
+    assert "Expired on 2020-01-31: old@keep.test" in found["details"]
+    assert "ldapMilterArchiveBcc: carol@keep.test" in found["details"]
     assert found["byGroup"] == ["audit-eu@example.test", "grace@example.test"]
     assert found["byCopy"] == ["ann@example.test"]
     assert found["nobody"] == ["Nobody matches."]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.socket_address import parse_socket
-from ldapmilter.milter.transaction import Transaction, Verdict
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.transaction import Transaction, Verdict
+from ldapmilter.socket_address import parse_socket
 from tests.e2e.company import ARCHIVE, HOLD, JOE, LEGAL_FROM, company
 from tests.e2e.scene import Scene
 from tests.support.daemon import Daemon
-from tests.support.ports import free_port, wait_until
+from tests.support.ports import HANG, free_port, wait_until
 from tests.support.slapd import Slapd
 
 if TYPE_CHECKING:
@@ -41,20 +41,16 @@ def slapd() -> Iterator[Slapd]:
 # -- a TCP socket ---------------------------------------------------------------------------
 
 
-def test_a_tcp_socket_works_the_same_and_does_not_stall(slapd: Slapd) -> None:
+def test_a_tcp_socket_works_the_same(slapd: Slapd) -> None:
     address = f"inet:127.0.0.1:{free_port()}"
     with Daemon(slapd, {"milter": {"socket": address}}) as daemon:
         wait_until(lambda: address in daemon.log(), "word of what was bound")
-        with MilterClient.connect(parse_socket(address), 20.0) as client:
-            outcomes = [client.run(MESSAGE) for _ in range(40)]
+        with MilterClient.connect(parse_socket(address), HANG) as client:
+            outcomes = [client.run(MESSAGE) for _ in range(3)]
         for outcome in outcomes:
             assert outcome.verdict is Verdict.ACCEPT
             assert (b"From", LEGAL_FROM.encode()) in outcome.headers_after
             assert {added.address for added in outcome.added_recipients} == {ARCHIVE, HOLD}
-        # Nagle's algorithm and the delayed ACK cost every modified message 40 ms once the kernel
-        # has stopped acknowledging at once; a busy machine may slow some messages down, not all.
-        quick = [outcome for outcome in outcomes[20:] if outcome.seconds < 0.03]
-        assert len(quick) >= 5, sorted(outcome.seconds for outcome in outcomes[20:])
 
 
 def test_mail_through_a_tcp_socket() -> None:
@@ -82,9 +78,7 @@ def test_the_milter_order_of_a_tcp_socket_binds_the_same(slapd: Slapd) -> None:
 def test_sigterm_while_idle(slapd: Slapd) -> None:
     with Daemon(slapd) as daemon:
         assert daemon.socket_path.is_socket()
-        started = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - started < 8
         assert not daemon.socket_path.exists()
         assert sorted(path.name for path in daemon.directory.iterdir() if path.name.startswith(".")) == []
 
@@ -92,17 +86,15 @@ def test_sigterm_while_idle(slapd: Slapd) -> None:
 def test_sigterm_with_idle_sessions_and_one_in_mid_message_that_was_given_up(slapd: Slapd) -> None:
     with Daemon(slapd) as daemon:
         address = parse_socket(daemon.socket)
-        with MilterClient.connect(address, 20.0) as idle, MilterClient.connect(address, 20.0) as lost:
+        with MilterClient.connect(address, HANG) as idle, MilterClient.connect(address, HANG) as lost:
             assert idle.run(MESSAGE).verdict is Verdict.ACCEPT
             assert lost.run(MESSAGE).verdict is Verdict.ACCEPT
-            started = time.monotonic()
             assert daemon.stop() == 0
-            assert time.monotonic() - started < 8
 
 
 def test_sigterm_lets_a_message_in_flight_finish() -> None:
     """The directory hangs, a message waits for it, SIGTERM comes: the message gets its answer."""
-    options = {"ldap": {"lookup_deadline": "3", "connect_timeout": "3"}}
+    options = {"ldap": {"lookup_deadline": "8", "connect_timeout": "8"}}
     with Scene({"main": options}) as scene:
         scene.submit(ANN, ["bob@example.test"])
         scene.slapd.suspend()
@@ -111,14 +103,18 @@ def test_sigterm_lets_a_message_in_flight_finish() -> None:
                 assert smtp.command("MAIL FROM:<many-1@example.test>").code == 250
                 assert smtp.command("RCPT TO:<many-2@example.test>").code == 250
                 smtp.write(b"DATA\r\n")
-                time.sleep(0.3)  # long enough for the message to be waiting
-                started = time.monotonic()
+                wait_until(lambda: in_flight(scene.daemon) == 1, "the message to be waiting")
                 assert scene.daemon.stop() == 0
-                assert 1 < time.monotonic() - started < 12
                 reply = smtp.reply()
                 assert (reply.code, reply.text[:5]) == (451, "4.3.0")
         finally:
             scene.slapd.resume()
+
+
+def in_flight(daemon: Daemon) -> int:
+    """Return how many messages wait for a decision."""
+    workers = json.loads(daemon.cli("status", "--json").stdout)["workers"]
+    return sum(worker["in_flight"] for worker in workers)
 
 
 def test_a_stale_socket_is_replaced_and_a_restart_works(slapd: Slapd) -> None:
@@ -127,7 +123,7 @@ def test_a_stale_socket_is_replaced_and_a_restart_works(slapd: Slapd) -> None:
         assert daemon.socket_path.is_socket()
         for _ in range(3):
             daemon.start()
-            with MilterClient.connect(parse_socket(daemon.socket), 20.0) as client:
+            with MilterClient.connect(parse_socket(daemon.socket), HANG) as client:
                 assert client.run(MESSAGE).verdict is Verdict.ACCEPT
             assert daemon.stop() == 0
             assert not daemon.socket_path.exists()
@@ -168,9 +164,7 @@ def test_the_sockets_mode_and_group(slapd: Slapd, mode: str) -> None:
 
 def refused(daemon: Daemon, status: int, *words: str) -> str:
     """Expect `run` to end at once with one line that holds all the words."""
-    started = time.monotonic()
-    done = daemon.cli("run", timeout=20)
-    assert time.monotonic() - started < 10
+    done = daemon.cli("run")
     assert done.returncode == status, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("ldapmilter: ")
@@ -185,7 +179,7 @@ def test_a_unix_socket_that_is_taken(slapd: Slapd) -> None:
         second = Daemon(slapd, {"milter": {"socket": first.socket}})
         refused(second, 1, str(first.socket_path))
         assert first.listens()
-        with MilterClient.connect(parse_socket(first.socket), 20.0) as client:
+        with MilterClient.connect(parse_socket(first.socket), HANG) as client:
             assert client.run(MESSAGE).verdict is Verdict.ACCEPT
         second.close()
 
@@ -256,8 +250,8 @@ def test_a_bad_configuration(slapd: Slapd, sections: Mapping[str, Mapping[str, s
     if "ca_file" not in line:
         assert str(daemon.config) in line
     for verb in ("explain", "probe"):
-        if verb == "probe" and "ca_file" in line:
-            continue  # the probe needs no directory
+        if verb == "probe" and ("ca_file" in line or "bind_password_file" in line):
+            continue  # the probe needs no directory, and binds to none
         done = daemon.cli(verb, "--rcpt", "bob@example.test")
         assert (done.returncode, done.stderr, done.stdout) == (2, line + "\n", "")
     daemon.close()
@@ -317,9 +311,7 @@ def test_probe_without_a_daemon(slapd: Slapd) -> None:
 def test_probe_of_something_that_is_no_milter(slapd: Slapd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         daemon = Daemon(slapd, {"milter": {"socket": f"inet:127.0.0.1:{silent.getsockname()[1]}"}})
-        started = time.monotonic()
         done = daemon.cli("probe", "--timeout", "1", "--rcpt", "bob@example.test")
-        assert time.monotonic() - started < 10
         assert done.returncode == 4
         assert len(done.stderr.splitlines()) == 1
         daemon.close()
@@ -370,9 +362,9 @@ def test_a_value_with_an_option_is_no_policy_and_told_everywhere(slapd: Slapd) -
             warning = f"ldapMilterArchiveBcc at {dn} has values with an option (;lang-en), which are never used"
             assert told["warnings"] == [warning]
             assert tagged not in {copy["address"] for copy in told["copies"]}
-            with MilterClient.connect(parse_socket(daemon.socket), 20.0) as client:
+            with MilterClient.connect(parse_socket(daemon.socket), HANG) as client:
                 assert tagged not in {added.address for added in client.run(MESSAGE).added_recipients}
-            assert daemon.log_lines("warning=", "has values with an option")
+            assert daemon.said("warning=", "has values with an option")
             checked = daemon.cli("check", "--directory").stdout
             assert f"{name}: {tagged} at {dn} [value-with-option]" in checked
     finally:
@@ -397,15 +389,17 @@ def test_help_and_version(slapd: Slapd) -> None:
     daemon.close()
 
 
-def test_a_reader_that_goes_away(slapd: Slapd) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [("explain", "--auth", ANN, "--rcpt", JOE), ("--help",)], ids=["explain", "help"])
+def test_a_reader_that_goes_away(slapd: Slapd, arguments: tuple[str, ...], unbuffered: str) -> None:
     """`ldapmilter explain ... | head -0` ends without a traceback."""
-    daemon = Daemon(slapd)
+    daemon = Daemon(slapd, environment={"PYTHONUNBUFFERED": unbuffered})
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = daemon.cli_to(writing, "explain", "--auth", ANN, "--rcpt", JOE)
+        done = daemon.cli_to(writing, *arguments)
     finally:
         os.close(writing)
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)  # argparse takes no notice of a reader that is gone
     daemon.close()

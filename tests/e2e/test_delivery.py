@@ -76,7 +76,7 @@ def test_a_users_mail_from_end_to_end(scene: Scene) -> None:
 def test_one_log_line_with_postfix_queue_id_and_no_legal_copy(scene: Scene) -> None:
     mailed = scene.submit(ANN, [JOE, "carl@example.test"])
     assert f"{mailed.sent.queue_id}: client=" in scene.postfix.log()
-    (line,) = scene.daemon.log_lines(mailed.sent.queue_id)
+    (line,) = scene.daemon.said(mailed.sent.queue_id)
     assert line.startswith(f"{mailed.sent.queue_id}: ")
     assert f"copy={ARCHIVE}" in line
     assert f"copy={CARL_ARCHIVE}" in line
@@ -133,7 +133,7 @@ def test_an_outsider_who_forges_a_user_triggers_nothing_of_the_users(scene: Scen
     delivered = scene.delivered(mailed.token)
     assert set(delivered) == {"carl@example.test", CARL_ARCHIVE, CARL_HOLD}
     assert all(message.froms == [f"Ann Able <{ANN}>".encode()] for (message,) in delivered.values())
-    (line,) = scene.daemon.log_lines(mailed.sent.queue_id)
+    (line,) = scene.daemon.said(mailed.sent.queue_id)
     assert "identity=none" in line
 
 
@@ -200,7 +200,7 @@ def test_quit_and_a_lost_client_in_mid_message(scene: Scene) -> None:
 def test_an_archive_address_that_cannot_be_is_skipped_aloud(scene: Scene, who: str) -> None:
     mailed = scene.submit(who, ["bob@example.test"])
     assert scene.counts(mailed.token) == {"bob@example.test": 1}
-    (line,) = scene.daemon.log_lines(mailed.sent.queue_id)
+    (line,) = scene.daemon.said(mailed.sent.queue_id)
     assert "ldapMilterArchiveSentBcc" in line
     assert account_dn(who) in line
     made_up = ("no-at-sign", "two@", "ghost")
@@ -213,8 +213,11 @@ def test_a_legal_address_that_cannot_be_holds_the_mail(scene: Scene, who: str) -
     mailed = scene.mail(who, ["bob@example.test"], login=who)
     assert (mailed.sent.stage, mailed.sent.code, mailed.sent.text[:5]) == ("data", 451, "4.3.0")
     assert scene.counts(mailed.token) == {}
-    # Once a minute at most, so the first of several cases says it for all.
-    assert "copy class legal has an invalid value" in scene.daemon.log()
+    told = scene.daemon.cli("status")
+    assert told.returncode == 1
+    assert "copy class legal has met an invalid value" in told.stdout
+    (line,) = scene.daemon.log()[before:].splitlines()
+    assert line.endswith(f"{mailed.sent.queue_id}: verdict=tempfail identity=sasl:{who} mail_from=<{who}> nrcpt=1")
     said = scene.daemon.log()[before:]
     for secret in (account_dn(who), "no-at-sign-either", "phantom", "LegalSentBcc"):
         assert secret not in said

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.company import JOE, company
 from tests.e2e.scene import Delivered, Scene
-from tests.support.builders import account, static_list
-from tests.support.names import account_dn, zimbra_id
+from tests.support.builders import account, data_source, domain, global_config, static_list
+from tests.support.names import account_dn, domain_dn, zimbra_id
 from tests.support.record import merge
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ REJECTED: Final = "many-0@example.test"
 REWRITTEN: Final = "many-1@example.test"
 RULED: Final = "many-2@example.test"
 GRANTING: Final = "many-3@example.test"
+EVERYBODYS: Final = "many-4@example.test"
+SELLING: Final = "many-5@example.test"
 GROUP: Final = "desk@example.test"
 FOREIGN: Final = "boss@elsewhere.test"
 OWN: Final = [f"Rita Write <{REWRITTEN}>".encode()]
@@ -35,10 +37,12 @@ OPTIONS: Final[dict[str, dict[str, dict[str, str]]]] = {
 
 
 def records() -> list[Record]:
-    replaced = {account_dn(address) for address in (REJECTED, REWRITTEN, RULED, GRANTING)}
+    replaced = {account_dn(address) for address in (REJECTED, REWRITTEN, RULED, GRANTING, EVERYBODYS, SELLING)}
+    replaced |= {"cn=config,cn=zimbra", domain_dn("example.test")}
     grants = [
         f"{zimbra_id('account', REJECTED)} usr sendAs",
         f"{zimbra_id('list', GROUP)} grp sendOnBehalfOf",
+        f"{zimbra_id('account', EVERYBODYS)} usr -sendAs",
     ]
     return merge(
         [
@@ -50,6 +54,13 @@ def records() -> list[Record]:
             *account(RULED, displayName="Rule D", ldapMilterSenderFromRewrite="* => Legal Dept. <legal@example.test>"),
             *account(GRANTING, zimbraACE=grants),
             *static_list(GROUP, [REWRITTEN]),
+            *global_config(zimbraDefaultDomainName="example.test", zimbraMtaRecipientDelimiter="+"),
+            *domain("example.test", zimbraACE=f"{zimbra_id('account', EVERYBODYS)} usr sendAs"),
+            *account(EVERYBODYS, ldapMilterFromEnforce="reject"),
+            *account(SELLING),
+            *static_list("sales@example.test", [SELLING], zimbraACE=f"{zimbra_id('account', REJECTED)} usr sendAs"),
+            *data_source(REJECTED, "ray@gmail.test"),
+            *data_source(REWRITTEN, "rita@gmail.test", zimbraDataSourceEnabled=False),
         ]
     )
 
@@ -135,6 +146,75 @@ def test_a_granted_from_passes_untouched(scene: Scene, author: str) -> None:
     message = delivered(scene, author, header)
     assert message.froms == [f"On Behalf <{GRANTING}>".encode()]
     assert values(message, "sender") == [f"<{author}>"]
+
+
+@pytest.mark.parametrize(
+    ("author", "shown"),
+    [
+        (REJECTED, "Reject.Me+news@alias.test"),
+        (REJECTED, "ray@gmail.test"),
+        (REJECTED, SELLING),
+        (EVERYBODYS, "bob@example.test"),
+    ],
+    ids=["extension", "external account", "a list that he is in", "the whole domain"],
+)
+def test_what_else_is_the_users_to_write_as(scene: Scene, author: str, shown: str) -> None:
+    assert delivered(scene, author, f"From: <{shown}>").froms == [f"<{shown}>".encode()]
+
+
+@pytest.mark.parametrize(
+    ("author", "shown"),
+    [
+        (EVERYBODYS, GRANTING),
+        (EVERYBODYS, "nobody@example.test"),
+        (REJECTED, "rita@gmail.test"),
+        (REJECTED, "bob+x@example.test"),
+    ],
+    ids=["denied nearer", "nobody", "another's external account", "another's extension"],
+)
+def test_what_else_is_not(scene: Scene, author: str, shown: str) -> None:
+    assert scene.mail(author, [JOE], login=author, header=f"From: <{shown}>").sent.code == 550
+
+
+def test_an_external_account_that_is_switched_off(scene: Scene) -> None:
+    assert delivered(scene, REWRITTEN, "From: rita@gmail.test").froms == OWN
+
+
+CALENDAR: Final = "Content-Type: text/calendar; method=REQUEST"
+OWN_MAIL: Final = {
+    "sent on": f"Resent-Date: today\nResent-From: {REJECTED}\nFrom: {FOREIGN}",
+    "sent on again": f"Resent-From: {REJECTED}\nReceived: from x\nResent-From: bob@example.test\nFrom: {FOREIGN}",
+    "on behalf": f"From: bob@example.test\nSender: {REJECTED}",
+    "another's calendar": f"From: bob@example.test\n{CALENDAR}",
+    "external account": f"From: ray@gmail.test\nSender: {REJECTED}",
+}
+
+
+@pytest.mark.parametrize("header", OWN_MAIL.values(), ids=OWN_MAIL.keys())
+def test_what_zimbra_sends_passes_untouched_and_a_login_gets_no_such_freedom(scene: Scene, header: str) -> None:
+    mailed = scene.mail(REJECTED, [JOE], header=header, through="mailbox")
+    assert mailed.sent.accepted, mailed.sent
+    ((message,),) = scene.delivered(mailed.token).values()
+    assert header.rpartition("From: ")[2].partition("\n")[0].encode() in message.froms
+    if "gmail" not in header:
+        assert scene.mail(REJECTED, [JOE], login=REJECTED, header=header, through="mailbox").sent.code == 550
+
+
+def test_what_somebody_else_has_sent_on_is_refused(scene: Scene) -> None:
+    header = f"Resent-From: bob@example.test\nReceived: from x\nResent-From: {REJECTED}\nFrom: {FOREIGN}"
+    assert scene.mail(REJECTED, [JOE], header=header, through="mailbox").sent.code == 550
+
+
+@pytest.mark.parametrize(
+    ("sender", "content"),
+    [(RULED, CALENDAR), ("", "Content-Type: multipart/report;\n report-type=disposition-notification; boundary=b")],
+    ids=["calendar", "disposition notification"],
+)
+def test_no_rule_changes_the_from_that_the_body_repeats(scene: Scene, sender: str, content: str) -> None:
+    mailed = scene.mail(sender, [JOE], login=RULED, header=f"From: {RULED}\nMIME-Version: 1.0\n{content}")
+    assert mailed.sent.accepted, mailed.sent
+    ((message,),) = scene.delivered(mailed.token).values()
+    assert message.froms == [RULED.encode()]
 
 
 def test_a_foreign_sender_is_taken_away_or_refused(scene: Scene) -> None:

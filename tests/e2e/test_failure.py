@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.socket_address import parse_socket
-from ldapmilter.milter.transaction import Transaction, Verdict
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.transaction import Transaction, Verdict
+from ldapmilter.socket_address import parse_socket
 from tests.e2e.company import ARCHIVE, CARL_ARCHIVE, CARL_HOLD, HOLD, JOE, LEGAL_FROM
 from tests.e2e.scene import Scene
 from tests.support.names import account_dn
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from tests.support.daemon import Daemon
 
 ANN = "ann@example.test"
-DEADLINE = 2.0
-GUARD = 4.0
-_LDAP = {"lookup_deadline": "2", "connect_timeout": "1"}
+_LDAP = {"lookup_deadline": "6", "connect_timeout": "1"}
 OPTIONS = {
     "strict": {"ldap": _LDAP},
     "lenient": {"ldap": _LDAP, "policy": {"directory_failure": "accept"}},
@@ -73,21 +70,18 @@ def healed(daemon: Daemon) -> None:
     """Wait until the daemon asks the directory again: about addresses that nobody has asked for."""
 
     def goes_on() -> bool:
-        message = Transaction(sender="x@outside.test", recipients=[f"heal-{next(NOBODIES)}@example.test"])
-        with MilterClient.connect(parse_socket(daemon.socket), 20.0) as client:
+        message = Transaction(sender=ANN, login=ANN, recipients=[f"heal-{next(NOBODIES)}@example.test"])
+        with MilterClient.connect(parse_socket(daemon.socket), HANG) as client:
             reply = client.run(message)
-        lines = daemon.log_lines(message.queue_id)
-        return reply.verdict is Verdict.ACCEPT and not (lines and "incomplete=" in lines[-1])
+        return reply.verdict is Verdict.ACCEPT and "incomplete=" not in daemon.said(message.queue_id)[-1]
 
-    wait_until(goes_on, "the directory's return to be noticed", 20.0, pause=0.2)
+    wait_until(goes_on, "the directory's return to be noticed", pause=0.2)
 
 
 def waits(scene: Scene, author: str, recipient: str, through: str) -> None:
-    """Expect 451 within the deadline."""
-    started = time.monotonic()
+    """Expect 451 of ours: Postfix would say another when it gives us up."""
     mailed = scene.mail(author, [recipient], login=author, through=through)
     assert (mailed.sent.stage, mailed.sent.code, mailed.sent.text[:5]) == ("data", 451, "4.3.0"), mailed.sent
-    assert time.monotonic() - started < DEADLINE + GUARD
     assert scene.counts(mailed.token) == {}
 
 
@@ -152,11 +146,9 @@ def test_accept_lets_mail_pass_and_says_that_policy_was_not_applied(
 ) -> None:
     stranger = f"many-{next(STRANGERS)}@example.test"
     with fails(scene, "lenient"):
-        started = time.monotonic()
         mailed = scene.submit(stranger, [JOE], through="lenient")
-        assert time.monotonic() - started < DEADLINE + GUARD
     assert scene.counts(mailed.token) == {JOE: 1}
-    (line,) = scene.daemons["lenient"].log_lines(mailed.sent.queue_id)
+    (line,) = scene.daemons["lenient"].said(mailed.sent.queue_id)
     assert "incomplete=" in line
 
 
@@ -168,7 +160,7 @@ def test_accept_applies_what_is_known(scene: Scene) -> None:
     with stopped(scene, "lenient"):
         mailed = scene.submit(ANN, [stranger, "carl@example.test"], through="lenient")
     assert set(scene.delivered(mailed.token)) == {stranger, *copied}
-    (line,) = scene.daemons["lenient"].log_lines(mailed.sent.queue_id)
+    (line,) = scene.daemons["lenient"].said(mailed.sent.queue_id)
     assert "incomplete=" in line
 
 
@@ -179,7 +171,7 @@ def test_what_is_stale_still_decides(scene: Scene) -> None:
     delivered = scene.delivered(mailed.token)
     assert set(delivered) == {JOE, "bob@example.test", ARCHIVE, HOLD}
     assert delivered[JOE][0].froms == [LEGAL_FROM.encode()]
-    (line,) = scene.daemons["forgetful"].log_lines(mailed.sent.queue_id)
+    (line,) = scene.daemons["forgetful"].said(mailed.sent.queue_id)
     assert "stale" in line
 
 

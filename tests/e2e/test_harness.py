@@ -21,7 +21,7 @@ from tests.support.directory_data import (
     POSTFIX_PASSWORD,
 )
 from tests.support.names import account_dn, cos_dn, zimbra_id
-from tests.support.ports import listens
+from tests.support.ports import HANG, listens
 from tests.support.postfix import Postfix
 from tests.support.record import Record, to_ldif
 from tests.support.slapd import Slapd
@@ -145,7 +145,7 @@ def test_stop_start_kill_and_freeze(slapd: Slapd) -> None:
     slapd.suspend()
     try:
         port = int(uri.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), 1) as frozen:
+        with socket.create_connection(("127.0.0.1", port), HANG) as frozen:
             frozen.settimeout(0.2)
             frozen.sendall(bytes.fromhex("300c020101600702010304008000"))  # anonymous bind
             with pytest.raises(TimeoutError):

@@ -38,7 +38,7 @@ def test_sendmail_is_nobody_whatever_its_sender(scene: Scene) -> None:
     delivered = scene.delivered(token)
     assert set(delivered) == {JOE, "carl@example.test", CARL_ARCHIVE, CARL_HOLD}
     assert all(message.froms == [ANN_FROM] for (message,) in delivered.values())
-    (line,) = scene.daemon.log_lines(f"mail_from=<{ANN}>")
+    (line,) = scene.daemon.said(f"mail_from=<{ANN}>")
     assert "identity=none" in line
 
 

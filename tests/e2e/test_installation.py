@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ldapmilter import __version__
 from ldapmilter.config import load
 from tests.support.installed import SCRIPTS, files, run
+from tests.support.ports import HANG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 URIS = "ldap://ldap1.example.com:389 ldap://ldap2.example.com:389"
 PAGES = ("man1/ldapmilter.1", "man5/ldapmilter.ini.5", "man5/ldapmilter-attributes.5")
@@ -32,6 +41,15 @@ def ldapmilter(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd="/")
 
 
+def test_a_server_without_a_scheme_is_refused_at_once(tmp_path: Path) -> None:
+    servers = "ldap://a.test ldap1.test"
+    command = [str(SCRIPTS / "install"), "--dry-run", "--root", str(tmp_path), "--ldap-uri", servers]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "ldap1.test has no scheme; write ldap://ldap1.test:389" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_program_works_where_it_was_put(installed: Path) -> None:
     assert ldapmilter(installed, "--version").stdout == f"ldapmilter {__version__}\n"
     schema = (SCRIPTS.parent / "schema" / "ldapmilter.ldif").read_text(encoding="utf-8")
@@ -39,7 +57,7 @@ def test_the_program_works_where_it_was_put(installed: Path) -> None:
     coverage = ldapmilter(installed, "coverage", "--help")
     assert (coverage.returncode, coverage.stdout.startswith("usage: ldapmilter coverage")) == (0, True)
     done = subprocess.run(
-        [installed / "opt/ldapmilter/libexec/register", "--help"], check=False, capture_output=True, timeout=30
+        [installed / "opt/ldapmilter/libexec/register", "--help"], check=False, capture_output=True, timeout=HANG
     )
     assert done.returncode == 0
 
@@ -153,6 +171,63 @@ def test_what_postfix_still_asks_is_not_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("service", "command"),
+    [
+        ("systemd", "systemctl reload ldapmilter.service"),
+        ("supervisor", "supervisorctl signal HUP ldapmilter"),
+        ("none", "pkill --signal HUP --oldest --euid ldapmilter --full 'ldapmilter.* run'"),
+    ],
+)
+def test_the_rotation_that_is_installed_is_that_of_the_service_manager(
+    tmp_path: Path, service: str, command: str
+) -> None:
+    python = tmp_path / "opt/ldapmilter/bin/python"
+    python.parent.mkdir(parents=True)
+    (tmp_path / "opt/ldapmilter/pyvenv.cfg").touch()
+    python.write_text("#!/bin/sh\n", encoding="ascii")  # a program that is there, and a pip that has nothing to do
+    python.chmod(0o755)
+    done = run("install", tmp_path, "--service", service)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (tmp_path / "etc/logrotate.d/ldapmilter").read_text(encoding="ascii")
+    assert text.partition("    postrotate\n")[2].partition("    endscript\n")[0] == f"        {command}\n"
+    # Nothing beside the command says of which service manager it would be.
+    assert not re.search(r"# (systemd|supervisor|by its pid):", text)
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """Yield an interpreter that can be built on, in a home directory that is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="closed-") as home:
+        python = Path(home) / "bin" / "python3"
+        python.parent.mkdir()
+        for name in ("python3.13", "python3"):
+            shutil.copy("/usr/bin/python3", python.with_name(name))
+        yield python
+
+
+def planned(*arguments: str, first: Path) -> subprocess.CompletedProcess[str]:
+    """Have an installation on this host told, which changes nothing."""
+    command = [str(SCRIPTS / "install"), "--dry-run", *arguments]
+    environment = {**os.environ, "PATH": f"{first}:{os.environ['PATH']}"}
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_a_python_that_the_services_user_cannot_run_is_not_built_on(closed: Path) -> None:
+    refused = planned("--service", "none", "--python", str(closed), first=closed.parent)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (
+        f"install: {closed} lies where the user ldapmilter cannot run it: take one of the system's." in refused.stderr
+    )
+    # Of those that are found the next one is taken.
+    told = planned("--service", "none", first=closed.parent)
+    assert (told.returncode, told.stderr) == (0, "")
+    (line,) = [line for line in told.stdout.splitlines() if ", on Python 3." in line]
+    assert "(/usr/" in line
+    closed.parents[1].chmod(0o755)
+    assert f"({closed.parent}/" in planned("--service", "none", first=closed.parent).stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
         (["--service", "upstart"], 2, "--service is systemd, supervisor or none"),
@@ -174,7 +249,7 @@ def test_a_directory_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "opt/ldapmilter").mkdir(parents=True)
     (tmp_path / "opt/ldapmilter/theirs").touch()
     done = run("install", tmp_path, "--service", "none")
-    assert (done.returncode, "is no virtual environment" in done.stderr) == (1, True)
+    assert (done.returncode, "is not a virtual environment" in done.stderr) == (1, True)
     removed = run("uninstall", tmp_path)
     assert (removed.returncode, "left alone" in removed.stderr) == (1, True)
     assert (tmp_path / "opt/ldapmilter/theirs").exists()

@@ -75,7 +75,7 @@ def test_a_cold_cache_asks_once_however_many_wait() -> None:
 
         with ThreadPoolExecutor(16) as pool:
             assert all(pool.map(one, range(16), timeout=60))
-        scene.postfix.queue_idle(40)
+        scene.postfix.queue_idle()
         assert len(scene.postfix.messages(CARL_HOLD)) == 16
         searches = scene.slapd.searches(scene.slapd.bind_dn)
         again = scene.mail(KIM, ["carl@example.test"], login=KIM)

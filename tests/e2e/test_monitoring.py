@@ -11,15 +11,15 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ldapmilter.daemon.metrics import Snapshot, page
 from ldapmilter.daemon.tally import SECONDS_BOUNDS
-from ldapmilter.metrics import Snapshot, page
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 DASHBOARD = CONTRIB / "grafana" / "ldapmilter.json"
 ALERTS = CONTRIB / "prometheus" / "alerts.yml"
 PROMTOOL: Final = "/usr/bin/promtool"
 _NAME = re.compile(r"\bldapmilter_[a-z_]+")
-_VARIABLES = {'{instance=~"$instance"}': '{instance=~".*"}', "$__rate_interval": "5m"}
+_VARIABLES = {'instance=~"$instance"': 'instance=~".*"', "$__rate_interval": "5m"}
 
 NOT_SHOWN: Final = {"ldapmilter_probes": "monitoring's own messages tell nothing of the mail"}
 """Metrics that are not on the dashboard, and why."""
@@ -28,6 +28,10 @@ NOT_SHOWN: Final = {"ldapmilter_probes": "monitoring's own messages tell nothing
 @pytest.fixture(scope="module")
 def families() -> dict[str, set[str]]:
     """Return the names of all samples by metric, from the page of a daemon that has something of everything."""
+    return on_page(confidential=True)
+
+
+def on_page(*, confidential: bool) -> dict[str, set[str]]:
     snapshot = Snapshot(
         version="1",
         counts={
@@ -42,8 +46,10 @@ def families() -> dict[str, set[str]]:
         sessions=0,
         in_flight=0,
         cached=0,
-        servers={"ldap://a": {"up": 1, "readable": 1}},
+        servers={"ldap://a": {"up": 1, "readable": 1, "last_answer": 1.0}},
         not_applied=0,
+        confidential=confidential,
+        audit_fails=False,
         last_message=1.0,
         started_at=1.0,
         reloaded_at=1.0,
@@ -83,6 +89,19 @@ def test_every_name_is_on_the_page(families: dict[str, set[str]], dashboard: dic
         assert set(_NAME.findall(text)) - there == set(), text
 
 
+def test_no_alert_needs_what_is_not_on_every_page() -> None:
+    there = set().union(*on_page(confidential=False).values())
+    assert set(_NAME.findall(alert_expressions())) - there == set()
+
+
+def test_the_dashboard_says_what_is_not_on_every_page(dashboard: dict[str, Any]) -> None:
+    there = set().union(*on_page(confidential=False).values())
+    row = next(panel for panel in dashboard["panels"] if "[metrics] confidential" in panel["title"])
+    for panel in dashboard["panels"]:
+        names = set(_NAME.findall(" ".join(target["expr"] for target in panel.get("targets", ()))))
+        assert (panel["gridPos"]["y"] > row["gridPos"]["y"]) == bool(names - there), panel["title"]
+
+
 def test_every_metric_is_on_the_dashboard(families: dict[str, set[str]], dashboard: dict[str, Any]) -> None:
     shown = set(_NAME.findall(" ".join(expressions(dashboard))))
     assert {name for name, samples in families.items() if not samples & shown} == set(NOT_SHOWN)
@@ -96,7 +115,7 @@ def test_the_dashboard_asks_the_data_source_that_is_chosen(dashboard: dict[str, 
     for panel in panels:
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
         assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
-        assert all('{instance=~"$instance"}' in target["expr"] for target in panel["targets"]), panel["title"]
+        assert all('instance=~"$instance"}' in target["expr"] for target in panel["targets"]), panel["title"]
         references = [target["refId"] for target in panel["targets"]]
         assert len(set(references)) == len(references)
     identifiers = [panel["id"] for panel in dashboard["panels"]]
@@ -136,9 +155,9 @@ def test_prometheus_reads_the_alerts() -> None:
         ({'ldapmilter_directory_up{uri="ldap://a"}': "0x300"}, "LdapmilterDirectoryDown"),
         ({'ldapmilter_directory_up{uri="ldap://a"}': "0x300", "ldapmilter_workers": "2x300"}, "LdapmilterServerDown"),
         ({'ldapmilter_directory_policy_readable{uri="ldap://a"}': "0x300"}, "LdapmilterPolicyUnreadable"),
-        ({"ldapmilter_unavailable_total": "0+5x300"}, "LdapmilterMailWaits"),
+        ({'ldapmilter_decisions_total{verdict="tempfail"}': "0+5x300"}, "LdapmilterMailWaits"),
         ({"ldapmilter_incomplete_total": "0x290 1x10"}, "LdapmilterIncomplete"),
-        ({"ldapmilter_audit_failures_total": "0x295 1x5"}, "LdapmilterAuditFailures"),
+        ({"ldapmilter_audit_failing": "0x295 1x5"}, "LdapmilterAuditFailures"),
         ({"ldapmilter_errors_total": "0x295 1x5"}, "LdapmilterErrors"),
         ({"ldapmilter_reload_failed": "1x300"}, "LdapmilterReloadFailed"),
         ({"ldapmilter_parts_not_applied": "1x300"}, "LdapmilterNotApplied"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.socket_address import parse_socket
-from ldapmilter.milter.transaction import Transaction, Verdict
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.transaction import Transaction, Verdict
+from ldapmilter.socket_address import parse_socket
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
 from tests.support.directory_data import base_records
+from tests.support.ports import HANG
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
@@ -21,7 +22,7 @@ def test_it_is_answered_and_copied() -> None:
         [*base_records(), *global_config(), *domain("example.test", ldapMilterArchiveBcc=VAULT), *account(ANN)]
     )
     with Slapd(records) as slapd, Daemon(slapd) as daemon:
-        with MilterClient.connect(parse_socket(daemon.socket), timeout=10) as client:
+        with MilterClient.connect(parse_socket(daemon.socket), timeout=HANG) as client:
             outcome = client.run(Transaction(sender=ANN, recipients=["x@y.test"], login=ANN))
             client.quit()
         assert outcome.verdict is Verdict.ACCEPT

@@ -20,13 +20,12 @@ import pytest
 
 from tests.e2e.company import ARCHIVE, CARL_ARCHIVE, CARL_HOLD, HOLD, JOE
 from tests.e2e.scene import Scene
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-DEADLINE = 1.5
-GUARD = 2.0
+DEADLINE = 4.0
 CLIENTS = 8
 TAKEN = range(200, 300)
 LATER = range(400, 500)
@@ -82,7 +81,7 @@ class Handed:
     token: str
     kind: Kind
     code: int
-    stage: str
+    text: str
     seconds: float
     at: float
 
@@ -100,7 +99,19 @@ class Traffic:
         login = kind.author if kind.logged_in else None
         mailed = self.scene.mail(kind.author, kind.recipients, login=login, through=self.through)
         seconds = time.monotonic() - began
-        return Handed(mailed.token, kind, mailed.sent.code, mailed.sent.stage, seconds, began - self.began)
+        return Handed(mailed.token, kind, mailed.sent.code, mailed.sent.text, seconds, began - self.began)
+
+    def until_taken(self, kind: Kind) -> Handed:
+        """Hand one in again until it is taken, as a mail server does."""
+        handed = [self.one(kind)]
+
+        def taken() -> bool:
+            if handed[-1].code not in TAKEN:
+                handed.append(self.one(kind))
+            return handed[-1].code in TAKEN
+
+        wait_until(taken, f"{kind} is taken", pause=0.2)
+        return handed[-1]
 
     def client(self, number: int, stop: threading.Event) -> list[Handed]:
         choice = random.Random(number)
@@ -119,7 +130,7 @@ def wreck(scene: Scene) -> None:
     scene.slapd.start()
     time.sleep(0.7)
     scene.slapd.suspend()
-    time.sleep(2.5)
+    time.sleep(DEADLINE + 1)
     scene.slapd.resume()
     time.sleep(0.7)
     for _ in range(3):  # replaced: nobody notices in time
@@ -135,7 +146,7 @@ def wreck(scene: Scene) -> None:
 
 def delivered(scene: Scene, tokens: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return, once nothing is under way any more, how often each message is in which mailbox."""
-    scene.postfix.queue_idle(30)
+    scene.postfix.queue_idle()
     found: dict[str, dict[str, int]] = {token: {} for token in tokens}
     for mailbox in scene.postfix.recipients():
         for raw in scene.postfix.messages(mailbox):
@@ -150,28 +161,27 @@ def delivered(scene: Scene, tokens: Sequence[str]) -> dict[str, dict[str, int]]:
 def test_nothing_is_lost_while_the_directory_comes_and_goes(scene: Scene, through: str) -> None:
     traffic, stop = Traffic(scene, through, time.monotonic()), threading.Event()
     for kind in KINDS:
-        assert traffic.one(kind).code in TAKEN
+        traffic.until_taken(kind)
     with ThreadPoolExecutor(CLIENTS) as pool:
         clients = [pool.submit(traffic.client, number, stop) for number in range(CLIENTS)]
         try:
             wreck(scene)
         finally:
             stop.set()
-        handed = list(itertools.chain.from_iterable(client.result(30) for client in clients))
+        handed = list(itertools.chain.from_iterable(client.result(HANG) for client in clients))
     taken = [one for one in handed if one.code in TAKEN]
     waiting = [one for one in handed if one.code not in TAKEN]
     slowest = max(handed, key=lambda one: one.seconds)
     sys.stdout.write(
-        f"\n{through}: {len(taken)} taken, {len(waiting)} told to wait; slowest answer"
+        f"\n{through}: {len(taken)} taken, {len(waiting)} deferred; slowest answer"
         f" {slowest.seconds:.2f} s ({slowest.code} at {slowest.at:.1f} s)\n"
     )
     assert len(taken) > CLIENTS
     assert [one for one in waiting if one.code not in LATER] == []
-    assert slowest.seconds < DEADLINE + GUARD
+    # Ours, and so by the deadline: Postfix says another when it has waited for us in vain.
+    assert [one for one in waiting if not one.text.startswith("4.3.0")] == []
 
-    wait_until(lambda: traffic.one(KINDS[0]).code in TAKEN, "the directory's return to be noticed", 5)
-    again = [traffic.one(one.kind) for one in waiting]
-    assert [one for one in again if one.code not in TAKEN] == []
+    again = [traffic.until_taken(one.kind) for one in waiting]
 
     found = delivered(scene, [one.token for one in (*handed, *again)])
     wrong = {

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.builders import cos, domain, global_config, server, static_list
 from tests.support.directory_data import ADMIN_DN, ADMIN_PASSWORD, base_records
-from tests.support.ports import free_port, wait_until
+from tests.support.ports import HANG, free_port, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
@@ -129,7 +129,7 @@ def test_a_milter_is_registered_and_postfix_has_it(site: Site) -> None:
     assert f"smtpd_milters = {site.milter}, {site.zimbra}\n" in done.stdout
     told = subprocess.run(
         ["/usr/sbin/postconf", "-c", site.postfix.config_directory, "-h", "smtpd_milters", "non_smtpd_milters"],
-        check=True, capture_output=True, text=True, timeout=30,
+        check=True, capture_output=True, text=True, timeout=HANG,
     )  # fmt: skip
     assert told.stdout.splitlines() == [f"{site.milter}, {site.zimbra}", site.milter]
 
@@ -326,7 +326,7 @@ def test_another_server_is_registered_and_not_verified(site: Site) -> None:
     [
         (["inet:8800"], "HOST:PORT"),
         (["inet:0.0.0.0:8800"], "connect to"),
-        (["/run/x.sock"], "is no milter"),
+        (["/run/x.sock"], "is not a milter"),
         (["unix:/a, unix:/b"], "separates milters"),
         (["unix:/a", "unix:/b"], "one milter"),
         (["--frist"], "no option --frist"),
@@ -509,7 +509,7 @@ def test_zmconfigd_of_the_tests_blanks_what_the_switch_does_not_allow(site: Site
     def told() -> list[str]:
         config = str(site.postfix.config_directory)
         command = ["/usr/sbin/postconf", "-c", config, "-h", "smtpd_milters", "non_smtpd_milters"]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG)
         return done.stdout.splitlines()[:2]
 
     wait_until(lambda: told() == ["", site.milter], "zmconfigd")

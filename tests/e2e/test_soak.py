@@ -11,7 +11,7 @@ SEED = 130
 
 
 def test_a_short_soak() -> None:
-    outcome = Soak(seconds=10, seed=SEED).run()
+    outcome = Soak(seconds=10, seed=SEED, members=200).run()
     sys.stdout.write("".join(f"{name}: {value}\n" for name, value in outcome.table.items()))
     assert outcome.findings == []
     assert "1 hang" in outcome.table["trouble"]

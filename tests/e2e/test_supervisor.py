@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.socket_address import parse_socket
 from tests.support.daemon import Daemon
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 from tests.support.processes import processes, workers_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def serves(daemon: Daemon) -> bool:
 
 
 def test_under_supervisord(daemon: Daemon, supervisor: Supervisor) -> None:
-    wait_until(lambda: supervisor.pid() > 0, "the daemon to run", 40)
+    wait_until(lambda: supervisor.pid() > 0, "the daemon to run")
     first = supervisor.pid()
     assert serves(daemon)
 
@@ -136,7 +136,7 @@ def test_under_supervisord(daemon: Daemon, supervisor: Supervisor) -> None:
     orphans = workers_of(first)
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not orphans_left(orphans), "the orphans' end")
-    wait_until(lambda: supervisor.pid() not in {0, first}, "another daemon", 40)
+    wait_until(lambda: supervisor.pid() not in {0, first}, "another daemon")
     assert serves(daemon)
 
     # A stop drains, and leaves nothing behind.
@@ -161,7 +161,7 @@ def test_the_block_says_nothing_that_supervisord_ignores() -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG,
     ).stdout
     for option in parser["program:ldapmilter"]:
         name = option.removeprefix("stderr_").removeprefix("stdout_")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ldapmilter.config import SECTIONS
+from ldapmilter.config_options import SECTIONS
 from ldapmilter.daemon.worker import DRAIN_SECONDS
 
 CONTRIB = Path(__file__).parents[2] / "contrib"

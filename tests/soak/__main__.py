@@ -7,10 +7,11 @@ import os
 import random
 import sys
 
-from tests.soak.run import Soak
+from tests.soak.run import LATE, MEMBERS, Soak
 
 _SHOWN = 40
 _USAGE = 2
+_LEAST = 10
 _INTERRUPTED = 130
 
 
@@ -26,7 +27,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__, allow_abbrev=False)
     parser.add_argument("--minutes", type=_minutes, default=20.0, help="how long trouble lasts (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=None, help="what draws it; the table tells the seed of a run")
+    parser.add_argument("--members", type=int, default=MEMBERS, help="of the list of everybody (default: %(default)d)")
+    parser.add_argument(
+        "--late", type=float, default=LATE, help="seconds after which an answer is a failure (default: %(default)g)"
+    )
     options = parser.parse_args()
+    if options.members < _LEAST:
+        parser.error(f"--members: at least {_LEAST}")
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     sys.stdout.write(f"soaking for {options.minutes:g} minutes, --seed {seed}\n")
     sys.stdout.flush()
@@ -34,7 +41,8 @@ def main() -> int:
         sys.stderr.write("scripts/soak: needs root, as Postfix does\n")
         return _USAGE
     try:
-        outcome = Soak(seconds=options.minutes * 60, seed=seed).run()
+        soak = Soak(seconds=options.minutes * 60, seed=seed, members=options.members, late=options.late)
+        outcome = soak.run()
     except KeyboardInterrupt:
         sys.stderr.write("scripts/soak: interrupted, no verdict\n")
         return _INTERRUPTED

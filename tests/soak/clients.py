@@ -1,4 +1,4 @@
-"""Clients that hand messages in, and hand in again what is told to wait, as a mail server does."""
+"""Clients that hand messages in, and hand in again what is deferred, as a mail server does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.e2e.company import PASSWORD
-from tests.soak.letters import Attempt, Letter, any_kind
+from tests.soak.letters import EVERYBODY, LATER, Attempt, Letter, any_kind, to_everybody
+from tests.support.later_milter import REFUSAL
+from tests.support.ports import HANG
 from tests.support.smtp_client import send
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 15.0
 _WAITING: Final = 60
 """Messages that wait at one client before it writes no new ones."""
-_HUNG: Final = 60.0
-"""Seconds without any answer after which a client gives up: a failure of its own."""
 
 
 @dataclass
@@ -65,7 +65,9 @@ class Client:
                 return
             elif len(waiting) < _WAITING:
                 token, _ = self.scene.compose("")
-                due = _Waiting(Letter(token=token, kind=any_kind(choice)), now)
+                # The list of everybody is mailed to rarely, but for certain.
+                first = self.number == 0 and not self.letters
+                due = _Waiting(Letter(token=token, kind=to_everybody(choice) if first else any_kind(choice)), now)
                 self.letters.append(due.letter)
             if due is not None:
                 self._hand_in(due.letter)
@@ -78,6 +80,7 @@ class Client:
         message = f"From: <{kind.author}>\nMessage-ID: <{letter.token}@client.test>\nSubject: minutes\n\nHello.\n"
         (port,) = self.scene.ports.values()
         login = kind.author if kind.logged_in else None
+        refused: frozenset[str] = frozenset()
         began = time.monotonic()
         try:
             sent = send(
@@ -87,13 +90,15 @@ class Client:
                 message.encode(),
                 login=login,
                 password=PASSWORD if login else None,
-                timeout=_HUNG,
+                timeout=HANG,
             )
             code, text = sent.code, f"{sent.stage}: {sent.text}"
+            refused = frozenset(rcpt for rcpt, reply in sent.refused.items() if reply.text == REFUSAL)
         except OSError as error:
             code, text = 0, f"{type(error).__name__}: {error}"
         now = time.monotonic()
-        letter.attempts.append(Attempt(at=began - self.began, seconds=now - began, code=code, text=text))
+        took = now - began
+        letter.attempts.append(Attempt(at=began - self.began, seconds=took, code=code, text=text, refused=refused))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +109,14 @@ class Traffic:
     taken: int
     told_to_wait: int
     """Answers, not messages."""
+    refused: int
+    """Messages that a later milter refused, whole or for all recipients."""
+    refused_recipients: int
+    """Recipients that it refused of messages that were taken."""
+    to_a_copy: int
+    """Messages that were taken, with the address of a copy among the recipients."""
+    to_everybody: int
+    """Messages to the list that were taken."""
     slowest: float
     answers: Counter[str]
     """How often each answer but 2xx was given."""
@@ -117,7 +130,11 @@ class Traffic:
         return cls(
             written=len(letters),
             taken=taken,
-            told_to_wait=len(attempts) - taken,
+            told_to_wait=sum(attempt.code in LATER for attempt in attempts),
+            refused=sum(attempt.is_anothers for attempt in attempts),
+            refused_recipients=sum(len(letter.attempts[-1].refused) for letter in letters if letter.taken),
+            to_a_copy=sum(letter.taken and letter.kind.is_to_a_copy for letter in letters),
+            to_everybody=sum(letter.taken and EVERYBODY in letter.kind.recipients for letter in letters),
             slowest=max((attempt.seconds for attempt in attempts), default=0.0),
             answers=Counter(
                 f"{attempt.code} {' '.join(attempt.text.split())[:90]}"

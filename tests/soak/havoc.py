@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LONGEST_OUTAGE: Final = 20.0
 _REST: Final = 8.0
-_TTL: Final = "5"
 
 
 @dataclass
@@ -38,6 +37,8 @@ class Havoc:
     scene: Scene
     seed: int
     stop: threading.Event
+    ttl: float
+    """Seconds that an answer of the directory counts."""
     done: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
@@ -67,7 +68,7 @@ class Havoc:
         finally:
             self.scene.slapd.resume()
             self.scene.slapd.start()
-            self._configure(_TTL)
+            self._configure(f"{self.ttl:g}")
             self._hang_up()
 
     # -- the directory ----------------------------------------------------------------------
@@ -106,14 +107,14 @@ class Havoc:
 
     def _reload(self) -> None:
         """Half of the time another lifetime, so that cache and connections are new ones."""
-        self._configure(self._choice.choice((_TTL, f"{self._choice.uniform(3, 8):.1f}")))
+        self._configure(f"{self.ttl * self._choice.choice((1, self._choice.uniform(0.6, 1.6))):.1f}")
         self._hang_up()
 
     def _reload_wrong(self) -> None:
         self._configure("soon")
         self._hang_up()
         time.sleep(0.5)
-        self._configure(_TTL)
+        self._configure(f"{self.ttl:g}")
 
     def _configure(self, ttl: str) -> None:
         self.scene.daemon.configure({"cache": {"ttl": ttl}})

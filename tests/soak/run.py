@@ -13,28 +13,37 @@ from tests.e2e.scene import Scene
 from tests.soak import letters as mail
 from tests.soak.clients import Client, Traffic
 from tests.soak.havoc import Havoc
+from tests.soak.refusals import RandomRefusals
 from tests.soak.verdict import judge
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 from tests.support.processes import group_of, pss_mb, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOOKUP_DEADLINE: Final = 3.0
-LATE: Final = LOOKUP_DEADLINE + 2.0
-"""Seconds after which an answer is a failure, the whole SMTP dialogue included."""
+LATE: Final = 60.0
+"""Seconds after which an answer is a failure unless told otherwise, the whole SMTP dialogue included: on a
+machine that does nothing else three more than the deadline are plenty."""
+MEMBERS: Final = 25_000
+_FEW: Final = 1_000
+"""Members that are read in a moment: answers may be short-lived then."""
 CLIENTS: Final = 6
 _WORKERS: Final = 2
-_CALM: Final = 90.0
+_CALM: Final = 300.0
 """Seconds after the trouble for everything that waits to pass."""
-_OPTIONS: Final = {
-    "soaked": {
-        "milter": {"workers": str(_WORKERS)},
-        "ldap": {"lookup_deadline": f"{LOOKUP_DEADLINE:g}", "connect_timeout": "1"},
-        # Short, so that every outage is met by fresh, stale and forgotten answers alike.
-        "cache": {"ttl": "5", "negative_ttl": "5", "stale_ttl": "10"},
+_NAME: Final = "soaked"
+
+
+def _options(ttl: float) -> dict[str, dict[str, dict[str, str]]]:
+    """Return a configuration whose answers live so short that an outage meets fresh, stale and forgotten ones alike."""
+    return {
+        _NAME: {
+            "milter": {"workers": str(_WORKERS)},
+            "ldap": {"lookup_deadline": f"{LOOKUP_DEADLINE:g}", "connect_timeout": "1"},
+            "cache": {"ttl": f"{ttl:g}", "negative_ttl": "5", "stale_ttl": f"{2 * ttl:g}"},
+        }
     }
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +62,43 @@ class Outcome:
 class Soak:
     """One run."""
 
-    def __init__(self, *, seconds: float, seed: int) -> None:
-        """Prepare; :meth:`run` does it."""
+    def __init__(self, *, seconds: float, seed: int, members: int = MEMBERS, late: float = LATE) -> None:
+        """Prepare; :meth:`run` does it.
+
+        Args:
+            seconds: how long trouble lasts.
+            seed: what draws it.
+            members: of the list of everybody.
+            late: seconds after which an answer is a failure.
+        """
         self._seconds = seconds
         self._seed = seed
+        self._members = members
+        self._late = late
+        # An answer has to live longer than reading the whole list takes.
+        self._ttl = 5.0 if members <= _FEW else 120.0
         self._arrivals: list[mail.Arrival] = []
         self._memory: list[float] = []
         self._findings: list[str] = []
 
     def run(self) -> Outcome:
         """Run the trouble, wait for calm, and judge."""
-        with Scene(_OPTIONS, records=mail.records(), postfix_main={"default_process_limit": "100"}) as scene:
+        main_cf = {"default_process_limit": "100", "virtual_alias_maps": mail.POSTFIX_ALIASES}
+        with (
+            RandomRefusals(self._seed, {mail.EVERYBODY}) as later,
+            Scene(
+                _options(self._ttl),
+                smtpd={_NAME: f",{later.address}"},
+                records=mail.records(self._members),
+                postfix_main=main_cf,
+            ) as scene,
+        ):
             self._scene = scene
             self._daemon_pid = scene.daemon.pid
             calm, give_up, peace = threading.Event(), threading.Event(), threading.Event()
             self._began = began = time.monotonic()
             clients = [Client(scene, number, self._seed, began, calm, give_up) for number in range(CLIENTS)]
-            havoc = Havoc(scene, self._seed, peace)
+            havoc = Havoc(scene, self._seed, peace, self._ttl)
             threads = [threading.Thread(target=client.run, daemon=True) for client in clients]
             for thread in threads:
                 thread.start()
@@ -93,7 +122,7 @@ class Soak:
                     thread.join(max(0.1, deadline - time.monotonic()))
                 give_up.set()
                 for thread in threads:
-                    thread.join(10)
+                    thread.join(HANG)
             self._findings += havoc.problems
             return self._verdict(clients, havoc)
 
@@ -129,7 +158,7 @@ class Soak:
         except TimeoutError as error:
             findings.append(f"Postfix still has mail under way: {str(error)[:300]}")
         self._harvest()
-        findings += judge([letter for client in clients for letter in client.letters], self._arrivals, LATE)
+        findings += judge([letter for client in clients for letter in client.letters], self._arrivals, self._late)
         self._memory.append(pss_mb(self._daemon_pid))
         status = self._status()
         log = scene.daemon.log()
@@ -141,8 +170,8 @@ class Soak:
     def _status(self) -> dict[str, Any]:
         """Ask the daemon how it is: it has to be whole again."""
         try:
-            wait_until(lambda: len(workers_of(self._daemon_pid)) == _WORKERS, "two workers", 30)
-            wait_until(lambda: self._scene.daemon.cli("status").returncode == 0, "a status without problems", 30, 0.5)
+            wait_until(lambda: len(workers_of(self._daemon_pid)) == _WORKERS, "two workers")
+            wait_until(lambda: self._scene.daemon.cli("status").returncode == 0, "a status without problems", HANG, 0.5)
         except TimeoutError as error:
             self._findings.append(f"{error}: {self._scene.daemon.cli('status').stdout}")
         zombies = [process.pid for process in group_of(self._daemon_pid) if process.state == "Z"]
@@ -172,9 +201,13 @@ class Soak:
             "trouble": acts,
             "sent": str(traffic.written),
             "taken": str(traffic.taken),
-            "still waiting": str(traffic.written - traffic.taken),
+            "still waiting": str(traffic.written - traffic.taken - traffic.refused),
+            "refused by a later milter": f"{traffic.refused} messages,"
+            f" {traffic.refused_recipients} recipients of messages that were taken",
+            "taken with a copy's address": str(traffic.to_a_copy),
+            f"taken for {self._members} members": str(traffic.to_everybody),
             "answers 4xx": f"{traffic.told_to_wait} ({waits})" if waits else "0",
-            "slowest answer": f"{traffic.slowest:.2f} s (limit {LATE:g} s)",
+            "slowest answer": f"{traffic.slowest:.2f} s (deadline {LOOKUP_DEADLINE:g} s, limit {self._late:g} s)",
             "deliveries": str(len(self._arrivals)),
             "workers died": str(status.get("restarts", "unknown")),
             "stale decisions": str(status.get("counts", {}).get("events", {}).get("stale", 0)),

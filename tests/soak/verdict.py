@@ -43,17 +43,17 @@ def _answers(letter: Letter, limit: float) -> Iterator[str]:
         when = f"at {attempt.at:.1f} s"
         if attempt.code == 0:
             yield f"no answer {when}: {attempt.text}"
-        elif attempt.code not in TAKEN and attempt.code not in LATER:
+        elif attempt.code not in TAKEN and attempt.code not in LATER and not attempt.is_anothers:
             yield f"refused for good {when}: {attempt.code} {attempt.text}"
         if attempt.seconds > limit:
             yield f"answered late {when}: {attempt.code} after {attempt.seconds:.1f} s"
     if letter.waits:
-        yield "still told to wait at the end, although everything runs"
+        yield "still deferred at the end, although everything runs"
 
 
 def _deliveries(letter: Letter, arrivals: Sequence[Arrival]) -> Iterator[str]:
     found = Counter(arrival.mailbox for arrival in arrivals)
-    wanted = letter.kind.mailboxes if letter.taken else frozenset()
+    wanted = letter.mailboxes
     for mailbox in sorted(wanted - found.keys()):
         yield f"missing in {mailbox}"
     for mailbox in sorted(found.keys() - wanted):

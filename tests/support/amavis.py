@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.support.ports import free_port, listens, wait_until
+from tests.support.ports import free_port, listens
+from tests.support.processes import end, wait_until_serving
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -70,16 +71,14 @@ class Amavis:
         command = [_AMAVISD, "-c", str(self._config), "foreground"]
         with (self.directory / "stderr").open("ab") as errors:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
-        process = self._process
-        try:
-            wait_until(lambda: process.poll() is not None or listens(self.port), "amavisd", 40)
-        except TimeoutError:
-            self.close()
-            raise
-        if process.poll() is not None:
-            message = f"amavisd ended: {(self.directory / 'stderr').read_text(errors='replace')[-2000:]}"
-            self.close()
-            raise RuntimeError(message)
+        log = self.directory / "stderr"
+        wait_until_serving(
+            self._process,
+            "amavisd",
+            lambda: listens(self.port),
+            self.close,
+            lambda: log.read_text(errors="replace"),
+        )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -92,11 +91,6 @@ class Amavis:
             return
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            end(process)
         shutil.rmtree(self.directory, ignore_errors=True)
         atexit.unregister(self.close)

@@ -22,14 +22,14 @@ def main() -> None:
     """Write until told to stop."""
     path, name, threads, durable = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "durable"
     audit = AuditFile(path)
-    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=audit.reopen).start())
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=audit.open).start())
     stop = threading.Event()
     written = [0] * threads
 
     def write(thread: int) -> None:
         while not stop.is_set():
             number = written[thread]
-            record = recorded(queue_id=f"{name}-{thread}-{number}", message_id=_FILLER * (number % 20))
+            record = recorded(queue_id=f"{name}-{thread}-{number}", message_ids=(_FILLER * (number % 20),))
             audit.write(record, durable=durable)
             written[thread] += 1
 

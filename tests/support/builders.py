@@ -279,6 +279,24 @@ def global_config(**attrs: Value) -> list[Record]:
     return [record("cn=config,cn=zimbra", classes, written, attrs)]
 
 
+def global_grants(*grants: str) -> list[Record]:
+    """Return the entry whose grants hold for every account and list."""
+    return [record("cn=globalgrant,cn=zimbra", ["zimbraAclTarget"], {"cn": "globalgrant", "zimbraACE": grants}, {})]
+
+
+def data_source(owner: str, address: str, *, name: str = "elsewhere", **attrs: Value) -> list[Record]:
+    """Return an external account of a user's, below the user's entry."""
+    written: dict[str, Value] = {
+        "zimbraDataSourceId": zimbra_id("data source", f"{owner} {name}"),
+        "zimbraDataSourceName": name,
+        "zimbraDataSourceEnabled": True,
+        "zimbraDataSourceFolderId": "257",
+        "zimbraDataSourceType": "imap",
+        "zimbraDataSourceEmailAddress": address,
+    }
+    return [record(f"zimbraDataSourceName={name},{account_dn(owner)}", ["zimbraDataSource"], written, attrs)]
+
+
 def bind_identity(dn: str, password: str) -> Record:
     """Return an administrator's or application's identity under cn=zimbra."""
     uid = dn.partition(",")[0].partition("=")[2]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.support.ports import HANG
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,5 +46,24 @@ def make_certificates(directory: Path) -> Path:
     return ca
 
 
+def expire(directory: Path) -> str:
+    """Replace server.pem by one that expired; return the time, as it is told."""
+    config = directory / "ca.cnf"
+    (directory / "index.txt").write_text("", encoding="ascii")
+    config.write_text(
+        "[ca]\ndefault_ca = own\n[own]\npolicy = any\n[any]\ncommonName = supplied\n"
+        f"[own]\ndatabase = {directory}/index.txt\nnew_certs_dir = {directory}\nrand_serial = yes\n"
+        "default_md = sha256\npreserve = no\nemail_in_dn = no\n",
+        encoding="ascii",
+    )
+    _openssl(
+        *("ca", "-batch", "-notext", "-config", str(config), "-in", str(directory / "server.csr")),
+        *("-cert", str(directory / "ca.pem"), "-keyfile", str(directory / "ca.key")),
+        *("-extfile", str(directory / "server.ext"), "-out", str(directory / "server.pem")),
+        *("-startdate", "20260101000000Z", "-enddate", "20260102030405Z"),
+    )
+    return "2026-01-02 03:04 UTC"
+
+
 def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=HANG)

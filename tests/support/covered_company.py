@@ -37,9 +37,9 @@ def covered_company() -> list[Record]:
 
 def _shared() -> Iterator[Record]:
     yield from global_config(zimbraDefaultDomainName="example.test")
-    yield from cos("sales", ldapMilterArchiveBcc="{localpart}@{domain}.archive.invalid")
+    yield from cos("sales", ldapMilterArchiveBcc="{localpart}@{domain}.vault.keep.test")
     yield from cos("staff", ldapMilterArchiveReceivedBcc="vault@example.test ref=RET-7")
-    yield from domain("example.test", ldapMilterLegalBcc="hold@legal.invalid with=external ref=CASE-12")
+    yield from domain("example.test", ldapMilterLegalBcc="hold@counsel.test with=external ref=CASE-12")
     yield from domain("plain.test")
 
 
@@ -50,10 +50,10 @@ def _people() -> Iterator[Record]:
         "carol@example.test",
         cos_id=STAFF,
         displayName="Carol <b>Cole</b></script>",
-        ldapMilterArchiveBcc=["carol@archive.invalid", "old@archive.invalid until=2020-01-31"],
+        ldapMilterArchiveBcc=["carol@keep.test", "old@keep.test until=2020-01-31"],
     )
     yield from account("dave@example.test", cos_id=SALES, ldapMilterArchiveBcc="none")
-    yield from account("eve@example.test", cos_id=SALES, ldapMilterArchiveBcc="gone@archive.invalid until=2020-01-31")
+    yield from account("eve@example.test", cos_id=SALES, ldapMilterArchiveBcc="gone@keep.test until=2020-01-31")
     yield from account("frank@example.test", cos_id=STAFF, ldapMilterLegalBcc="not an address")
     yield from account("grace@example.test", cos_id=STAFF)
     yield from account("vault@example.test", ldapMilterArchiveSentBcc="vault@example.test")
@@ -66,8 +66,8 @@ def _groups() -> Iterator[Record]:
         "audit@example.test",
         ["audit-eu@example.test"],
         ldapMilterAppliesToMembers="TRUE",
-        ldapMilterLegalBcc="audit@legal.invalid",
+        ldapMilterLegalBcc="audit@counsel.test",
     )
     yield from static_list("audit-eu@example.test", ["grace@example.test"])
-    yield from static_list("sales-team@example.test", ["ann@example.test"], ldapMilterArchiveBcc="team@archive.invalid")
+    yield from static_list("sales-team@example.test", ["ann@example.test"], ldapMilterArchiveBcc="team@keep.test")
     yield from dynamic_group("crew@example.test")

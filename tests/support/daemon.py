@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,8 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.config import SECTIONS
-from tests.support.ports import wait_until
+from ldapmilter.config_options import SECTIONS
+from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 
 Sections = dict[str, dict[str, str]]
 
-_START = 20.0  # seconds until it has to listen
-_STOP = 40.0  # seconds until it has to be gone: it lets messages in flight finish
-_VERB = 60.0  # seconds that any other verb may take
+# What a terminal can show does not depend on who runs the tests, and where.
+_TERMINAL = {"TERM": "xterm", "NO_COLOR": ""}
+
+_HEAD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:debug|info|warning|error): ", re.MULTILINE)
 
 # The daemon leaves by os._exit, before coverage would write what it saw.
 _SITE_CUSTOMIZE = """\
@@ -90,7 +92,7 @@ class Daemon:
         self.config = self.directory / "config.ini"
         self._errors = self.directory / "stderr"
         self._errors.touch()
-        self._environment = self._with_coverage({**os.environ, **(environment or {})})
+        self._environment = self._with_coverage({**os.environ, **_TERMINAL, **(environment or {})})
         self._start = [*under, *self._command("run", *arguments)]
         self._process: subprocess.Popen[bytes] | None = None
         self._sections = self._defaults(slapd)
@@ -146,7 +148,7 @@ class Daemon:
             )
         self._process = process
         try:
-            wait_until(lambda: process.poll() is not None or self.listens(), "the daemon", _START)
+            wait_until(lambda: process.poll() is not None or self.listens(), "the daemon")
         except TimeoutError as error:
             self.kill()
             message = f"{error}\n{self.log()[-2000:]}"
@@ -177,7 +179,7 @@ class Daemon:
         if process is None:
             return 0
         process.send_signal(signal.SIGTERM)
-        return process.wait(_STOP)
+        return process.wait(HANG)
 
     def kill(self) -> None:
         """End it and everything that it started, as a crash would."""
@@ -186,7 +188,13 @@ class Daemon:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(15)
+        process.wait(HANG)
+
+    def forget(self) -> None:
+        """Take it for gone, after it was killed; what it started is left alone."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.wait(HANG)
 
     def close(self) -> None:
         """Stop and remove everything; a no-op in a forked child, whose exit runs it too."""
@@ -211,12 +219,24 @@ class Daemon:
             return probe.connect_ex((host, int(port))) == 0
 
     def log(self) -> str:
-        """Return all that it wrote to stderr, over restarts."""
+        """Return all that it wrote to stderr, over restarts, without the time and severity of each line."""
+        return _HEAD.sub("", self.written())
+
+    def written(self) -> str:
+        """Return all that it wrote to stderr, over restarts, as it stands there."""
         return self._errors.read_text(encoding="utf-8", errors="replace")
 
     def log_lines(self, *words: str) -> list[str]:
         """Return the lines of the log that hold all of `words`."""
         return [line for line in self.log().splitlines() if all(word in line for word in words)]
+
+    def said(self, *words: str) -> list[str]:
+        """Wait until a line of the log holds all of `words`; return those that do.
+
+        The log is written a moment after the message was answered, on a busy machine a long one.
+        """
+        wait_until(lambda: self.log_lines(*words) != [], f"a line with {words}")
+        return self.log_lines(*words)
 
     def configure(self, sections: Mapping[str, Mapping[str, str]]) -> None:
         """Change options in the configuration file; the daemon reads it when it starts."""
@@ -224,11 +244,11 @@ class Daemon:
             self._sections.setdefault(name, {}).update(options)
         self._write()
 
-    def cli(self, *arguments: str, timeout: float = _VERB) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
         """Run a verb with this configuration to its end; return status, stdout and stderr."""
         return self.cli_to(subprocess.PIPE, *arguments, timeout=timeout)
 
-    def cli_to(self, stdout: int, *arguments: str, timeout: float = _VERB) -> subprocess.CompletedProcess[str]:
+    def cli_to(self, stdout: int, *arguments: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end with its stdout going to a descriptor of the caller's."""
         return subprocess.run(
             self._command(*arguments),

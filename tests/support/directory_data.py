@@ -33,7 +33,7 @@ from tests.support.builders import (
     static_list,
 )
 from tests.support.names import account_dn, domain_dn, zimbra_id
-from tests.support.record import merge, to_ldif
+from tests.support.record import merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,11 +124,6 @@ def _groups() -> Iterable[Record]:
         "engineers@example.test",
         f"ldap:///ou=people,{domain_dn('example.test')}??sub?(&(objectClass=zimbraAccount)(title=engineer))",
     )
-
-
-def sample_directory() -> str:
-    """Return the test directory as LDIF."""
-    return to_ldif(sample_records())
 
 
 ANN_DN: Final = account_dn("ann@example.test")

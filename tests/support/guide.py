@@ -1,7 +1,8 @@
 """A page of documentation as a script: its sections, and the fenced blocks in each.
 
 `sh` blocks hold commands that succeed and print nothing; `console` blocks hold `$ command` lines
-with what each prints, on stdout or stderr; `ini` blocks hold configuration.
+with what each prints, on stdout or stderr; `ini` blocks hold configuration, `ldif` blocks what stands in the directory,
+`eml` blocks a message.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
-LANGUAGES: Final = frozenset({"sh", "console", "ini"})
+LANGUAGES: Final = frozenset({"sh", "console", "ini", "ldif", "eml"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,10 @@ _PROCESS: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix(
 _RANGE: Final = range(12000, 32000)[_PROCESS::_PROCESSES]
 _handed_out: set[int] = set()
 
+HANG: Final = 120.0
+"""Seconds after which something is taken to hang: the guard of whatever waits in real time. It measures
+nothing: on a busy machine what takes a moment elsewhere may take a minute."""
+
 
 def free_port() -> int:
     """Return a loopback TCP port that nobody listens on and that this process never gave away.
@@ -45,7 +49,7 @@ def free_port() -> int:
     raise OSError(message)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0, pause: float = 0.01) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = HANG, pause: float = 0.01) -> None:
     """Return as soon as `condition` holds; it is asked at least once.
 
     Raises:
@@ -57,6 +61,15 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0, 
             message = f"{what}: not within {timeout:g} s"
             raise TimeoutError(message)
         time.sleep(pause)
+
+
+def happens(condition: Callable[[], bool], within: float) -> bool:
+    """Tell whether `condition` holds within some seconds: for whom there is another way when it does not."""
+    try:
+        wait_until(condition, "it", within)
+    except TimeoutError:
+        return False
+    return True
 
 
 def listens(port: int, host: str = LOOPBACK) -> bool:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.ports import free_port, listens, wait_until
+from tests.support.ports import HANG, free_port, happens, listens, wait_until
 from tests.support.postfix_config import (
     HOSTED_DOMAINS,
     lay_out,
@@ -25,6 +25,7 @@ from tests.support.postfix_config import (
     write_main_cf,
     write_sasl,
 )
+from tests.support.processes import end, wait_until_serving
 from tests.support.smtp_client import RawSmtp, Sent, send
 
 if TYPE_CHECKING:
@@ -105,34 +106,19 @@ class Postfix:
                 start_new_session=True,
             )
         self._master = master
-        try:
-            wait_until(lambda: master.poll() is not None or listens(self.port), "postfix")
-        except TimeoutError:
-            self.stop()
-            raise
-        if master.poll() is not None:
-            self.stop()
-            message = f"master ended with {master.returncode}: {self.log()[-2000:]}"
-            raise RuntimeError(message)
+        wait_until_serving(master, "postfix", lambda: listens(self.port), self.stop, self.log)
 
     def stop(self) -> None:
         """Stop Postfix and wait until all its processes are gone; queue and mail stay."""
         master, self._master = self._master, None
         if master is None:
             return
-        master.terminate()
-        try:
-            master.wait(10)
-        except subprocess.TimeoutExpired:
-            master.kill()
-            master.wait(10)
+        end(master)
         # The daemons got the signal too; one that was just starting may sleep over it.
-        try:
-            wait_until(lambda: not _group_lives(master.pid), "end of Postfix", timeout=0.3)
-        except TimeoutError:
+        if not happens(lambda: not _group_lives(master.pid), within=0.3):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(master.pid, signal.SIGKILL)
-            wait_until(lambda: not _group_lives(master.pid), "end of Postfix", timeout=5)
+            wait_until(lambda: not _group_lives(master.pid), "end of Postfix")
 
     def close(self) -> None:
         """Stop and remove everything; a no-op in a forked child, whose exit runs it too."""
@@ -205,7 +191,7 @@ class Postfix:
         """Return every address that mail was delivered to, in lower case."""
         return {folder.name for folder in (self.directory / "maildir").iterdir()}
 
-    def wait_delivered(self, recipient: str, count: int = 1, timeout: float = 20.0) -> list[bytes]:
+    def wait_delivered(self, recipient: str, count: int = 1, timeout: float = HANG) -> list[bytes]:
         """Return the messages of an address once there are `count` of them.
 
         Raises:
@@ -219,7 +205,7 @@ class Postfix:
             raise TimeoutError(message) from None
         return self.messages(recipient)
 
-    def queue_idle(self, timeout: float = 20.0) -> None:
+    def queue_idle(self, timeout: float = HANG) -> None:
         """Wait until no message is under way, bounces included.
 
         Only then does an empty Maildir mean that nothing was sent.

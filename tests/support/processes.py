@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ def freeze(pid: int) -> None:
     wait_until(lambda: all(state == "T" for state in _threads(pid)), f"process {pid} to stand still")
 
 
+def thaw(pid: int) -> None:
+    """Let a process go on (SIGCONT), unless it was ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
 def _threads(pid: int) -> Iterator[str]:
     for file in Path(f"/proc/{pid}/task").glob("*/stat"):
         with contextlib.suppress(OSError):
@@ -68,3 +75,37 @@ def pss_mb(leader: int) -> float:
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
             total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     return total / 1024
+
+
+def wait_until_serving(
+    process: subprocess.Popen[bytes],
+    name: str,
+    serves: Callable[[], bool],
+    give_up: Callable[[], None],
+    log: Callable[[], str],
+) -> None:
+    """Return when a server that was just started answers; give it up when it does not.
+
+    Raises:
+        RuntimeError: it ended at once; the message holds its log.
+        TimeoutError: it does not answer.
+    """
+    try:
+        wait_until(lambda: process.poll() is not None or serves(), name)
+    except TimeoutError:
+        give_up()
+        raise
+    if process.poll() is not None:
+        message = f"{name} ended with {process.returncode}: {log()[-2000:]}"
+        give_up()
+        raise RuntimeError(message)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process as an administrator would, and wait for it."""
+    process.terminate()
+    try:
+        process.wait(HANG)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(HANG)

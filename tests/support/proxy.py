@@ -15,14 +15,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from tests.support.ports import LOOPBACK, free_port
+from tests.support.ports import HANG, LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _TICK: Final = 0.01  # seconds between two looks at what has changed
 _CHUNK: Final = 65536
-_LIMIT: Final = 5.0  # seconds that nothing here may take longer than
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 Ending = Literal["stall", "reset", "cut"]
@@ -110,7 +109,7 @@ class Proxy:
             self._changed.notify_all()
             threads = list(self._threads)
         for thread in threads:
-            thread.join(_LIMIT)
+            thread.join(HANG)
 
     @property
     def uri(self) -> str:
@@ -150,7 +149,7 @@ class Proxy:
 
     def _await_listener(self) -> None:
         with self._changed:
-            done = self._changed.wait_for(lambda: self._listens == (not self._manner.refuses), _LIMIT)
+            done = self._changed.wait_for(lambda: self._listens == (not self._manner.refuses), HANG)
         if not done:
             message = f"port {self.port} could not be switched"
             raise TimeoutError(message)
@@ -257,7 +256,7 @@ class _Link:
     def _read(self, manner: Manner) -> bool:
         server = self._server
         if server is None:
-            server = socket.create_connection((LOOPBACK, self._proxy.target), _LIMIT)
+            server = socket.create_connection((LOOPBACK, self._proxy.target), HANG)
             self._server = self._stack.enter_context(server)
         sources = [self._client] if self._held or self._server_ended else [self._client, server]
         readable = select.select(sources, [], [], 0 if self._held else _TICK)[0]

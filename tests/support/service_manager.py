@@ -6,6 +6,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from tests.support.ports import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -38,7 +40,7 @@ class ServiceManager:
         """Close the socket."""
         self._socket.close()
 
-    def wait_for(self, what: Callable[[Notice], bool], timeout: float = 20.0) -> Notice:
+    def wait_for(self, what: Callable[[Notice], bool], timeout: float = HANG) -> Notice:
         """Return the next notice of a kind; those before it are heard too.
 
         Raises:
@@ -51,6 +53,14 @@ class ServiceManager:
                 return notice
         message = f"no such notice within {timeout:g} s; heard {self.heard[-5:]}"
         raise TimeoutError(message)
+
+    def is_silent(self, what: Callable[[Notice], bool], seconds: float) -> bool:
+        """Tell whether no notice of a kind comes in so many seconds."""
+        try:
+            self.wait_for(what, seconds)
+        except TimeoutError:
+            return True
+        return False
 
     def pending(self) -> list[Notice]:
         """Return what has come in since the last look, without waiting."""

@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from tests.support.certificates import make_certificates
 from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, sample_records
-from tests.support.ports import LOOPBACK, free_port, listens, wait_until
-from tests.support.processes import freeze
+from tests.support.ports import HANG, LOOPBACK, free_port, listens
+from tests.support.processes import end, freeze, wait_until_serving
 from tests.support.record import Record, merge, to_ldif
 from tests.support.slapd_config import ROOT_DN, ROOT_PASSWORD, config_ldif
 from tests.support.slapd_log import Search, parse_searches
@@ -118,15 +118,7 @@ class Slapd:
         with self._log.open("ab") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._process = process
-        try:
-            wait_until(lambda: process.poll() is not None or listens(self._port), "slapd")
-        except TimeoutError:
-            self.kill()
-            raise
-        if process.poll() is not None:
-            self._process = None
-            message = f"slapd ended with {process.returncode}: {self.log()[-2000:]}"
-            raise RuntimeError(message)
+        wait_until_serving(process, "slapd", lambda: listens(self._port), self.kill, self.log)
 
     def stop(self) -> None:
         """End the server as an administrator would; the data stays."""
@@ -134,19 +126,14 @@ class Slapd:
         if process is None:
             return
         process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(15)
+        end(process)
 
     def kill(self) -> None:
         """End the server as a crash would: connections break, nothing is said."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait(15)
+            process.wait(HANG)
 
     def suspend(self) -> None:
         """Freeze the server: connections open (the kernel sees to that) and never answer."""

@@ -1,16 +1,17 @@
 """A syslog daemon that keeps what it is told, where the daemon under test looks for one.
 
-There is one /dev/log on a machine and it is not ours. So the daemon gets a /dev of its own in a private
-mount namespace (mount_namespaces(7)), in which /dev/log leads to a socket of the test's, as it leads
-to the journal's under systemd.
+There is one /dev/log on a machine and it is not ours. So the daemon looks for it elsewhere: what starts
+it names the place first. A /dev of its own would need a mount namespace, which not every machine allows.
 """
 
 from __future__ import annotations
 
 import socket
-import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
+
+from tests.support.ports import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,35 +19,23 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-_OWN_DEV = """\
-set -e
-place=$1
-shift
-mkdir -p "$place/dev"
-mount --rbind /dev "$place/dev"
-mount -t tmpfs -o mode=755 tmpfs /dev
-for device in null zero full random urandom tty; do
-    touch "/dev/$device"
-    mount --bind "$place/dev/$device" "/dev/$device"
-done
-mkdir -m 1777 /dev/shm
-ln -s /proc/self/fd /dev/fd
-ln -s "$place/log" /dev/log
-exec "$@"
+_ELSEWHERE = """\
+import runpy
+import sys
+from pathlib import Path
+
+from ldapmilter.daemon import syslog
+
+_, place, _python, _m, module, *arguments = sys.argv
+syslog.PLACE = Path(place)
+sys.argv[1:] = arguments
+runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
 
-def under_own_dev(place: Path) -> Sequence[str]:
-    """Return a command that runs another with a /dev/log that leads to `place`/log."""
-    return ["unshare", "--mount", "sh", "-c", _OWN_DEV, "sh", str(place)]
-
-
-def can_have_own_dev() -> bool:
-    """Tell whether this process may make a mount namespace."""
-    try:
-        return subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode == 0
-    except OSError:
-        return False
+def with_log_at(place: Path) -> Sequence[str]:
+    """Return a command that runs another, which is `python -m ...`, with `place`/log for /dev/log."""
+    return [sys.executable, "-c", _ELSEWHERE, str(place / "log")]
 
 
 class Syslogd:
@@ -82,7 +71,7 @@ class Syslogd:
         if self._socket is None or self._thread is None:
             return
         self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(20)
+        self._thread.join(HANG)
         self._socket.close()
         self._socket = self._thread = None
 

@@ -169,7 +169,7 @@ class Zmconfigd:
 
     def __init__(self, home: ZimbraHome) -> None:
         """Prepare it for one home."""
-        self._home, self._done = home, threading.Event()
+        self._home, self._stopped = home, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -179,11 +179,11 @@ class Zmconfigd:
 
     def __exit__(self, *exception: object) -> None:
         """Stop it."""
-        self._done.set()
+        self._stopped.set()
         self._thread.join(60)
 
     def _run(self) -> None:
-        while not self._done.wait(_TURN):
+        while not self._stopped.wait(_TURN):
             # As the real one: a directory that is down is asked again in the next turn.
             with suppress(ServiceError, LDAPException):
                 self._home.configure_postfix()

@@ -72,6 +72,7 @@ CLASSES: Final = {
     "alias": ObjectClass("zimbraAlias", 11, "STRUCTURAL", may="cn uid"),
     "res": ObjectClass("zimbraCalendarResource", 16, "AUXILIARY", must="displayName"),
     "ident": ObjectClass("zimbraIdentity", 17, "STRUCTURAL"),
+    "src": ObjectClass("zimbraDataSource", 18, "STRUCTURAL"),
     "acl": ObjectClass("zimbraAclTarget", 23, "STRUCTURAL", must="cn", may="description"),
     "grp": ObjectClass("zimbraGroup", 27, "AUXILIARY", must="memberURL", may="description displayName mail"),
     "dyn": ObjectClass(
@@ -133,6 +134,10 @@ zimbraPrefFromAddress 403 string 256 S acct ident
 zimbraPrefReplyToDisplay 404 string 256 S acct ident dl grp
 zimbraPrefReplyToEnabled 405 boolean - S acct ident dl grp
 zimbraPrefIdentityName 412 string 128 S ident!
+zimbraDataSourceId 417 id 256 S src!
+zimbraDataSourceName 418 string 128 S src!
+zimbraDataSourceEnabled 419 boolean - S src!
+zimbraDataSourceFolderId 424 string 128 S src!
 zimbraAllowAnyFromAddress 427 boolean - S acct cos
 zimbraAllowFromAddress 428 email 256 M acct
 zimbraArchiveAccount 429 email 256 M acct
@@ -142,6 +147,7 @@ zimbraArchiveAccountDateTemplate 432 string 256 S acct cos
 zimbraPrefIdentityId 433 id 256 S ident
 zimbraSmtpSendAddOriginatingIP 435 boolean - S cfg
 zimbraAccountExtraObjectClass 438 string 256 M cfg
+zimbraDataSourceEmailAddress 495 string 128 S src
 zimbraAutoSubmittedNullReturnPath 502 boolean - S cfg
 zimbraDomainStatus 535 enum 32 S cfg dom
 zimbraAuthKerberos5Realm 548 string 1024 S dom
@@ -153,6 +159,7 @@ zimbraInterceptBody 618 string - S acct cos
 zimbraACE 659 string - M acct dl cos dom cfg srv acl grp
 zimbraMtaSmtpdMilters 672 string 1024 S cfg srv
 zimbraMtaNonSmtpdMilters 673 string 1024 S cfg srv
+zimbraDataSourceType 716 string 256 S src
 zimbraSmtpSendAddAuthenticatedUser 747 boolean - S cfg
 zimbraCalendarResourceExtraObjectClass 753 string 256 M cfg
 zimbraCosExtraObjectClass 754 string 256 M cfg

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ldapmilter.config import SECTIONS, Config, load, read_secret
+from ldapmilter.config import Config, bind_password, load
+from ldapmilter.config_options import SECTIONS
 from ldapmilter.errors import ConfigError
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.secret_file import read_secret
+from ldapmilter.socket_address import parse_socket
 
 MINIMAL = "[ldap]\nuri = ldap://ldap.example.test\n"
 
@@ -20,6 +22,7 @@ socket = unix:/run/ldapmilter/milter.sock
 socket_mode = 0660
 socket_group = postfix
 workers = auto
+enable_original_recipient = auto
 [ldap]
 starttls = yes
 ca_file =
@@ -39,6 +42,7 @@ trust_x_authenticated_user = no
 unknown_login = tempfail
 reinjection_ports = 10025 10028 10029 10030
 own_relays =
+service_logins =
 [groups]
 max_members = 50000
 max_depth = 20
@@ -51,11 +55,13 @@ sent_attributes = ldapMilterArchiveBcc ldapMilterArchiveSentBcc
 received_attributes = ldapMilterArchiveBcc ldapMilterArchiveReceivedBcc
 inherit = override
 invalid_value = ignore
+confidential = no
 [copy legal]
 sent_attributes = ldapMilterLegalBcc ldapMilterLegalSentBcc
 received_attributes = ldapMilterLegalBcc ldapMilterLegalReceivedBcc
 inherit = union
 invalid_value = tempfail
+confidential = yes
 [from]
 sender_attributes = ldapMilterSenderFromRewrite
 recipient_attributes = ldapMilterRecipientFromRewrite
@@ -64,12 +70,26 @@ match_members = yes
 invalid_value = ignore
 reply_to = keep
 original_from_header =
+sender = keep
+reject_text =
+[lists]
+from_attributes = ldapMilterListFrom
+reply_to_attributes = ldapMilterListReplyTo
+headers_attributes = ldapMilterListHeaders
+header_field_attributes = ldapMilterListHeaderField
+tag_attributes = ldapMilterListTag
+bounces_attributes = ldapMilterListBounces
+inherit = override
+[check]
+accept =
 [control]
 socket = /run/ldapmilter/control.sock
+trace_messages = 1000
 [audit]
 file = /var/log/ldapmilter/audit.jsonl
 [metrics]
 listen =
+confidential = no
 """
 
 
@@ -94,6 +114,7 @@ NO_DEFAULT_IN_TABLE = {
     ("copy archive", "mode"),
     ("copy legal", "mode"),
     ("from", "mode"),
+    ("lists", "mode"),
 }
 
 
@@ -115,7 +136,7 @@ class Site:
         else:
             self.file.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError) as caught:
-            load(self.file)
+            bind_password(load(self.file))
         assert str(self.file) in str(caught.value)
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -185,6 +206,7 @@ def test_the_two_copy_classes_exist(site: Site) -> None:
     assert archive.sent_attributes == ("ldapMilterArchiveBcc", "ldapMilterArchiveSentBcc")
     assert archive.received_attributes == ("ldapMilterArchiveBcc", "ldapMilterArchiveReceivedBcc")
     assert (legal.name, legal.inherit, legal.invalid_value, legal.mode) == ("legal", "union", "tempfail", "apply")
+    assert (archive.confidential, legal.confidential) == (False, True)
     assert legal.sent_attributes == ("ldapMilterLegalBcc", "ldapMilterLegalSentBcc")
     assert legal.received_attributes == ("ldapMilterLegalBcc", "ldapMilterLegalReceivedBcc")
 
@@ -208,8 +230,17 @@ def test_an_empty_file_has_no_uri(site: Site) -> None:
 BAD_VALUES = [
     ("milter", "socket", "8800", "inet:host:port"),
     ("milter", "socket", "unix:relative.sock", "unix:/path"),
+    ("milter", "socket", "/run/milter.sock", "write unix:/run/milter.sock"),
     ("milter", "socket_mode", "rw", "octal"),
+    ("milter", "socket_group", "postfix zimbra", "the name of one group"),
+    ("ldap", "bind_dn", "ldapmilter", "a DN such as"),
+    ("ldap", "search_base", "example.test", "a DN such as"),
+    ("control", "socket", "control.sock", "absolute path"),
+    ("control", "trace_messages", "many", "a whole number from 0 to 100000"),
+    ("milter", "enable_original_recipient", "perhaps", "auto or yes or no"),
     ("ldap", "uri", "ldap.example.test", "ldap://"),
+    ("ldap", "uri", "ldap://ldap.example.test:389x", "allowed is ldap://host:port"),
+    ("ldap", "uri", "ldap://ldap.example.test:", "allowed is ldap://host:port"),
     ("ldap", "starttls", "perhaps", "yes or no"),
     ("ldap", "connect_timeout", "0", "seconds"),
     ("ldap", "connect_timeout", "fast", "seconds"),
@@ -222,6 +253,11 @@ BAD_VALUES = [
     ("cache", "max_entries", "0", "whole number"),
     ("identity", "mailbox_hosts", "mail.example.test", "CIDR"),
     ("identity", "unknown_login", "reject", "tempfail or accept"),
+    ("identity", "service_logins", "scanner=", "LOGIN=ADDRESS"),
+    ("identity", "service_logins", "=ann@example.test", "LOGIN=ADDRESS"),
+    ("identity", "service_logins", "relay=ann", "LOGIN=ADDRESS"),
+    ("identity", "service_logins", "scanner, relay=a@b@c", "LOGIN=ADDRESS"),
+    ("identity", "service_logins", "scanner Scanner=ann@example.test", "one meaning"),
     ("groups", "max_members", "0", "whole number"),
     ("groups", "max_depth", "deep", "whole number"),
     ("policy", "mode", "dry-run", "apply or observe or pass"),
@@ -231,6 +267,7 @@ BAD_VALUES = [
     ("copy archive", "received_attributes", "=", "attribute"),
     ("copy archive", "inherit", "merge", "override or union"),
     ("copy archive", "invalid_value", "accept", "tempfail or ignore"),
+    ("copy archive", "confidential", "secret", "yes or no"),
     ("copy archive", "mode", "off", "apply or observe or pass"),
     ("copy legal", "inherit", "", "override or union"),
     ("copy legal", "invalid_value", "", "tempfail or ignore"),
@@ -240,6 +277,22 @@ BAD_VALUES = [
     ("from", "match_members", "sometimes", "yes or no"),
     ("from", "invalid_value", "drop", "tempfail or ignore"),
     ("from", "mode", "on", "apply or observe or pass"),
+    ("from", "sender", "nobody", "keep or author"),
+    ("lists", "from_attributes", "From: x", "attribute"),
+    ("lists", "reply_to_attributes", "*", "attribute"),
+    ("lists", "headers_attributes", "*", "attribute"),
+    ("lists", "header_field_attributes", "*", "attribute"),
+    ("lists", "tag_attributes", "[x]", "attribute"),
+    ("lists", "bounces_attributes", "a@example.com", "attribute"),
+    ("lists", "inherit", "none", "override or union"),
+    ("lists", "mode", "on", "apply or observe or pass"),
+    ("check", "accept", "identity-any-from:", "CODE:SUBJECT"),
+    ("check", "accept", "Any From", "CODE:SUBJECT"),
+    ("from", "reject_text", "550 5.7.1 No", "without the reply code"),
+    ("from", "reject_text", "Ask {user}", "{from}"),
+    ("from", "reject_text", "Bitte {address} verw\u00e4nden", "ASCII"),
+    ("from", "reject_text", "a" * 501, "at most 500"),
+    ("from", "reject_text", "{address}" + "a" * 401, "100 counted"),
 ]
 
 
@@ -264,13 +317,9 @@ def test_a_bad_value_is_named_with_what_is_allowed(
 
 def test_every_option_but_free_text_has_a_bad_value_here() -> None:
     free_text = {
-        ("milter", "socket_group"),
-        ("ldap", "bind_dn"),
         ("ldap", "bind_password_file"),
         ("ldap", "ca_file"),
         ("ldap", "zimbra_localconfig"),
-        ("ldap", "search_base"),
-        ("control", "socket"),
         ("audit", "file"),
     }
     exist = {(section, name) for section, table in SECTIONS.items() for name in table}
@@ -286,6 +335,7 @@ def test_every_option_but_free_text_has_a_bad_value_here() -> None:
         ("from", "reply_to"),
         ("from", "original_from_header"),
         ("metrics", "listen"),
+        ("metrics", "confidential"),
     }
     assert known_to_this_test - free_text - later <= tested
 
@@ -302,6 +352,7 @@ LATER_BAD_VALUES = [
     ("from", "original_from_header", "X Original From"),
     ("from", "original_from_header", "From:"),
     ("metrics", "listen", "everywhere"),
+    ("metrics", "confidential", "secret"),
 ]
 
 
@@ -356,6 +407,19 @@ inherit = union
     assert archive.inherit == "union"
 
 
+def test_lists_are_parted_by_blanks_and_commas(site: Site) -> None:
+    text = (
+        "[identity]\nservice_logins = scanner, Relay=ann@example.test\n[check]\naccept = a-b:uid=ann,ou=people, c-d,\n"
+    )
+    config = site.load(MINIMAL + text)
+    logins = config.policy.identity.service_logins
+    assert {login: address and address.text for login, address in logins.items()} == {
+        "scanner": None,
+        "relay": "ann@example.test",
+    }
+    assert config.accepted == (("a-b", "uid=ann,ou=people"), ("c-d", ""))
+
+
 # -- names ----------------------------------------------------------------------------------
 
 
@@ -400,6 +464,34 @@ def test_an_unknown_section_names_the_nearest(site: Site, section: str, meant: s
     assert meant in error.replace(f"[{section}]", "")
 
 
+def test_a_misspelt_section_is_named_before_what_is_missing_for_it(site: Site) -> None:
+    for text in (
+        "[ldpa]\nuri = ldap://one\n",
+        "[ldap]\nuir = ldap://one\n",
+        "[milter]\nsocket = x\n[ldpa]\nuri = ldap://one\n",
+    ):
+        error = site.error(text)
+        assert "did you mean" in error
+        assert "missing" not in error
+
+
+def test_a_class_that_would_copy_nothing_is_a_known_one_misspelt(site: Site) -> None:
+    error = site.error(f"{MINIMAL}[copy leagl]\nmode = observe\n")
+    assert "[copy leagl]: has neither sent_attributes nor received_attributes" in error
+    assert "did you mean [copy legal]?" in error
+    (one,) = site.load(f"{MINIMAL}[copy off]\nsent_attributes =\n").policy.copy_classes[2:]
+    assert one.sent_attributes == one.received_attributes == ()
+
+
+def test_what_a_missing_option_takes_is_said(site: Site) -> None:
+    assert "[ldap] uri is missing; it has no default: allowed is ldap://host:port" in site.error("")
+
+
+def test_a_value_cannot_steer_the_terminal_that_shows_its_refusal(site: Site) -> None:
+    error = site.error(f"{MINIMAL}starttls = perhaps\x1b[2J\n  or not\n")
+    assert "[ldap] starttls = perhaps\\x1b[2J or not: allowed is yes or no" in error
+
+
 def test_names_in_any_case(site: Site) -> None:
     config = site.load("[LDAP]\nURI = ldap://one\n[Policy]\nMode = observe\n[Copy Archive]\nInherit = union\n")
     assert config.ldap.uris == ("ldap://one",)
@@ -412,6 +504,9 @@ def test_names_in_any_case(site: Site) -> None:
 
 def test_a_further_copy_class(site: Site) -> None:
     config = site.load(f"{MINIMAL}[copy journal]\nsent_attributes = journalBcc\n")
+    assert config.policy.confidential == {"legal", "journal"}
+    visible = site.load(f"{MINIMAL}[copy journal]\nsent_attributes = journalBcc\nconfidential = no\n")
+    assert visible.policy.confidential == {"legal"}
     assert [one.name for one in config.policy.copy_classes] == ["archive", "legal", "journal"]
     journal = config.policy.copy_classes[-1]
     assert journal.sent_attributes == ("journalBcc",)
@@ -420,7 +515,7 @@ def test_a_further_copy_class(site: Site) -> None:
 
 
 def test_several_in_the_order_of_the_file(site: Site) -> None:
-    config = site.load(f"{MINIMAL}[copy b-1]\n[copy a_2]\n[copy legal]\n")
+    config = site.load(f"{MINIMAL}[copy b-1]\nsent_attributes =\n[copy a_2]\nsent_attributes =\n[copy legal]\n")
     assert [one.name for one in config.policy.copy_classes] == ["archive", "legal", "b-1", "a_2"]
 
 
@@ -432,7 +527,8 @@ def test_a_bad_class_name(site: Site, name: str) -> None:
 
 def test_modes_are_overridden_per_section(site: Site) -> None:
     config = site.load(
-        f"{MINIMAL}[policy]\nmode = observe\n[copy legal]\nmode = apply\n[copy journal]\nmode = pass\n[copy x]\n"
+        f"{MINIMAL}[policy]\nmode = observe\n[copy legal]\nmode = apply\n[copy journal]\nmode = pass\n"
+        "sent_attributes = x\n[copy x]\nsent_attributes =\n"
     )
     modes = {one.name: one.mode for one in config.policy.copy_classes}
     assert modes == {"archive": "observe", "legal": "apply", "journal": "pass", "x": "observe"}
@@ -500,7 +596,10 @@ def test_what_is_no_ini_file(site: Site, text: str) -> None:
 
 
 def test_a_file_that_is_not_utf_8(site: Site) -> None:
-    assert "UTF-8" in site.error(MINIMAL.encode() + "search_base = dc=bücher\n".encode("latin-1"))
+    error = site.error(MINIMAL.encode() + "search_base = dc=bücher\n".encode("latin-1"))
+    number = MINIMAL.count("\n") + 1
+    assert f"line {number}: octet 19 (0xFC) is not UTF-8; save the file as UTF-8" in error
+    assert "\n" not in error
 
 
 def test_utf_8(site: Site) -> None:
@@ -563,11 +662,12 @@ def test_a_secret_that_is_a_directory_is_refused(site: Site) -> None:
     assert "bind_password_file" in site.error(site.bound(site.folder / "dir"))
 
 
-def test_a_secret_that_is_no_text_is_refused_without_being_told(site: Site) -> None:
-    secret = site.secret(b"s3cret\xff\xfe")
+@pytest.mark.parametrize("content", [b"s3cret\xff\xfe", b"s3cr\xe9t\n", "s3cret\n".encode("utf-16"), b"s3cret\0\n"])
+def test_a_secret_that_is_no_text_is_refused_without_being_told(site: Site, content: bytes) -> None:
+    secret = site.secret(content)
     error = site.error(site.bound(secret))
-    assert str(secret) in error
-    assert "s3cret" not in error
+    assert f"[ldap] bind_password_file = {secret}: is not UTF-8 text; save it as UTF-8" in error
+    assert not re.search("s3cr|0x|octet", error.replace(str(secret), ""))
 
 
 @pytest.mark.parametrize(
@@ -576,6 +676,8 @@ def test_a_secret_that_is_no_text_is_refused_without_being_told(site: Site) -> N
         ("s3cret", "s3cret"),
         ("s3cret\n", "s3cret"),
         ("s3cret\r\n", "s3cret"),
+        ("s3cret\r", "s3cret"),
+        ("\ufeffs3cret\r\n", "s3cret"),
         (" with blanks \n", " with blanks "),
         ("; no comment %s\n", "; no comment %s"),
         ("pässwort\n", "pässwort"),

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ldapmilter.directory.cache import Cache
-from ldapmilter.directory.ldif import LdifStore
-from ldapmilter.directory.reader import Reader, same_answer
-from ldapmilter.directory.zimbra import ZimbraDirectory
-from ldapmilter.identity import IdentityPolicy, identify
+from ldapmilter.address import envelope_address
 from ldapmilter.mailbox.reading import read_from
 from ldapmilter.message import Envelope
+from ldapmilter.opening import directory_over
 from ldapmilter.policy.decide import decide
+from ldapmilter.policy.identity import UNKNOWN, IdentityPolicy, Sender, by_login, by_mailbox, claim_of
 from tests.support import builders
+from tests.support.fake_store import FakeStore
+from tests.unit.directory.hand import Clock, at_once
 from tests.unit.policy.example import GLOBAL, example, example_records
 from tests.unit.policy.test_tables import for_rows_of
 from tests.unit.policy.world import (
@@ -24,11 +24,9 @@ from tests.unit.policy.world import (
     MAILBOX_SERVER,
     OUTSIDER,
     TODAY,
-    Clock,
     Message,
     World,
     addresses,
-    raw_entries,
     read_config,
     warnings_about,
 )
@@ -36,9 +34,7 @@ from tests.unit.policy.world import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.raw_entry import RawEntry
-    from ldapmilter.directory.store import Deadline, Scope
+    from ldapmilter.directory.interface import Directory
     from ldapmilter.policy.model import Decision
     from tests.support.record import Record
     from tests.unit.policy.table import Row
@@ -278,47 +274,23 @@ def test_loopback_alone_is_no_reason() -> None:
 # -- mailbox servers ------------------------------------------------------------------------
 
 
-class Store(LdifStore):
-    """An embedded directory that changes, and that notes which server was wanted."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        super().__init__([])
-        self.fill(records)
-        self.next_server_first: list[bool] = []
-
-    def fill(self, records: Sequence[Record]) -> None:
-        self._holding = LdifStore(raw_entries(records))
-
-    def search(
-        self,
-        base: str,
-        scope: Scope,
-        search_filter: Filter,
-        attributes: Sequence[str],
-        deadline: Deadline,
-        *,
-        next_server_first: bool = False,
-    ) -> list[RawEntry]:
-        self.next_server_first.append(next_server_first)
-        return self._holding.search(base, scope, search_filter, attributes, deadline)
-
-
 class Servers:
     """A directory over such a store, with a name service of its own."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.clock = Clock()
-        self.store = Store(records)
+        self.store = FakeStore(records)
         self.names: dict[str, set[str]] = {}
         self.resolved: list[tuple[str, ...]] = []
         self.config = read_config({})
-        reader = Reader(
+        self.directory = directory_over(
             self.store,
-            Cache(self.config.cache, self.clock, lambda work: work(), lambda: 0.5, same=same_answer),
-            policy_attributes=(),
+            self.config,
+            self.clock,
+            at_once,
             host_addresses=self._host_addresses,
-        )
-        self.directory = ZimbraDirectory(reader, self.config.groups, lookup_deadline=10, clock=self.clock)
+            jitter=lambda: 0.5,
+        ).directory
 
     def _host_addresses(self, names: Sequence[str]) -> frozenset[str]:
         self.resolved.append(tuple(names))
@@ -328,6 +300,16 @@ class Servers:
         """Return how an envelope from a client is known."""
         given = Envelope(**{"client": client, "sender": ANN, "recipients": (JOE,), **envelope})
         return identify(given, self.directory.for_message(), policy or IdentityPolicy()).identity.source
+
+
+def identify(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -> Sender:
+    """Return who sends a message, without a memory."""
+    claim = claim_of(envelope, directory, policy)
+    if claim is None:
+        return UNKNOWN
+    if claim.source == "sasl":
+        return by_login(claim.text, directory)
+    return by_mailbox(envelope_address(claim.text), directory, policy)
 
 
 def with_servers(*servers: tuple[str, Sequence[str]]) -> list[Record]:
@@ -514,3 +496,67 @@ def test_a_login_outside_costs_no_search_and_is_nobodys() -> None:
 
     assert identify(Envelope(login=JOE), view, IdentityPolicy()).unknown_login
     assert view.searches == 0
+
+
+# -- logins of devices and relays -----------------------------------------------------------
+
+SERVICES: Final = {"identity": {"service_logins": "scanner relay@mail2.client.test=ann@example.com"}}
+EVERYBODYS: Final[dict[str, dict[str, Any]]] = {
+    ANN: {ARCHIVE: "ann@vault.example.net", "ldapMilterSenderFromRewrite": "* => legal@example.com"},
+    BOB: {"ldapMilterArchiveReceivedBcc": "bob@vault.example.net"},
+    GLOBAL: {ARCHIVE: "global@vault.example.net"},
+}
+
+
+@pytest.mark.parametrize("login", ["scanner", "SCANNER", " scanner "])
+def test_a_service_that_is_nobody_gets_the_policy_of_its_recipients(login: str) -> None:
+    decision = example(EVERYBODYS, options=SERVICES).decide(Message(login=login, sender=ANN, to=[BOB], headers=[]))
+
+    assert (decision.verdict, decision.identity.source, decision.from_change) == ("accept", "none", None)
+    assert addresses(decision) == ["bob@vault.example.net"]
+    assert decision.headers_needed == frozenset()
+
+
+@pytest.mark.parametrize("login", ["relay@mail2.client.test", "Relay@MAIL2.client.test"])
+def test_a_service_that_stands_for_an_account_is_that_account(login: str) -> None:
+    world = example(EVERYBODYS, options=SERVICES)
+
+    decision = world.decide(Message(login=login, sender=JOE, to=[BOB], headers=[]))
+
+    assert (decision.identity.source, str(decision.identity.address)) == ("sasl", ANN)
+    assert sorted(addresses(decision)) == ["ann@vault.example.net", "bob@vault.example.net"]
+    assert decision.from_change is not None
+    assert world.decide(Message(login=ANN, to=[BOB], headers=[])).copies == decision.copies
+
+
+def test_a_service_counts_before_an_account_of_that_name() -> None:
+    decision = example(EVERYBODYS, options={"identity": {"service_logins": ANN}}).decide(Message(to=[JOE]))
+
+    assert (decision.identity.source, addresses(decision)) == ("none", [])
+
+
+@pytest.mark.parametrize("login", ["scanner2", "scanner@example.com", "relay"])
+def test_another_login_is_as_unknown_as_before(login: str) -> None:
+    decision = example(EVERYBODYS, options=SERVICES).decide(Message(login=login))
+
+    assert decision.verdict == "tempfail"
+    assert warnings_about(decision, repr(login), "resolves to no account")
+
+
+def test_a_service_that_stands_for_nobody_waits_and_says_for_whom() -> None:
+    options = {"identity": {"service_logins": "scanner=nobody@example.com"}}
+
+    decision = example(EVERYBODYS, options=options).decide(Message(login="scanner"))
+
+    assert decision.verdict == "tempfail"
+    assert warnings_about(decision, "'scanner'", "nobody@example.com", "no account")
+
+
+def test_a_service_costs_no_more_than_an_account_or_nobody() -> None:
+    def searches(message: Message) -> int:
+        return example(EVERYBODYS, options=SERVICES).decide(message).searches
+
+    relay = Message(login="relay@mail2.client.test", sender=JOE, to=[BOB])
+    assert searches(relay) <= searches(Message(login=ANN, sender=JOE, to=[BOB]))
+    scanner = Message(login="scanner", sender=ANN, to=[BOB])
+    assert searches(scanner) <= searches(Message(login=None, sender=ANN, to=[BOB]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ldap3 import ALL_ATTRIBUTES, BASE, MODIFY_ADD, MODIFY_DELETE, MODIFY_REPLACE, NONE, SUBTREE, Connection, Server
 from ldap3.utils.conv import escape_filter_chars
 
-from ldapmilter.directory.ldap_connection import drop
+from ldapmilter.directory.ldap.connection import drop
 from tests.support.zmprov.errors import ServiceError, ldap_error
 
 if TYPE_CHECKING:

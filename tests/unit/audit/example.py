@@ -8,7 +8,7 @@ from typing import Any, Final
 from ldapmilter.address import make_address
 from ldapmilter.audit.record import record
 from ldapmilter.message import Envelope, Identity
-from ldapmilter.policy.model import Copy, Decision, FromChange, HeaderChange, Notice, Reason, Refusal
+from ldapmilter.policy.model import Copy, CopyReason, Decision, FromChange, HeaderChange, Notice, Reason, Refusal
 
 ANN_DN: Final = "uid=ann,ou=people,dc=example,dc=test"
 SALES_DN: Final = "cn=sales,cn=cos,cn=zimbra"
@@ -19,24 +19,35 @@ ENVELOPE: Final = Envelope(
 )
 
 
-def reason(copy_class: str | None = None, **more: Any) -> Reason:
+def reason(**more: Any) -> Reason:
     values: dict[str, Any] = {
         "level": "cos",
         "dn": SALES_DN,
-        "attribute": "ldapMilterLegalBcc" if copy_class else "ldapMilterSenderFromRewrite",
-        "value": "hold@counsel.test ref=case-7" if copy_class else "x.test => Legal <legal@example.test>",
-        "copy_class": copy_class,
-        "direction": "received" if copy_class else None,
+        "attribute": "ldapMilterSenderFromRewrite",
+        "value": "x.test => Legal <legal@example.test>",
         "recipient": "bob@example.test",
         "group_path": ("team@example.test", "sub@example.test"),
-        "ref": "case-7" if copy_class else None,
     }
     return Reason(**{**values, **more})
 
 
+def copy_reason(copy_class: str) -> CopyReason:
+    return CopyReason(
+        level="cos",
+        dn=SALES_DN,
+        attribute="ldapMilterLegalBcc",
+        value="hold@counsel.test ref=case-7",
+        recipient="bob@example.test",
+        group_path=("team@example.test", "sub@example.test"),
+        copy_class=copy_class,
+        direction="received",
+        ref="case-7",
+    )
+
+
 def copy(address: str, *classes: str, mode: Any = "apply") -> Copy:
     local, _, domain = address.partition("@")
-    return Copy(address=make_address(local, domain), reasons=tuple(reason(name) for name in classes), mode=mode)
+    return Copy(address=make_address(local, domain), reasons=tuple(copy_reason(name) for name in classes), mode=mode)
 
 
 FULL: Final = Decision(
@@ -44,7 +55,10 @@ FULL: Final = Decision(
     verdict="reject",
     smtp_reply="550 5.7.1 not yours",
     from_change=FromChange(value="Legal <legal@example.test>", cause="rewrite", reasons=(reason(),)),
-    header_changes=(HeaderChange(name="Reply-To", value="ann@example.test"), HeaderChange(name="X-Old", value=None)),
+    header_changes=(
+        HeaderChange(name="Reply-To", value="ann@example.test", reasons=(reason(),)),
+        HeaderChange(name="X-Old", value=None, reasons=()),
+    ),
     refusal=Refusal(reply="550 5.7.1 not yours", address="boss@example.test", reasons=(reason(),)),
     copies=(copy("hold@counsel.test", "legal"),),
     warnings=(Notice(text="a broken value", confidential=True, invalid_value_of="legal", error=True),),
@@ -56,12 +70,12 @@ FULL: Final = Decision(
 
 def recorded(
     decision: Decision = FULL, *, after: timedelta = timedelta(0), envelope: Envelope = ENVELOPE, **more: Any
-) -> dict[str, Any]:
+) -> Any:
     values: dict[str, Any] = {
         "host": "mta1.example.test",
         "worker": 4711,
         "queue_id": "4XyZ",
-        "message_id": "<one@example.test>",
+        "message_ids": ("<one@example.test>",),
         "old_from": ("Ann <ann@example.test>",),
         "probe": False,
     }

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ldapmilter.audit.record import line
-from ldapmilter.audit.search import Criteria, Search
+from ldapmilter.audit import search as search_module
+from ldapmilter.audit.criteria import Criteria
+from ldapmilter.audit.lock import AuditLock, lock_file
+from ldapmilter.audit.record import line, taken_back
+from ldapmilter.audit.search import Search
 from ldapmilter.cli.main import main
 from ldapmilter.message import Envelope, Identity
 from ldapmilter.policy.model import Decision, FromChange
-from tests.unit.audit.example import ANN, FULL, copy, recorded
+from tests.unit.audit.example import ANN, FULL, NOON, copy, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +67,8 @@ def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Place:
     return Place(tmp_path, capsys)
 
 
-def message(queue_id: str, days: float = 0, decision: Decision = QUIET, **more: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"envelope": ELSE, "message_id": f"<{queue_id}@else.test>", "old_from": None, **more}
+def message(queue_id: str, days: float = 0, decision: Decision = QUIET, **more: Any) -> Any:
+    values: dict[str, Any] = {"envelope": ELSE, "message_ids": (f"<{queue_id}@else.test>",), "old_from": None, **more}
     return recorded(decision, after=days * DAY, queue_id=queue_id, **values)
 
 
@@ -81,12 +84,48 @@ def test_by_queue_id(place: Place) -> None:
 def test_by_message_id_with_or_without_brackets(place: Place, given: str) -> None:
     place.put(
         "audit.jsonl",
-        message("1", message_id="<one@example.test>"),
-        message("2", message_id="  <ONE@example.test>"),
-        message("3", message_id="<xone@example.test>"),
-        message("4", message_id=None),
+        message("1", message_ids=("<one@example.test>",)),
+        message("2", message_ids=("  <ONE@example.test>",)),
+        message("3", message_ids=("<xone@example.test>",)),
+        message("4", message_ids=None),
     )
     assert place.ids("--message-id", given) == ["1", "2"]
+
+
+@pytest.mark.parametrize("given", ["one@example.test", "two@example.test"])
+def test_a_message_with_two_message_ids_is_found_by_each(place: Place, given: str) -> None:
+    place.put("audit.jsonl", message("1", message_ids=("<one@example.test>", "<TWO@example.test>")), message("2"))
+    assert place.ids("--message-id", given) == ["1"]
+    text = place.find("--message-id", given)
+    assert "message id  <one@example.test>" in text
+    assert "message id  <TWO@example.test>" in text
+
+
+def test_a_record_made_before_all_message_ids_were_kept_is_found_by_the_one_that_was(place: Place) -> None:
+    old = message("1")
+    del old["message_ids"]
+    place.put("audit.jsonl", old)
+    assert place.ids("--message-id", "1@else.test") == ["1"]
+    assert "message id  <1@else.test>" in place.find("--queue-id", "1")
+
+
+def test_records_without_a_message_id_are_counted_in_the_answer(place: Place) -> None:
+    ann: dict[str, Any] = {"envelope": Envelope(sender="ann@example.test")}
+    place.put(
+        "audit.jsonl",
+        message("1"),
+        message("2", message_ids=None),
+        message("3", 1, message_ids=()),
+        message("4", message_ids=("",), **ann),
+    )
+    look = "look for them by --queue-id, --address or --day"
+    assert f"; 3 records of that time without a Message-ID: {look}" in place.find("--message-id", "1@else.test")
+    place.find("--message-id", "x@else.test", "--day", "2026-11-22", status=1)
+    assert "nothing found: 1 file read, 4 records from " in place.error
+    assert f"; 2 records of that time without a Message-ID: {look}" in place.error
+    place.find("--message-id", "x@else.test", "--address", "ann@example.test", status=1)
+    assert f"; 1 record of that time without a Message-ID: {look}" in place.error
+    assert "Message-ID" not in place.find("--address", "ann@example.test").splitlines()[-1]
 
 
 def test_by_day(place: Place) -> None:
@@ -95,7 +134,7 @@ def test_by_day(place: Place) -> None:
 
 
 def test_all_criteria_have_to_hold(place: Place) -> None:
-    one: dict[str, Any] = {"message_id": "<one@x.test>"}
+    one: dict[str, Any] = {"message_ids": ("<one@x.test>",)}
     ann: dict[str, Any] = {"envelope": Envelope(sender="ann@example.test"), **one}
     place.put("audit.jsonl", message("1", **one), message("2", **ann), message("3", 1, **ann), message("3", **one))
     assert place.ids("--message-id", "one@x.test", "--address", "ann@example.test") == ["2", "3"]
@@ -240,9 +279,19 @@ def test_a_line_that_is_being_written_is_waited_for(place: Place) -> None:
 
 def test_nothing_is_held_while_searching(place: Place) -> None:
     place.put("audit.jsonl", message("1"))
+    lock_file(place.file).touch(mode=0o600)
     for _ in Search(place.file, pytest.fail).run(Criteria()):
-        with place.file.open("rb") as writer:
+        with AuditLock(place.file).held(), place.file.open("rb") as writer:
             fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_writer_that_is_stopped_in_mid_line_does_not_stop_the_search(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "_LOCK_SECONDS", 0.01)
+    place.put("audit.jsonl", message("1"))
+    with AuditLock(place.file).held():
+        assert place.ids("--queue-id", "1") == ["1"]
 
 
 # -- gaps ---------------------------------------------------------------------------------------
@@ -371,14 +420,15 @@ def test_an_audit_that_is_switched_off(place: Place) -> None:
     [
         ([], "--message-id, --queue-id, --address or --day"),
         (["--json"], "--message-id"),
-        (["--day", "22.11.2026"], "no day such as"),
-        (["--day", "20261122"], "no day such as"),
-        (["--day", "2026-02-30"], "no day such as"),
-        (["--address", "ann"], "'ann' is no mail address"),
-        (["--address", ""], "is no mail address"),
+        (["--day", "22.11.2026"], "not a day such as"),
+        (["--day", "20261122"], "not a day such as"),
+        (["--day", "2026-02-30"], "not a day such as"),
+        (["--address", "ann"], "'ann' has no domain: no mail address"),
+        (["--address", ""], "'' is empty"),
+        (["--address", "ann@example.test,bob@example.test"], "is not one mail address"),
         (["--queue-id", " "], "is empty"),
         (["--message-id", "<>"], "is empty"),
-        (["--queue", "1"], "unrecognized"),
+        (["--queue", "1"], "did you mean --queue-id?"),
     ],
 )
 def test_wrong_usage(place: Place, arguments: list[str], word: str) -> None:
@@ -404,6 +454,8 @@ def test_what_a_compliance_officer_reads(place: Place) -> None:
         "                because ldapMilterSenderFromRewrite: x.test => Legal <legal@example.test>"
         "   [cos cn=sales,cn=cos,cn=zimbra] for bob@example.test through team@example.test > sub@example.test\n"
         "  header      Reply-To: ann@example.test\n"
+        "                because ldapMilterSenderFromRewrite: x.test => Legal <legal@example.test>"
+        "   [cos cn=sales,cn=cos,cn=zimbra] for bob@example.test through team@example.test > sub@example.test\n"
         "  header      X-Old: (removed)\n"
         "  copy to     hold@counsel.test (legal)\n"
         "                because received: ldapMilterLegalBcc: hold@counsel.test ref=case-7"
@@ -418,10 +470,19 @@ def test_what_a_compliance_officer_reads(place: Place) -> None:
     ("record", "words"),
     [
         (message("1", probe=True), ["PROBE"]),
-        (message("1", message_id=None), ["message id  (not known)", "sent by     nobody logged in"]),
+        (
+            taken_back(message("1", decision=FULL), time=NOON + DAY),
+            [
+                "2026-11-23T12:00:00.123Z  queue id 1",
+                "TAKES BACK  the record of 2026-11-22T12:00:00.123Z with this queue id",
+                "tempfail: 451 4.3.0",
+                "no change or copy below was made",
+            ],
+        ),
+        (message("1", message_ids=None), ["message id  (not known)", "sent by     no login"]),
         (
             message("1", decision=Decision(identity=ANN, verdict="tempfail", smtp_reply="451 4.3.0 later")),
-            ["tempfail: 451 4.3.0 later (the message waited", "no change or copy below was made"],
+            ["tempfail: 451 4.3.0 later (the message was deferred", "no change or copy below was made"],
         ),
         (
             message("1", decision=FULL),
@@ -453,7 +514,7 @@ def test_marks(place: Place, record: dict[str, Any], words: list[str]) -> None:
 
 def test_nothing_in_a_message_steers_the_terminal(place: Place) -> None:
     bad = "\x1b[2Jx\r\n  copy to     forged@x.test\u202e\u2028\udce9"
-    place.put("audit.jsonl", message("1", message_id=bad, envelope=Envelope(login=bad, recipients=(bad,))))
+    place.put("audit.jsonl", message("1", message_ids=(bad,), envelope=Envelope(login=bad, recipients=(bad,))))
     text = place.find("--queue-id", "1")
     assert all(character.isprintable() or character == "\n" for character in text)
     assert "\n  copy to" not in text

@@ -10,17 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldapmilter.audit.record import FORMAT, SHAPE, conforms, line, must_be_durable, record, wants_audit
+from ldapmilter.audit.record import (
+    FORMAT,
+    is_record,
+    line,
+    must_be_durable,
+    record,
+    record_shape,
+    taken_back,
+    wants_audit,
+)
+from ldapmilter.cli.audit_text import as_text
 from ldapmilter.config import load
 from ldapmilter.message import Envelope
-from ldapmilter.policy.model import Decision, FromChange, HeaderChange, Notice, Refusal
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, FromChange, HeaderChange, Notice, Refusal
 from tests.unit.audit.example import ANN, ANN_DN, ENVELOPE, FULL, NOON, SALES_DN, copy, recorded
 from tests.unit.policy.table import read_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ldapmilter.policy.model import Policy
+    from ldapmilter.policy.settings import Policy
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +59,9 @@ def test_everything_about_a_message_is_kept() -> None:
         "worker": 4711,
         "queue_id": "4XyZ",
         "message_id": "<one@example.test>",
+        "message_ids": ["<one@example.test>"],
         "probe": False,
+        "address_test": False,
         "login": "Ann",
         "client": "192.0.2.1",
         "sender": "ann@example.test",
@@ -67,15 +79,19 @@ def test_everything_about_a_message_is_kept() -> None:
             "reasons": [rule],
         },
         "headers": [
-            {"name": "Reply-To", "value": "ann@example.test", "mode": "apply"},
-            {"name": "X-Old", "value": None, "mode": "apply"},
+            {"name": "Reply-To", "value": "ann@example.test", "mode": "apply", "reasons": [rule]},
+            {"name": "X-Old", "value": None, "mode": "apply", "reasons": []},
         ],
+        "envelope_sender": None,
+        "list": None,
         "refused": {"address": "boss@example.test", "reasons": [rule]},
         "copies": [
             {
                 "address": "hold@counsel.test",
                 "classes": ["legal"],
                 "mode": "apply",
+                "already_a_recipient": [],
+                "added": True,
                 "reasons": [
                     {
                         "class": "legal",
@@ -94,6 +110,7 @@ def test_everything_about_a_message_is_kept() -> None:
         "incomplete": ["no answer from ldap://a"],
         "stale": True,
         "searches": 4,
+        "takes_back": None,
     }
 
 
@@ -101,7 +118,7 @@ def test_the_time_is_utc_whatever_zone_it_comes_in() -> None:
     late = (NOON + timedelta(hours=12)).astimezone(timezone(timedelta(hours=13)))
     assert late.hour == 13
     kept = record(
-        time=late, host="h", worker=1, queue_id="", message_id=None, envelope=ENVELOPE, decision=Decision(identity=ANN)
+        time=late, host="h", worker=1, queue_id="", message_ids=None, envelope=ENVELOPE, decision=Decision(identity=ANN)
     )
     assert kept["time"] == "2026-11-23T00:00:00.123Z"
 
@@ -110,31 +127,66 @@ def test_the_time_is_utc_whatever_zone_it_comes_in() -> None:
     "kept",
     [
         recorded(),
-        recorded(Decision(identity=ANN), message_id=None, old_from=None),
+        recorded(Decision(identity=ANN), message_ids=None, old_from=None),
         recorded(Decision(identity=ANN), envelope=Envelope()),
         recorded(Decision(identity=ANN, from_change=FULL.from_change), old_from=None),
         {**recorded(), "a_later_key": 1},
     ],
 )
-def test_every_record_has_the_shape_that_is_promised(kept: dict[str, Any]) -> None:
-    assert conforms(json.loads(line(kept)))
+def test_every_record_has_the_shape_that_is_promised(kept: Any) -> None:
+    assert is_record(json.loads(line(kept)))
 
 
-@pytest.mark.parametrize("key", SHAPE)
+ADDED = {"message_ids", "address_test", "takes_back", "envelope_sender", "list"}
+
+
+@pytest.mark.parametrize("key", record_shape())
 def test_what_lacks_a_key_or_has_it_otherwise_is_no_record(key: str) -> None:
     whole = recorded()
-    assert not conforms({name: value for name, value in whole.items() if name != key})
-    assert not conforms({**whole, key: 1.5})
-    assert not conforms({**whole, key: [1]})
+    # A record made before a key was added is still one, ten years on.
+    assert is_record({name: value for name, value in whole.items() if name != key}) is (key in ADDED)
+    assert not is_record({**whole, key: 1.5})
+    assert not is_record({**whole, key: [1]})
+
+
+@pytest.mark.parametrize("key", ["already_a_recipient", "added"])
+def test_a_copy_of_the_time_before_a_key_was_added_is_one(key: str) -> None:
+    whole = recorded()
+    del whole["copies"][0][key]
+    assert is_record({**whole})
+    whole["copies"][0][key] = 1.5
+    assert not is_record(whole)
+
+
+def test_a_header_field_of_the_time_before_it_had_reasons_is_one() -> None:
+    whole = recorded()
+    del whole["headers"][0]["reasons"]
+    assert is_record({**whole})
+    assert "header      Reply-To: ann@example.test" in as_text(whole)
+    whole["headers"][0]["reasons"] = [{}]
+    assert not is_record(whole)
+
+
+def test_a_record_is_taken_back_by_one_that_names_the_same_and_did_nothing() -> None:
+    kept = recorded(Decision(identity=ANN, copies=(copy("a@b.test", "legal"),)))
+    other = taken_back(kept, time=NOON + timedelta(seconds=12))
+    assert is_record(json.loads(line(other)))
+    changed = {key: value for key, value in other.items() if value != kept[key]}
+    assert changed == {
+        "time": "2026-11-22T12:00:12.123Z",
+        "verdict": "tempfail",
+        "smtp_reply": TEMPFAIL_REPLY,
+        "takes_back": "2026-11-22T12:00:00.123Z",
+    }
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, {}, {"format": 1}])
 def test_other_json_is_no_record(value: object) -> None:
-    assert not conforms(value)
+    assert not is_record(value)
 
 
 def test_a_truth_value_is_no_number() -> None:
-    assert not conforms({**recorded(), "worker": True})
+    assert not is_record({**recorded(), "worker": True})
 
 
 HOSTILE = ["a\nb", "a\r\n{}", "\u2028\u2029\u0085", "\0", "\x1b[31m", 'a"b\\', "Zoë", "caf\udce9", "\ud800", "😀", ""]
@@ -159,7 +211,7 @@ def check_line(text: str) -> None:
     assert octets.count(b"\n") == 1
     assert len(octets.splitlines()) == 1
     back = json.loads(octets)
-    assert conforms(back)
+    assert is_record({**back})
     for kept in (back["sender"], back["offered"][0], back["queue_id"], back["login"], back["warnings"][0]):
         kept.encode("utf-8")  # no half of a surrogate pair, which many programs refuse
         if not any("\ud800" <= character <= "\udfff" for character in text):
@@ -179,7 +231,7 @@ def test_octets_that_are_not_utf_8_can_still_be_read() -> None:
         {"copies": (copy("a@b.test", "archive"),)},
         {"copies": (copy("a@b.test", "archive", mode="observe"),)},
         {"from_change": FromChange(value="a@b.test", cause="enforce", reasons=())},
-        {"header_changes": (HeaderChange(name="Reply-To", value="a@b.test"),)},
+        {"header_changes": (HeaderChange(name="Reply-To", value="a@b.test", reasons=()),)},
         {"refusal": Refusal(reply="550 5.7.1 x", address="a@b.test", reasons=())},
         {"verdict": "tempfail"},
         {"verdict": "tempfail", "verdict_mode": "observe"},
@@ -234,7 +286,7 @@ def test_a_message_that_waits_has_no_copy_to_account_for(policy: Policy) -> None
 
 def test_the_page_names_every_key_and_no_other(repository: Path) -> None:
     (rows,) = (rows for name, rows in read_tables(page(repository)).items() if name == "audit-keys")
-    assert [row.value("key") for row in rows] == list(_paths(SHAPE))
+    assert [row.value("key") for row in rows] == list(_paths(record_shape()))
 
 
 @pytest.fixture
@@ -266,4 +318,4 @@ def _paths(shape: object, prefix: str = "") -> list[str]:
 def test_the_example_on_the_page_is_a_record(repository: Path) -> None:
     text = page(repository)
     (block,) = [part.partition("```")[0] for part in text.split("```json\n")[1:]]
-    assert conforms(json.loads(block))
+    assert is_record(json.loads(block))

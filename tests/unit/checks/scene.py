@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Report
-from ldapmilter.checks.sight import Sight
+from ldapmilter.checks.reading import RawDirectory
 from ldapmilter.checks.survey import look_at_values
 from ldapmilter.config import load
-from ldapmilter.directory.opening import open_directory
+from ldapmilter.opening import open_directory
 from tests.support.builders import domain, global_config
 from tests.support.directory_data import base_records
 from tests.support.record import merge, to_ldif
@@ -63,8 +63,8 @@ def look_at(
     config = config_of(directory, {"ldap": {"uri": "ldif:site.ldif"}, **(sections or {})})
     report = Report()
     opened = open_directory(config)
-    sight = Sight(store=opened.store, server=None, base="", seconds=10)
-    look_at_values(sight, opened.directory, config, report)
+    raw_directory = RawDirectory(store=opened.store, server=None, base="", seconds=10)
+    look_at_values(raw_directory, opened.directory, config, report)
     opened.close()
     return report
 

@@ -13,7 +13,8 @@ import pytest
 
 from ldapmilter.checks import configuration, milter_socket
 from ldapmilter.checks.finding import Report
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.socket_address import parse_socket
+from tests.support.ports import HANG
 from tests.unit.checks.scene import codes, config_of, texts
 
 if TYPE_CHECKING:
@@ -81,6 +82,22 @@ def test_owner_of_the_secret(tmp_path: Path) -> None:
     assert codes(report_on(tmp_path, with_secret(secret))) == {"config-secret-owner"}
 
 
+@pytest.mark.parametrize(("owner", "found"), [("games", set()), ("news", {"config-secret-owner"})])
+def test_the_secret_as_it_is_installed_for_a_service_manager_that_hands_on_none(
+    tmp_path: Path, owner: str, found: set[str]
+) -> None:
+    """As scripts/install does: config.ini is root's with the group of the daemon's user, whose secret is his own."""
+    secret = secret_in(tmp_path)
+    secret.chmod(0o600)
+    user = pwd.getpwnam(owner)
+    os.chown(secret, user.pw_uid, user.pw_gid)
+    config = config_of(tmp_path, with_secret(secret))
+    os.chown(config.file, 0, pwd.getpwnam("games").pw_gid)
+    report = Report()
+    configuration.check(config, report)
+    assert codes(report) == found
+
+
 def test_a_directory_in_which_anybody_can_replace_the_file(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     assert codes(report_on(tmp_path)) == {"config-writable"}
@@ -105,7 +122,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("actions", "protocol", "text"),
     [
-        (0x01, 0x00, "does not ask for ADDRCPT, CHGHDRS, ADDRCPT_PAR"),
+        (0x01, 0x00, "does not ask for ADDRCPT, DELRCPT, CHGHDRS, ADDRCPT_PAR"),
         (0x1FF, 0x200, "does not want to see or answer DATA"),
         (0x1FF, 0x10000, "does not want to see or answer DATA"),
         (0x1FF, 0x08, "does not want to see or answer RCPT"),
@@ -131,9 +148,20 @@ def test_another_milter_listens(tmp_path: Path, actions: int, protocol: int, tex
         report = Report()
         path.chmod(0o666)
         milter_socket.check(parse_socket(f"unix:{path}"), report)
-        thread.join(10)
+        thread.join(HANG)
     assert "socket-wrong-milter" in codes(report)
     assert text in texts(report, "socket-wrong-milter")[0]
+
+
+def test_what_the_daemon_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report()
+    milter_socket.check_daemon(config_of(tmp_path, {"control": {"socket": ""}}), report)
+    asked = config_of(tmp_path, {"control": {"socket": str(tmp_path / "control.sock")}})
+    milter_socket.check_daemon(asked, report)  # nobody is there, which is another finding
+    assert report.findings == ()
+    monkeypatch.setattr(milter_socket, "ask", lambda *_: {"own_problems": ["no worker serves", "few descriptors"]})
+    milter_socket.check_daemon(asked, report)
+    assert texts(report, "socket-daemon-troubled") == ["no worker serves", "few descriptors"]
 
 
 def test_a_directory_that_postfix_may_not_enter(tmp_path: Path) -> None:

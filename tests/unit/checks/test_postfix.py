@@ -11,14 +11,14 @@ import pytest
 from ldapmilter.checks import postfix
 from ldapmilter.checks.finding import Report
 from ldapmilter.checks.postfix_config import (
-    find_postconf,
     is_ours,
     macro_names,
     parse_milters,
     read_postfix,
     seconds,
 )
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.postfix.postconf import find_postconf
+from ldapmilter.socket_address import parse_socket
 from tests.unit.checks.scene import codes, config_of, texts
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ MAIN = {
     "non_smtpd_milters": OURS,
     "smtpd_sasl_auth_enable": "yes",
     "milter_default_action": "tempfail",
+    "authorized_submit_users": "root, zimbra",
 }
 MASTER = ("smtp inet n - n - - smtpd", "submission inet n - n - - smtpd")
 REST = ("pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup")
@@ -110,6 +111,23 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, dict[str, str]
     "postfix-macros: of recipients": ({"milter_rcpt_macros": "i"}, MASTER, {}),
     "postfix-macros: the queue id": ({"milter_data_macros": "j"}, MASTER, {}),
     "postfix-macros: the queue id at the end": ({"milter_end_of_data_macros": "j"}, MASTER, {}),
+    "postfix-address-tests": ({"authorized_submit_users": "static:anyone"}, MASTER, {}),
+    "postfix-address-tests: all but some": ({"authorized_submit_users": "!www-data, static:all"}, MASTER, {}),
+    "postfix-postmaster-notices": ({"notify_classes": "resource, bounce"}, MASTER, {}),
+    "postfix-postmaster-notices: of null senders": ({"notify_classes": "2bounce,software"}, MASTER, {}),
+    "postfix-recipient-limit": ({"smtpd_recipient_limit": "100"}, MASTER, {}),
+    "postfix-recipient-limit: of a service": (
+        {},
+        ("smtp inet n - n - - smtpd", "submission inet n - n - - smtpd -o smtpd_recipient_limit=999"),
+        {},
+    ),
+    "postfix-postmaster-notices: of delays": ({"notify_classes": "Delay"}, MASTER, {}),
+    "postfix-original-recipient": ({}, MASTER, {"milter": {"socket": OURS, "enable_original_recipient": "no"}}),
+    "postfix-original-recipient: a copy could be lost": (
+        {"enable_original_recipient": "no"},
+        MASTER,
+        {"milter": {"socket": OURS, "enable_original_recipient": "yes"}},
+    ),
     "postfix-reinjection": (
         {},
         (*MASTER, "127.0.0.1:10029 inet n - n - - smtpd"),
@@ -147,6 +165,32 @@ def test_a_finding_and_no_other(tmp_path: Path, case: str) -> None:
 )
 def test_ports_on_which_all_is_well(tmp_path: Path, services: tuple[str, ...]) -> None:
     assert report_on(tmp_path, services=services).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("main", "cleanup", "setting"),
+    [
+        ("yes", "", "yes"),
+        ("no", "", "no"),
+        ("no", "", "auto"),
+        ("yes", " -o enable_original_recipient=no", "no"),
+        ("no", " -o enable_original_recipient=yes", "yes"),
+    ],
+)
+def test_postfix_and_we_mean_the_same_recipients(tmp_path: Path, main: str, cleanup: str, setting: str) -> None:
+    options = {"milter": {"socket": OURS, "enable_original_recipient": setting}}
+    rest = (REST[0], REST[1] + cleanup)
+    assert report_on(tmp_path, {"enable_original_recipient": main}, options=options, rest=rest).findings == ()
+
+
+def test_nobody_may_submit(tmp_path: Path) -> None:
+    assert report_on(tmp_path, {"authorized_submit_users": ""}).findings == ()
+
+
+def test_notices_of_one_service(tmp_path: Path) -> None:
+    rest = (*REST, "bounce unix - - n - 0 bounce -o notify_classes=bounce,delay", "defer unix - - n - 0 bounce")
+    (text,) = texts(report_on(tmp_path, rest=rest), "postfix-postmaster-notices")
+    assert text == "bounce/unix: notify_classes = bounce,delay"
 
 
 def test_our_settings_in_braces_beat_those_of_main_cf(tmp_path: Path) -> None:
@@ -269,3 +313,15 @@ def test_times_of_main_cf(text: str, expected: float | None) -> None:
 
 def test_names_of_macros() -> None:
     assert macro_names("i {auth_authen}, {mail_addr}") == {"i", "auth_authen", "mail_addr"}
+
+
+@pytest.mark.parametrize(
+    ("milters", "behind"),
+    [
+        (f"{OURS}, inet:127.0.0.1:7026", ()),
+        (f"inet:127.0.0.1:8891, {OURS}, inet:127.0.0.1:7026", ()),
+        (f"{OURS}, inet:127.0.0.1:8893 inet:127.0.0.1:7026", ("inet:127.0.0.1:8893",)),
+    ],
+)
+def test_milters_behind_are_kept_for_who_asks(tmp_path: Path, milters: str, behind: tuple[str, ...]) -> None:
+    assert report_on(tmp_path, {"smtpd_milters": milters}).milters_behind == behind

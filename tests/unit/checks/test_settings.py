@@ -8,8 +8,8 @@ import pytest
 
 from ldapmilter.checks import identity_settings, registration
 from ldapmilter.checks.finding import Report
-from ldapmilter.checks.sight import Sight
-from ldapmilter.directory.ldif import LdifStore, parse
+from ldapmilter.checks.reading import RawDirectory
+from ldapmilter.directory.backend.ldif import LdifStore, parse
 from tests.support.builders import cos, server
 from tests.support.record import to_ldif
 from tests.unit.checks.scene import codes, config_of, site, texts
@@ -24,8 +24,8 @@ OURS = "inet:127.0.0.1:8800"
 MX = "mx1.example.test"
 
 
-def sight_of(records: Iterable[Record]) -> Sight:
-    return Sight(store=LdifStore(parse(to_ldif(records))), server=None, base="", seconds=10)
+def sight_of(records: Iterable[Record]) -> RawDirectory:
+    return RawDirectory(store=LdifStore(parse(to_ldif(records))), server=None, base="", seconds=10)
 
 
 def mailbox(**attributes: str) -> list[Record]:
@@ -100,6 +100,33 @@ def test_a_header_that_is_trusted_and_not_written(tmp_path: Path) -> None:
     assert identity(tmp_path, mailbox(), sections=trusting, config=written).findings == ()
 
 
+REDIRECT = "zimbraMailRedirectSetEnvelopeSender"
+
+
+@pytest.mark.parametrize(
+    ("config", "servers", "command"),
+    [
+        ({REDIRECT: "FALSE"}, {}, "zmprov mcf"),
+        ({REDIRECT: "TRUE"}, {REDIRECT: "FALSE"}, "zmprov ms localhost"),
+        ({}, {REDIRECT: "FALSE"}, "zmprov ms localhost"),
+        ({REDIRECT: "FALSE"}, {REDIRECT: "TRUE"}, ""),
+        ({REDIRECT: "TRUE"}, {}, ""),
+    ],
+)
+def test_redirects_whose_sender_an_outsider_writes(
+    tmp_path: Path, config: dict[str, str], servers: dict[str, str], command: str
+) -> None:
+    report = identity(tmp_path, mailbox(**servers), config=config)
+    assert [(one.code, one.remedy.startswith(command)) for one in report.findings] == (
+        [("identity-redirect-sender", True)] if command else []
+    )
+
+
+def test_automatic_replies_without_a_sender(tmp_path: Path) -> None:
+    for value, found in (("TRUE", {"identity-automatic-null-sender"}), ("FALSE", set())):
+        assert codes(identity(tmp_path, mailbox(), config={"zimbraAutoSubmittedNullReturnPath": value})) == found
+
+
 def test_no_default_domain(tmp_path: Path) -> None:
     assert codes(identity(tmp_path, mailbox(), config={"zimbraDefaultDomainName": ""})) == {
         "identity-no-default-domain"
@@ -125,7 +152,7 @@ def registered(
 def test_a_registration_that_is_in_order(tmp_path: Path) -> None:
     report = registered(tmp_path, mta())
     assert report.findings == ()
-    assert report.looked_at[0][1] == f"{MX}: registered, and waited for"
+    assert report.looked_at[0][1] == f"{MX}: registered; the timeouts suffice"
 
 
 @pytest.mark.parametrize(

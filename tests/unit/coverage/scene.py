@@ -11,17 +11,17 @@ from ldapmilter.config import load
 from ldapmilter.coverage.collect import columns_of
 from ldapmilter.coverage.model import About
 from ldapmilter.coverage.survey import survey
-from ldapmilter.directory.opening import open_directory
+from ldapmilter.opening import open_directory
 from tests.support.covered_company import covered_company
 from tests.support.record import to_ldif
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from ldapmilter.config import Config
     from ldapmilter.coverage.model import Cell, Row
-    from ldapmilter.directory.opening import OpenDirectory
+    from ldapmilter.opening import OpenDirectory
     from tests.support.record import Record
 
 TODAY: Final = date(2026, 6, 15)
@@ -45,7 +45,11 @@ class Report:
 
 @contextmanager
 def reported(
-    folder: Path, records: Iterable[Record] | None = None, more: str = "", today: date = TODAY
+    folder: Path,
+    records: Iterable[Record] | None = None,
+    more: str = "",
+    today: date = TODAY,
+    domains: Collection[str] = (),
 ) -> Iterator[Report]:
     """Report on records, the covered company unless others are given."""
     (folder / "directory.ldif").write_text(to_ldif(records or covered_company()), encoding="utf-8")
@@ -58,7 +62,7 @@ def reported(
     about = About(
         directory=opened.described, day=today, began="2026-06-15T08:00:00+00:00", columns=columns, narrowed=(), notes=()
     )
-    pages = survey(opened.directory, columns, classes, today, seconds=60)
+    pages = survey(opened.directory, columns, classes, today, domains, seconds=60)
     try:
         yield Report(config, opened, about, {row.address.key: row for page in pages for row in page.rows})
     finally:

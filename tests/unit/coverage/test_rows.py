@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldapmilter.coverage.summary import Summary
 from ldapmilter.message import Envelope
 from ldapmilter.policy.decide import decide
 from tests.support.builders import account, cos, domain, global_config, static_list
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldapmilter.coverage.model import Given
+    from tests.support.record import Record
     from tests.unit.coverage.scene import Report
 
 OUTSIDER = "joe@client.invalid"
@@ -38,11 +40,11 @@ def told(given: tuple[Given, ...]) -> list[tuple[str, str, str | None]]:
 @pytest.mark.parametrize(
     ("address", "copy_class", "direction", "status", "copies"),
     [
-        ("ann@example.test", "archive", "sent", "covered", [("ann@example.test.archive.invalid", "cos", None)]),
-        ("ann@example.test", "legal", "sent", "conditional", [("hold@legal.invalid", "domain", "external")]),
-        ("carol@example.test", "archive", "received", "covered", [("carol@archive.invalid", "account", None)]),
+        ("ann@example.test", "archive", "sent", "covered", [("ann@example.test.vault.keep.test", "cos", None)]),
+        ("ann@example.test", "legal", "sent", "conditional", [("hold@counsel.test", "domain", "external")]),
+        ("carol@example.test", "archive", "received", "covered", [("carol@keep.test", "account", None)]),
         ("dave@example.test", "archive", "sent", "uncovered", []),
-        ("eve@example.test", "archive", "sent", "covered", [("eve@example.test.archive.invalid", "cos", None)]),
+        ("eve@example.test", "archive", "sent", "covered", [("eve@example.test.vault.keep.test", "cos", None)]),
         ("frank@example.test", "archive", "sent", "uncovered", []),
         ("frank@example.test", "archive", "received", "covered", [("vault@example.test", "cos", None)]),
         (
@@ -50,12 +52,12 @@ def told(given: tuple[Given, ...]) -> list[tuple[str, str, str | None]]:
             "legal",
             "received",
             "covered",
-            [("audit@legal.invalid", "policy-group", None), ("hold@legal.invalid", "domain", "external")],
+            [("audit@counsel.test", "policy-group", None), ("hold@counsel.test", "domain", "external")],
         ),
         ("vault@example.test", "archive", "sent", "uncovered", []),
-        ("sales-team@example.test", "archive", "received", "covered", [("team@archive.invalid", "group", None)]),
-        ("crew@example.test", "legal", "received", "conditional", [("hold@legal.invalid", "domain", "external")]),
-        ("room@example.test", "legal", "sent", "conditional", [("hold@legal.invalid", "domain", "external")]),
+        ("sales-team@example.test", "archive", "received", "covered", [("team@keep.test", "group", None)]),
+        ("crew@example.test", "legal", "received", "conditional", [("hold@counsel.test", "domain", "external")]),
+        ("room@example.test", "legal", "sent", "conditional", [("hold@counsel.test", "domain", "external")]),
         ("nina@plain.test", "legal", "received", "uncovered", []),
     ],
 )
@@ -75,6 +77,58 @@ def test_every_account_and_group_has_one_row(report: Report) -> None:
         **{f"{name}@example.test": "list" for name in ("audit", "audit-eu", "sales-team")},
         "crew@example.test": "dynamic group",
     }
+
+
+def test_a_list_is_covered_by_the_accounts_behind_it_if_they_all_are(tmp_path: Path) -> None:
+    def member(name: str, **values: str) -> list[Record]:
+        return list(account(f"{name}@example.test", **values))
+
+    archived = {"ldapMilterArchiveBcc": "vault@keep.test"}
+    records = [
+        *base_records(),
+        *global_config(),
+        *domain("example.test"),
+        *domain("other.test"),
+        *member("ann", **archived),
+        *member("bob", **archived),
+        *member("carol"),
+        *member("dora", ldapMilterArchiveBcc="vault@keep.test with=external"),
+        *account("eve@other.test", **archived),
+        *static_list("whole@example.test", ["ann@example.test", "inner@example.test", "joe@outside.test"]),
+        *static_list("inner@example.test", ["bob@example.test", "eve@other.test"]),
+        *static_list("part@example.test", ["ann@example.test", "carol@example.test"]),
+        *static_list("some@example.test", ["ann@example.test", "dora@example.test"]),
+        *static_list("outside@example.test", ["joe@outside.test"]),
+        *static_list("empty@example.test", []),
+    ]
+    with reported(tmp_path, records, domains=["example.test"]) as report:
+        cells = {row.address.local: row.cells[1] for row in report.rows.values() if row.kind == "list"}
+    assert {name: cell.by_members for name, cell in cells.items() if cell is not None} == {
+        "whole": True,
+        "inner": True,
+        "part": False,
+        "some": False,
+        "outside": False,
+        "empty": False,
+    }
+    assert {cell.status for cell in cells.values() if cell is not None and not cell.by_members} == {"uncovered"}
+
+
+def test_accounts_of_zimbras_own_lack_nothing(tmp_path: Path) -> None:
+    records = [
+        *base_records(),
+        *global_config(),
+        *domain("example.test"),
+        *account("spam.x@example.test", zimbraIsSystemResource="TRUE"),
+        *account("ann@example.test", zimbraIsSystemResource="FALSE"),
+    ]
+    with reported(tmp_path, records) as report:
+        found = {row.address.local: (row.kind, row.lacks_a_copy) for row in report.rows.values()}
+        summary = Summary(report.about.columns)
+        for row in report.rows.values():
+            summary.add(row)
+    assert found == {"spam.x": ("system account", False), "ann": ("account", True)}
+    assert (summary.lacking_people, summary.lacking_groups, summary.figures[0].accounts.total()) == (1, 0, 1)
 
 
 def test_a_group_sends_nothing(report: Report) -> None:
@@ -118,24 +172,24 @@ def test_rows_say_what_the_daemon_decides(report: Report, direction: str) -> Non
 
 def test_an_expired_value_shows_as_such_and_the_next_level_counts(report: Report) -> None:
     eve = report.cell("eve@example.test", "archive", "sent")
-    assert told(eve.expired) == [("gone@archive.invalid", "account", None)]
+    assert told(eve.expired) == [("gone@keep.test", "account", None)]
     assert eve.expired[0].origin.until == date(2020, 1, 31)
     carol = report.cell("carol@example.test", "archive", "received")
-    assert told(carol.expired) == [("old@archive.invalid", "account", None)]
+    assert told(carol.expired) == [("old@keep.test", "account", None)]
     assert report.cell("ann@example.test", "archive", "sent").expired == ()
 
 
 def test_on_its_last_day_a_value_counts(tmp_path: Path) -> None:
     with reported(tmp_path, today=date(2020, 1, 31)) as report:
         eve = report.cell("eve@example.test", "archive", "sent")
-        assert (told(eve.copies), eve.expired) == ([("gone@archive.invalid", "account", None)], ())
+        assert (told(eve.copies), eve.expired) == ([("gone@keep.test", "account", None)], ())
 
 
 def test_an_invalid_value_is_named(report: Report) -> None:
     frank = report.cell("frank@example.test", "legal", "sent")
     (text,) = frank.invalid
     assert "invalid value of ldapMilterLegalBcc at uid=frank" in text
-    assert told(frank.copies) == [("hold@legal.invalid", "domain", "external")]
+    assert told(frank.copies) == [("hold@counsel.test", "domain", "external")]
     assert report.cell("frank@example.test", "archive", "sent").invalid == ()
 
 
@@ -172,16 +226,16 @@ def test_under_union_none_ends_nothing(tmp_path: Path) -> None:
 def test_an_archive_mailbox_of_everybodys_own_is_none_for_a_list(tmp_path: Path) -> None:
     records = [
         *base_records(),
-        *global_config(ldapMilterArchiveBcc="fallback@archive.invalid"),
-        *domain("example.test", ldapMilterArchiveBcc="{localpart}@archive.invalid"),
+        *global_config(ldapMilterArchiveBcc="fallback@keep.test"),
+        *domain("example.test", ldapMilterArchiveBcc="{localpart}@keep.test"),
         *account("ann@example.test"),
         *static_list("team@example.test", ["ann@example.test"]),
     ]
     with reported(tmp_path, records) as report:
         ann = report.cell("ann@example.test", "archive", "received")
         team = report.cell("team@example.test", "archive", "received")
-    assert told(ann.copies) == [("ann@archive.invalid", "domain", None)]
-    assert told(team.copies) == [("fallback@archive.invalid", "global", None)]
+    assert told(ann.copies) == [("ann@keep.test", "domain", None)]
+    assert told(team.copies) == [("fallback@keep.test", "global", None)]
 
 
 def test_the_groups_that_lead_to_a_member_are_named(report: Report) -> None:

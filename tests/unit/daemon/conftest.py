@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldapmilter.daemon import recipient_filter
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,3 +22,9 @@ def root_logger() -> Iterator[None]:
     root.handlers[:] = before
     root.setLevel(level)
     logging.logThreads = threads
+
+
+@pytest.fixture(autouse=True)
+def no_postfix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test ask the Postfix of the machine that it happens to run on."""
+    monkeypatch.setattr(recipient_filter, "find_postconf", lambda: None)

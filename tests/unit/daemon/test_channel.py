@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from ldapmilter.daemon.channel import Lines, Message, RequestRefused, decode, encode
+from tests.support.ports import HANG
 
 
 def received(*pieces: bytes) -> list[Message]:
@@ -49,7 +50,7 @@ def test_a_line_of_megabytes() -> None:
         found: list[Message] = []
         while not found and not lines.ended:
             found += lines.receive()
-        sending.join(10)
+        sending.join(HANG)
     assert found == [huge]
 
 

@@ -15,6 +15,7 @@ from ldapmilter.daemon import control
 from ldapmilter.daemon.channel import MAX_REQUEST, Message, RequestRefused, decode, encode
 from ldapmilter.daemon.control import ControlServer
 from ldapmilter.daemon.listener import listen_unix
+from tests.support.ports import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,7 +75,25 @@ def test_a_user_without_a_name_may_not(daemons_group: int) -> None:
     assert daemons_group
 
 
+@pytest.mark.parametrize("claimed", [True, False, "x"])
+@pytest.mark.parametrize(("uid", "reads"), [(0, True), (4242, True), (NOBODY.pw_uid, False)])
+def test_who_may_read_the_audit_is_told_by_the_kernel_and_not_by_the_request(
+    daemons_group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, uid: int, reads: bool, claimed: object
+) -> None:
+    peer = Peer(uid, daemons_group)
+    check_peer = control._check_peer
+    monkeypatch.setattr(control, "_check_peer", lambda _: check_peer(peer))  # type: ignore[arg-type]
+    request: Message = {"verb": "trace", "reads_audit": claimed}
+    answer = served(tmp_path, lambda path: said(path, encode(request)), lambda asked: asked)
+    assert answer == {"verb": "trace", "reads_audit": reads}
+
+
 # -- requests -------------------------------------------------------------------------------
+
+
+def echo(request: Message) -> Message:
+    """Return what a client has said of itself."""
+    return {name: value for name, value in request.items() if name != "reads_audit"}
 
 
 def served(folder: Path, talk: Callable[[Path], Awaitable[Any]], answer: Callable[[Message], Message]) -> Any:
@@ -88,7 +107,7 @@ def served(folder: Path, talk: Callable[[Path], Awaitable[Any]], answer: Callabl
         server = ControlServer(answering, listen_unix(path, 0o660))
         await server.serve()
         try:
-            return await asyncio.wait_for(talk(path), 20)
+            return await asyncio.wait_for(talk(path), HANG)
         finally:
             server.close()
 
@@ -113,17 +132,17 @@ def test_whoever_wants_to_know_is_told_at_once_that_the_request_was_heard(tmp_pa
         writer.close()
         return lines
 
-    assert served(tmp_path, talk, lambda request: request) == [{"heard": os.getpid()}, {"verb": "status"}]
+    assert served(tmp_path, talk, echo) == [{"heard": os.getpid()}, {"verb": "status"}]
 
 
 @pytest.mark.parametrize("octets", [b"\n", b"garbage\n", b"GET / HTTP/1.1\r\n\r\n", b"[1,2]\n", b"\xff\0\xff\n"])
 def test_garbage_gets_an_error(tmp_path: Path, octets: bytes) -> None:
-    answer = served(tmp_path, lambda path: said(path, octets), lambda request: request)
+    answer = served(tmp_path, lambda path: said(path, octets), echo)
     assert "JSON" in answer["error"]
 
 
 def test_a_request_that_ends_early_gets_an_error(tmp_path: Path) -> None:
-    answer = served(tmp_path, lambda path: said(path, b'{"verb', to_the_end=True), lambda request: request)
+    answer = served(tmp_path, lambda path: said(path, b'{"verb', to_the_end=True), echo)
     assert "JSON" in answer["error"]
 
 
@@ -134,7 +153,7 @@ def test_a_request_as_large_as_allowed_is_answered_and_a_larger_one_refused(tmp_
     answer = served(tmp_path, lambda path: said(path, fits), lambda request: {"length": len(request["verb"])})
     assert answer == {"length": MAX_REQUEST - frame}
     too_large = encode({"verb": "x" * (MAX_REQUEST + 1)})
-    answer = served(tmp_path, lambda path: said(path, too_large), lambda request: request)
+    answer = served(tmp_path, lambda path: said(path, too_large), echo)
     assert str(MAX_REQUEST) in answer["error"]
 
 
@@ -147,7 +166,7 @@ def test_a_slow_client_is_sent_away_while_others_are_served(tmp_path: Path, monk
         assert not slow.done()
         return await slow, quick
 
-    slow, quick = served(tmp_path, talk, lambda request: request)
+    slow, quick = served(tmp_path, talk, echo)
     assert "no whole request within 0.3 s" in slow["error"]
     assert quick == {"verb": "status"}
 
@@ -165,7 +184,7 @@ def test_too_many_at_a_time_are_refused_and_leave_no_trace(tmp_path: Path, monke
         await asyncio.sleep(0)
         return refused, await said(path, b'{"verb":"status"}\n')
 
-    refused, later = served(tmp_path, talk, lambda request: request)
+    refused, later = served(tmp_path, talk, echo)
     assert "more than 3 requests" in refused["error"]
     assert later == {"verb": "status"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +14,11 @@ from ldapmilter.address import make_address
 from ldapmilter.config import load
 from ldapmilter.daemon import decision_log
 from ldapmilter.message import Envelope, HandledMessage, Identity
-from ldapmilter.policy.model import Copy, Decision, FromChange, Notice, Reason
+from ldapmilter.policy.model import Copy, CopyReason, Decision, FromChange, Notice, Reason
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Mode, Policy
+    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.settings import Policy
 
 ANN = Identity(source="sasl", address=make_address("ann", "example.test"), dn="uid=ann,ou=people,dc=example,dc=test")
 ENVELOPE = Envelope(login="ann", client="192.0.2.1", sender="ann@example.test", recipients=("joe@x.test", "bob@x.test"))
@@ -34,19 +36,29 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return load(file).policy
 
 
-def reason(copy_class: str | None = None, dn: str = SALES, **more: object) -> Reason:
+def reason(dn: str = SALES, **more: object) -> Reason:
     values: dict[str, object] = {
         "level": "cos",
         "dn": dn,
-        "attribute": "ldapMilterSenderFromRewrite" if copy_class is None else f"the{copy_class}Attribute",
+        "attribute": "ldapMilterSenderFromRewrite",
         "value": "secret-value@counsel.test",
-        "copy_class": copy_class,
-        "direction": "sent" if copy_class else None,
     }
     return Reason(**{**values, **more})  # type: ignore[arg-type]
 
 
-def copy(address: str, *reasons: Reason, mode: Mode = "apply") -> Copy:
+def copy_reason(copy_class: str, dn: str = SALES, group_path: tuple[str, ...] = ()) -> CopyReason:
+    return CopyReason(
+        level="cos",
+        dn=dn,
+        attribute=f"the{copy_class}Attribute",
+        value="secret-value@counsel.test",
+        group_path=group_path,
+        copy_class=copy_class,
+        direction="sent",
+    )
+
+
+def copy(address: str, *reasons: CopyReason, mode: Mode = "apply") -> Copy:
     local, _, domain = address.partition("@")
     return Copy(address=make_address(local, domain), reasons=reasons, mode=mode)
 
@@ -92,7 +104,6 @@ def test_a_message_without_policy(policy: Policy) -> None:
         "identity": "sasl:ann@example.test",
         "mail_from": "<ann@example.test>",
         "nrcpt": "2",
-        "searches": "3",
     }
 
 
@@ -102,14 +113,14 @@ def test_only_effects_and_problems_have_a_line(policy: Policy) -> None:
         Decision(identity=ANN, searches=3),
         Decision(identity=ANN, decided_before="it came to port 10025"),
         # A line for a message of which a legal copy is all that happens would tell that there is one.
-        Decision(identity=ANN, copies=(copy("hold@counsel.test", reason("legal")),)),
+        Decision(identity=ANN, copies=(copy("hold@counsel.test", copy_reason("legal")),)),
         Decision(identity=ANN, warnings=(Notice(text="hold@counsel.test names the author", confidential=True),)),
     )
     for decision in quiet:
         assert decision_log.line(message, decision, policy) is None
     telling = (
         Decision(identity=ANN, verdict="tempfail", smtp_reply="451 4.3.0 x"),
-        Decision(identity=ANN, copies=(copy("vault@keep.test", reason("archive")),)),
+        Decision(identity=ANN, copies=(copy("vault@keep.test", copy_reason("archive")),)),
         Decision(identity=ANN, warnings=(Notice(text="conflict"),)),
         Decision(identity=ANN, incomplete=("the list",)),
         Decision(identity=ANN, stale=True),
@@ -132,7 +143,7 @@ def test_what_was_done_and_why(policy: Policy) -> None:
             cause="rewrite",
             reasons=(reason(recipient="joe@x.test", group_path=("all@x.test", "eng@x.test")),),
         ),
-        copies=(copy("vault@keep.test", reason("archive")),),
+        copies=(copy("vault@keep.test", copy_reason("archive")),),
     )
     line = line_of(decision, policy)
     assert values(line, "from") == ["Legal Dept. <legal@example.test>"]
@@ -149,7 +160,10 @@ def test_what_was_done_and_why(policy: Policy) -> None:
 def test_a_confidential_copy_is_not_there(policy: Policy, copy_class: str) -> None:
     decision = Decision(
         identity=ANN,
-        copies=(copy("hold@counsel.test", reason(copy_class, HOLD_DN)), copy("vault@keep.test", reason("archive"))),
+        copies=(
+            copy("hold@counsel.test", copy_reason(copy_class, HOLD_DN)),
+            copy("vault@keep.test", copy_reason("archive")),
+        ),
         warnings=(
             Notice(text="hold@counsel.test names the author", confidential=True),
             Notice(text=f"invalid value at {HOLD_DN}", confidential=True, invalid_value_of=copy_class),
@@ -166,14 +180,14 @@ def test_a_confidential_copy_is_not_there(policy: Policy, copy_class: str) -> No
 @pytest.mark.parametrize("mode", ["apply", "observe"])
 def test_with_a_confidential_copy_the_line_is_the_same_as_without(policy: Policy, mode: Mode) -> None:
     without = Decision(identity=ANN)
-    with_copy = Decision(identity=ANN, copies=(copy("hold@counsel.test", reason("legal"), mode=mode),))
+    with_copy = Decision(identity=ANN, copies=(copy("hold@counsel.test", copy_reason("legal"), mode=mode),))
     lines = {line_of(decision, policy) for decision in (without, with_copy)}
     assert len(lines) == 1
 
 
 @pytest.mark.parametrize("first", ["archive", "legal"])
 def test_an_address_that_both_ask_for_is_named_for_the_archive_only(policy: Policy, first: str) -> None:
-    both = (reason("archive"), reason("legal", HOLD_DN))
+    both = (copy_reason("archive"), copy_reason("legal", HOLD_DN))
     reasons = both if first == "archive" else both[::-1]
     line = line_of(Decision(identity=ANN, copies=(copy("vault@keep.test", *reasons),)), policy)
     only = line_of(Decision(identity=ANN, copies=(copy("vault@keep.test", both[0]),)), policy)
@@ -190,8 +204,8 @@ def test_what_is_not_applied_is_said_to_be_what_would_be(policy: Policy, mode: M
         mode=mode,
         from_change=FromChange(value="l@example.test", cause="rewrite", reasons=(reason(),), mode=mode),
         copies=(
-            copy("vault@keep.test", reason("archive"), mode=mode),
-            copy("h@counsel.test", reason("legal"), mode=mode),
+            copy("vault@keep.test", copy_reason("archive"), mode=mode),
+            copy("h@counsel.test", copy_reason("legal"), mode=mode),
         ),
     )
     line = line_of(decision, policy)
@@ -208,7 +222,7 @@ def test_modes_may_differ_in_one_line(policy: Policy) -> None:
     decision = Decision(
         identity=ANN,
         from_change=FromChange(value="l@example.test", cause="rewrite", reasons=(reason(),), mode="observe"),
-        copies=(copy("vault@keep.test", reason("archive")),),
+        copies=(copy("vault@keep.test", copy_reason("archive")),),
     )
     line = line_of(decision, policy)
     assert values(line, "would_from")
@@ -263,7 +277,7 @@ def check(policy: Policy, text: str) -> None:
     decision = Decision(
         identity=Identity(source="sasl", address=make_address(text or "x", "example.test")),
         from_change=FromChange(value=text, cause="rewrite", reasons=(reason(dn=text, recipient=text),)),
-        copies=(copy(f"{text.replace('@', '') or 'x'}@keep.test", reason("archive", text, group_path=(text,))),),
+        copies=(copy(f"{text.replace('@', '') or 'x'}@keep.test", copy_reason("archive", text, group_path=(text,))),),
         warnings=(Notice(text=text),),
         incomplete=(text,),
     )
@@ -275,7 +289,7 @@ def check(policy: Policy, text: str) -> None:
         names = [name for name, _ in fields(line)]
         assert names == [
             *("verdict", "identity", "mail_from", "nrcpt", "from", "from_reason"),
-            *("copy", "copy_reason", "warning", "incomplete", "searches"),
+            *("copy", "copy_reason", "warning", "incomplete"),
         ]
         assert values(line, "verdict") == ["accept"]
 
@@ -285,7 +299,7 @@ def test_a_queue_id_is_no_place_to_hide_fields_either(policy: Policy, text: str)
     """The id is the MTA's own; still, whoever reaches the socket can send any macro."""
     line = line_of(Decision(identity=ANN), policy, text)
     assert line.count("\n") == 0
-    assert line.endswith("searches=0")
+    assert line.endswith("nrcpt=2")
 
 
 def test_the_line_has_a_bound_for_thousands_of_recipients(policy: Policy) -> None:
@@ -293,3 +307,14 @@ def test_the_line_has_a_bound_for_thousands_of_recipients(policy: Policy) -> Non
     line = line_of(Decision(identity=ANN), policy, envelope=envelope)
     assert values(line, "nrcpt") == ["5000"]
     assert len(line) < 300
+
+
+def test_a_copy_to_a_recipient_is_told_from_one_that_is_no_copy_at_all(policy: Policy) -> None:
+    made = replace(copy("keep@x.test", copy_reason("archive")), already=("KEEP@x.test",))
+    line = line_of(Decision(identity=ANN, copies=(made,)), policy)
+    assert ("copy", "keep@x.test") in fields(line)
+    assert ("already_a_recipient", "yes") in fields(line)
+    settled = replace(made, added=False)
+    assert "copy=" not in line_of(Decision(identity=ANN, copies=(settled,)), policy)
+    secret = replace(copy("hold@x.test", copy_reason("legal")), already=("hold@x.test",))
+    assert "already" not in line_of(Decision(identity=ANN, copies=(secret,)), policy)

@@ -5,8 +5,11 @@ libmilter keeps its socket for the life of a process, so each test binds in a pr
 
 from __future__ import annotations
 
+import dataclasses
+import grp
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -17,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.ports import free_port
+from ldapmilter.config import MilterSettings
+from ldapmilter.daemon.listener import CannotListen, listen, listen_unix
+from ldapmilter.socket_address import parse_socket
+from tests.support.ports import HANG, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +32,7 @@ _BIND = r"""
 import json, os, socket, stat, sys
 from ldapmilter.config import MilterSettings
 from ldapmilter.daemon import listener
-from ldapmilter.milter.socket_address import parse_socket
+from ldapmilter.socket_address import parse_socket
 
 address, mode, group, then = sys.argv[1:5]
 os.umask(0)
@@ -57,7 +63,15 @@ elif then == "remove":
     bound.close()
     told["left"] = os.path.exists(path)
 elif then == "again":
-    again = listener.listen(settings, replacing=bound)
+    told["found"] = [bound.has_its_name()]
+    try:
+        listener.listen(settings)
+    except listener.CannotListen as error:
+        told["again"] = str(error)
+    os.unlink(path)
+    told["found"].append(bound.has_its_name())
+    again = listener.listen(settings)
+    told["found"] += [bound.has_its_name(), again.has_its_name()]
     with socket.socket(socket.AF_UNIX) as probe:
         told["connect"] = probe.connect_ex(path)
     bound.close()
@@ -75,7 +89,7 @@ def bind(address: str, *, mode: str = "0660", group: str = "", then: str = "") -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
@@ -99,9 +113,21 @@ def test_mode_and_group_are_there_from_the_first_moment(path: Path, mode: str) -
     assert told["umask"] == 0  # as it was
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to any group")
 def test_another_group(path: Path) -> None:
-    assert bind(f"unix:{path}", group="daemon")["group"] == 1
+    """Root may give the socket to any group, others to those that they are in."""
+    others = {grp.getgrnam("daemon").gr_gid} if os.geteuid() == 0 else {*os.getgroups()} - {os.getgid()}
+    group = grp.getgrgid(min(others or {os.getgid()}))
+    assert bind(f"unix:{path}", group=group.gr_name)["group"] == group.gr_gid
+
+
+def test_a_group_that_we_may_not_give_it_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(CannotListen, match=r"Operation not permitted; \[milter\] socket_group has to be a group that"):
+        listen_unix(path, 0o600, 1)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_group_that_does_not_exist(path: Path) -> None:
@@ -116,6 +142,20 @@ def test_a_stale_socket_gives_way(path: Path) -> None:
         dead.bind(str(path))
     assert stat.S_ISSOCK(path.stat().st_mode)
     assert bind(f"unix:{path}")["names"] == ["s"]
+
+
+def test_what_a_killed_process_left_is_removed(path: Path) -> None:
+    """It was killed between binding and renaming; nobody else's names are touched."""
+    ended = subprocess.Popen(["true"])
+    ended.wait(timeout=HANG)
+    left = path.with_name(f".s.{ended.pid}")
+    kept = [path.with_name(name) for name in (f".s.{os.getpid()}", f".t.{ended.pid}", f".s.{ended.pid}.old", ".s.x")]
+    for name in (left, *kept):
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(name))
+    a_file = path.with_name(f".s.0{ended.pid}")
+    a_file.touch()
+    assert bind(f"unix:{path}")["names"] == sorted(["s", a_file.name, *(name.name for name in kept)])
 
 
 def test_a_living_socket_does_not(path: Path) -> None:
@@ -173,11 +213,53 @@ def test_the_path_is_removed_once_and_only_if_it_is_ours(path: Path) -> None:
     assert bind(f"unix:{path}", then="replaced")["left"] is True
 
 
-def test_taking_over_from_itself_leaves_no_moment_without_a_socket(path: Path) -> None:
+def test_a_name_that_is_removed_can_be_bound_anew(path: Path) -> None:
     told = bind(f"unix:{path}", then="again")
+    assert "another process is listening there (pid " in told["again"]  # it is itself, and lives
+    assert told["found"] == [True, False, False, True]
     assert told["connect"] == 0
     assert told["left"] is True  # closing the one of before removes nothing of the new one's
     assert told["names"] == ["s"]
+
+
+_ORPHAN = r"""
+import os, socket, sys, time
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen(8)
+if os.fork():
+    os._exit(0)
+os.write(1, b"%d" % os.getpid())
+os.close(1)
+time.sleep(600)
+"""
+
+
+def test_a_socket_that_only_orphans_have_gives_way(path: Path) -> None:
+    """A worker that hangs, and whose parent was killed, would keep its successors out."""
+    done = subprocess.run([sys.executable, "-c", _ORPHAN, str(path)], check=True, stdout=subprocess.PIPE, timeout=60)
+    orphan = int(done.stdout)
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(path))  # it can be connected to
+        assert bind(f"unix:{path}")["names"] == ["s"]
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("mode", ["0600", "0666"])
+def test_mode_and_group_can_be_changed(path: Path, mode: str) -> None:
+    settings = MilterSettings(socket=parse_socket(f"unix:{path}"), socket_mode=0o660, socket_group="", workers=1)
+    bound = listen(settings)
+    bound.permit(dataclasses.replace(settings, socket_mode=int(mode, 8)))
+    assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
+    with pytest.raises(CannotListen, match="nosuchgroup"):
+        bound.permit(dataclasses.replace(settings, socket_group="nosuchgroup"))
+    path.unlink()
+    path.touch(mode=0o644)
+    bound.permit(dataclasses.replace(settings, socket_mode=0o600))  # somebody else's now
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    bound.close()
 
 
 def test_tcp_without_the_stall() -> None:

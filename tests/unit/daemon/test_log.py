@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 
 from ldapmilter.daemon import log
 from ldapmilter.daemon.log import LogWriter, log_to
+from tests.support.ports import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +34,7 @@ class Slow(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.busy.set()
-        self.go_on.wait(20)
+        self.go_on.wait(HANG)
         self.lines.append(record.getMessage())
 
 
@@ -47,7 +50,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Slow:
 def test_a_log_that_is_stuck_holds_nobody_up_and_what_it_missed_is_counted(stuck: Slow) -> None:
     writer = LogWriter("stderr")
     _log.info("first")
-    assert stuck.busy.wait(20)
+    assert stuck.busy.wait(HANG)
     for number in range(12):
         _log.info("line %d", number)
     assert writer.dropped == 7
@@ -67,7 +70,7 @@ def test_the_end_does_not_wait_for_a_log_that_is_stuck(stuck: Slow, monkeypatch:
         _log.info("line %d", number)
     closing = threading.Thread(target=writer.close, daemon=True)
     closing.start()
-    closing.join(20)
+    closing.join(HANG)
     assert not closing.is_alive()
     stuck.go_on.set()
 
@@ -78,11 +81,11 @@ def test_the_writer_is_not_woken_for_every_line(stuck: Slow, monkeypatch: pytest
 
     def rest(_seconds: float) -> None:
         rests.set()
-        goes_on.wait(20)
+        goes_on.wait(HANG)
 
     monkeypatch.setattr(log, "time", SimpleNamespace(sleep=rest))
     writer = LogWriter("stderr")
-    assert rests.wait(20)
+    assert rests.wait(HANG)
     for number in range(3):
         _log.info("line %d", number)
     assert stuck.lines == []
@@ -128,15 +131,38 @@ def written_to_stderr(work: Callable[[], None]) -> str:
         return pipe.read().decode()
 
 
-def test_lines_on_stderr_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_on_stderr_has_local_time_and_severity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    moment = time.mktime((2026, 3, 1, 3, 4, 5, 0, 0, -1))
+
+    def work() -> None:
+        log_to("stderr")
+        (handler,) = logging.getLogger().handlers
+        for level, text in ((logging.WARNING, "café \udcff"), (logging.INFO, "well")):
+            record = logging.LogRecord(__name__, level, __file__, 0, text, (), None)
+            record.created = moment
+            handler.emit(record)
+
+    assert written_to_stderr(work) == ("2026-03-01 03:04:05 warning: café \\udcff\n2026-03-01 03:04:05 info: well\n")
+
+
+def test_every_line_of_a_traceback_has_them_and_debug_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
 
     def work() -> None:
         log_to("stderr")
         _log.debug("not shown")
-        _log.warning("café \udcff")
+        try:
+            int("no")
+        except ValueError:
+            _log.exception("it failed")
 
-    assert written_to_stderr(work) == "café \\udcff\n"
+    lines = written_to_stderr(work).splitlines()
+    assert lines[0].endswith(" error: it failed")
+    assert " error: ValueError: " in lines[-1]
+    assert {re.sub("[0-9]", "0", line[: len("0000-00-00 00:00:00 error: ")]) for line in lines} == {
+        "0000-00-00 00:00:00 error: "
+    }
 
 
 def test_the_journal_gets_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,4 +175,4 @@ def test_the_journal_gets_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
         _log.warning("c")
         _log.error("d\ne")
 
-    assert written_to_stderr(work) == "<7>a\n<6>b\n<4>c\n<3>d\n<3>e\n"
+    assert written_to_stderr(work) == "<7>a\n<6>b\n<4>c\n<3>d\\ne\n"

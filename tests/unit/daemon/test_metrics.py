@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ldapmilter.daemon.metrics import Snapshot, page
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, Tally, add
 from ldapmilter.message import Identity
-from ldapmilter.metrics import Snapshot, page
 from ldapmilter.policy.model import Decision
+from tests.unit.policy.example import example_records
+from tests.unit.policy.world import ANN, BOB, JOE, Message, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +25,7 @@ def snapshot(counts: Mapping[str, Any], **more: Any) -> Snapshot:
     values: dict[str, Any] = {
         "version": "1.2.3",
         "counts": counts,
+        "confidential": False,
         "bounds": SECONDS_BOUNDS,
         "workers": 1,
         "workers_wanted": 2,
@@ -29,6 +34,7 @@ def snapshot(counts: Mapping[str, Any], **more: Any) -> Snapshot:
         "in_flight": 5,
         "cached": 6,
         "not_applied": 1,
+        "audit_fails": False,
         "last_message": None,
         "started_at": 1000.0,
         "reloaded_at": 2000.0,
@@ -87,11 +93,11 @@ def test_decisions_and_waits_of_two_workers_add_up() -> None:
 
 def test_every_event_that_is_counted_is_shown() -> None:
     tally = Tally()
-    decision = Decision(identity=NOBODY, stale=True, unavailable=True, incomplete=("a", "b"))
-    tally.decided(decision)
+    tally.decided(Decision(identity=NOBODY, stale=True, incomplete=("a", "b")))
+    tally.decided(Decision(identity=NOBODY, verdict="tempfail", unavailable=True))
     for event in ("probes", "errors", "audit_failures", "dropped_log_lines"):
         tally.happened(event)
-    shown = samples(snapshot(tally.numbers()))
+    shown = samples(snapshot(tally.numbers(), confidential=True))
     for name in (
         "stale_decisions",
         "unavailable",
@@ -102,6 +108,49 @@ def test_every_event_that_is_counted_is_shown() -> None:
         "dropped_log_lines",
     ):
         assert shown[f"ldapmilter_{name}_total", ()] == 1
+    assert value(snapshot({}, audit_fails=True), "ldapmilter_audit_failing") == 1
+
+
+def after_a_message(ann: Mapping[str, str], *, confidential: bool, recipient: str = BOB) -> Snapshot:
+    """Return what is known after one message of hers to a daemon that has seen none."""
+    example = example_records({ANN: {"ldapMilterArchiveBcc": "vault@elsewhere.test", **ann}})
+    world = World(example, {"copy legal": {"invalid_value": "ignore"}})
+    tally = Tally()
+    decision = world.decide(Message(to=[recipient]))
+    tally.decided(decision, world.config.policy.confidential)
+    counts = {
+        **tally.numbers(),
+        "cache": asdict(world.cache.statistics),
+        "servers": {"ldap://a": {"searches": decision.searches, "failures": 0, "seconds": decision.searches / 100}},
+    }
+    return snapshot(counts, cached=len(world.cache), confidential=confidential)
+
+
+@pytest.mark.parametrize(
+    "legal",
+    [
+        "hold@elsewhere.test",
+        "bob@example.com",  # which is searched for
+        "vault@elsewhere.test",  # the archive's, too
+        "no-at-sign",
+        "none",
+    ],
+)
+def test_a_legal_copy_moves_nothing_on_the_page_unless_it_was_asked_for(legal: str) -> None:
+    hold = {"ldapMilterLegalBcc": legal}
+    for recipient in (JOE, "carol@example.com"):
+        pages = [page(after_a_message(ann, confidential=False, recipient=recipient)) for ann in ({}, hold)]
+        assert pages[0] == pages[1]
+
+
+def test_an_administrator_can_ask_for_the_counts_of_legal_copies() -> None:
+    shown = after_a_message({"ldapMilterLegalBcc": "hold@elsewhere.test"}, confidential=True)
+    for name in ("copies", "confidential_copies", "confidential_messages"):
+        assert value(shown, f"ldapmilter_{name}_total") == 1
+    assert value(shown, "ldapmilter_directory_searches_total", uri="ldap://a") > 0
+    broken = after_a_message({"ldapMilterLegalBcc": "no-at-sign"}, confidential=True)
+    assert value(broken, "ldapmilter_confidential_invalid_values_total") == 1
+    assert value(broken, "ldapmilter_invalid_values_total") == 0
 
 
 def test_no_label_comes_from_a_message() -> None:
@@ -114,3 +163,15 @@ def test_no_label_comes_from_a_message() -> None:
     assert len(samples(snapshot(tally.numbers()))) == before + 1
     labels = {name for _, pairs in samples(snapshot(tally.numbers())) for name, _ in pairs}
     assert labels <= {"verdict", "effect", "uri", "version", "le"}
+
+
+def test_mail_that_waits_is_one_number_and_says_for_what_only_where_few_can_read() -> None:
+    cause = "an invalid value of copy class legal"
+    waiting = [{"cause": cause, "messages": 50, "seconds": 7200.0}, {"cause": "x", "messages": 1, "seconds": 60.0}]
+
+    open_page = snapshot({}, waiting=waiting, confidential=False)
+    assert value(open_page, "ldapmilter_waiting_messages") == 51
+    assert value(open_page, "ldapmilter_waiting_oldest_seconds") == 7200
+    assert not any("legal" in str(labels) for _, labels in samples(open_page))
+    secret = snapshot({}, waiting=waiting, confidential=True)
+    assert value(secret, "ldapmilter_confidential_waiting_messages", cause=cause) == 50

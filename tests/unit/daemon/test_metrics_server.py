@@ -11,7 +11,7 @@ import pytest
 from ldapmilter.daemon import metrics_server
 from ldapmilter.daemon.listener import CannotListen
 from ldapmilter.daemon.metrics_server import MetricsServer
-from tests.support.ports import LOOPBACK, free_port
+from tests.support.ports import HANG, LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ def served(talk: Callable[[int], Awaitable[Any]]) -> Any:
         server, port = MetricsServer(lambda: PAGE), free_port()
         await server.serve(LOOPBACK, port)
         try:
-            return await asyncio.wait_for(talk(port), 20)
+            return await asyncio.wait_for(talk(port), HANG)
         finally:
             server.close()
 

@@ -73,11 +73,16 @@ def test_the_facility_is_mail_and_every_line_a_datagram(place: Path) -> None:
         log_to("syslog")
         _log.info("4QID: verdict=accept")
         _log.error("trouble\nand more")
+        try:
+            int("x")
+        except ValueError:
+            _log.exception("a traceback")
         logging.getLogger().handlers[0].close()
-        assert [syslogd.raw() for _ in range(3)] == [
+        assert [syslogd.raw() for _ in range(4)] == [
             f"<{_MAIL | 6}>ldapmilter[{os.getpid()}]: 4QID: verdict=accept",
-            f"<{_MAIL | 3}>ldapmilter[{os.getpid()}]: trouble",
-            f"<{_MAIL | 3}>ldapmilter[{os.getpid()}]: and more",
+            f"<{_MAIL | 3}>ldapmilter[{os.getpid()}]: trouble\\nand more",
+            f"<{_MAIL | 3}>ldapmilter[{os.getpid()}]: a traceback",
+            f"<{_MAIL | 3}>ldapmilter[{os.getpid()}]: Traceback (most recent call last):",
         ]
 
 
@@ -105,7 +110,7 @@ def test_a_process_that_begins_while_syslog_is_gone_has_a_log(
     writer.close()
     written = capfd.readouterr().err
     assert str(place) in written
-    assert written.splitlines()[-1] == "into the night"
+    assert written.splitlines()[-1].endswith(" info: into the night")
     assert writer.dropped == 0
 
 

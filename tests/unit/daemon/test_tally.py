@@ -7,9 +7,10 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ldapmilter.address import make_address
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, Tally, add
 from ldapmilter.message import Identity
-from ldapmilter.policy.model import Decision, Verdict
+from ldapmilter.policy.model import Copy, Decision, Verdict
 
 NOBODY = Identity(source="none")
 Counts = dict[str, dict[str, int]]
@@ -39,11 +40,13 @@ def test_a_tally_survives_the_way_as_json() -> None:
     verdicts: tuple[Verdict, ...] = ("accept", "accept", "tempfail")
     for verdict in verdicts:
         tally.decided(Decision(identity=NOBODY, verdict=verdict))
-    tally.decided(Decision(identity=NOBODY, verdict="reject", verdict_mode="observe", stale=True, unavailable=True))
+    tally.decided(Decision(identity=NOBODY, verdict="reject", verdict_mode="observe", stale=True))
+    tally.decided(Decision(identity=NOBODY, verdict="tempfail", unavailable=True))
     tally.happened("probes")
     counted = json.loads(json.dumps(tally.numbers()))
-    assert counted["verdicts"] == {"accept": 2, "tempfail": 1, "would-reject": 1}
-    assert counted["events"] == {"stale": 1, "unavailable": 1, "probes": 1}
+    assert counted["verdicts"] == {"accept": 2, "tempfail": 2, "would-reject": 1}
+    assert counted["events"] == {"stale": 1, "probes": 1}
+    assert counted["confidential"] == {"unavailable": 1}
     assert add(counted, counted)["verdicts"]["accept"] == 4
 
 
@@ -59,3 +62,11 @@ def test_waits_fall_into_buckets_by_their_upper_bound() -> None:
         str(last): 1,
         "seconds": sum((0.0, SECONDS_BOUNDS[0], SECONDS_BOUNDS[-1], SECONDS_BOUNDS[-1] + 1)),
     }
+
+
+def test_a_copy_that_is_not_made_does_not_count() -> None:
+    tally = Tally()
+    settled = Copy(address=make_address("vault", "x.test"), reasons=(), already=("vault@x.test",), added=False)
+    tally.decided(Decision(identity=NOBODY, copies=(settled,)))
+    assert tally.numbers()["effects"] == {}
+    assert "copies" not in tally.numbers()["events"]

@@ -6,14 +6,14 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.directory.store import Deadline
-from tests.support.ports import wait_until
+from ldapmilter.directory.backend.store import Deadline
+from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
 
-    from ldapmilter.directory.answers import Answers
-    from ldapmilter.directory.cache import Cache, Load
+    from ldapmilter.directory.cache.answers import Answers
+    from ldapmilter.directory.cache.entries import Cache, Load
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Waiter:
 
     def join(self) -> Waiter:
         assert self.thread is not None
-        self.thread.join(20)
+        self.thread.join(HANG)
         assert not self.thread.is_alive(), "still waiting"
         return self
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from tests.support.ports import LOOPBACK
+from tests.support.ports import HANG, LOOPBACK
 
 if TYPE_CHECKING:
     import ssl
@@ -74,7 +74,7 @@ class Peer:
         """End every thread."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(HANG)
         self._listener.close()
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
@@ -127,13 +127,14 @@ def reference(uri: str) -> bytes:
 
 
 def answering(
-    *operations: bytes, bind: int = SUCCESS, pace: float | None = None, last: bool = False
+    *operations: bytes, bind: int = SUCCESS, compare: int | None = None, pace: float | None = None, last: bool = False
 ) -> Callable[[socket.socket, threading.Event], None]:
     """Return the behaviour that binds anybody and answers every search alike.
 
     Args:
         operations: the answer to a search.
         bind: the result code of a bind.
+        compare: the result code of a compare; without one the connection ends there.
         pace: seconds between two octets of an answer.
         last: break off after the first search, in the middle of a message.
     """
@@ -146,6 +147,8 @@ def answering(
             number, operation = request
             if operation == 0x60:
                 connection.sendall(tlv(0x30, number + result(0x61, bind)))
+            elif operation == 0x6E and compare is not None:
+                connection.sendall(tlv(0x30, number + result(0x6F, compare)))
             elif operation == 0x63:
                 for answer in operations:
                     message = tlv(0x30, number + answer)
@@ -154,6 +157,28 @@ def answering(
                     return
             else:
                 return
+
+    return behave
+
+
+def lying(
+    search: Callable[[bytes], bytes] | None = None, bind: Callable[[bytes], bytes] | None = None
+) -> Callable[[socket.socket, threading.Event], None]:
+    """Return the behaviour that answers with whatever octets it likes, and says no more.
+
+    Args:
+        search: makes the answer to a search from the message id, an element.
+        bind: makes the answer to a bind; without it anybody is bound.
+    """
+    lies = {0x60: bind or (lambda number: tlv(0x30, number + result(0x61, SUCCESS))), 0x63: search or (lambda _: b"")}
+
+    def behave(connection: socket.socket, stop: threading.Event) -> None:
+        while not stop.is_set():
+            request = _read_message(connection, stop)
+            if request is None or request[1] not in lies:
+                return
+            number, operation = request
+            connection.sendall(lies[operation](number))
 
     return behave
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldapmilter.directory.answers import Limits
-from ldapmilter.directory.breaker import PATIENCE
-from ldapmilter.directory.cache import Cache
+from ldapmilter.directory.cache.answers import Limits
+from ldapmilter.directory.cache.breaker import PATIENCE
+from ldapmilter.directory.cache.entries import Cache
 from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable
 from tests.support.ports import wait_until
 from tests.unit.directory.hand import Clock, Executor, Source, waiting
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.answers import Answers
+    from ldapmilter.directory.cache.answers import Answers
 
 LATE = DeadlineExceeded("ldap://one.test: nothing")
 DEADLINE = 5.0

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ldapmilter.directory.cache import Cache, Limits
+from ldapmilter.directory.cache.entries import Cache, Limits
+from ldapmilter.directory.cache.slots import Slots
 from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 from tests.unit.directory.hand import Clock, Executor, Source, at_once, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
 
-    from ldapmilter.directory.store import Deadline
+    from ldapmilter.directory.backend.store import Deadline
+    from ldapmilter.directory.cache.answers import Slot
 
 LIMITS = Limits(ttl=100, negative_ttl=20, stale_ttl=1000, max_entries=1000)
 DOWN = DirectoryUnavailable("down")
@@ -172,6 +174,25 @@ def test_it_is_bounded_and_still_answers_all() -> None:
         assert len(bench.cache) <= 3
 
 
+def test_what_is_asked_for_stays_when_room_has_to_be_made() -> None:
+    bench = Bench(Limits(ttl=100, negative_ttl=20, stale_ttl=1000, max_entries=3))
+    for number in range(50):
+        bench.get("a")
+        bench.get(("nobody", number))
+    assert bench.source.asked.count(["a"]) == 1
+
+
+def test_an_answer_that_is_found_again_stands_in_for_as_long_as_a_new_one() -> None:
+    bench = Bench()
+    bench.get()
+    bench.clock.now += 900
+    bench.get()
+    bench.source.error = DOWN
+    bench.clock.now += 900
+    assert bench.get() == "one"
+    assert bench.cache.statistics.stale == 1
+
+
 def test_absent_keys_count_too() -> None:
     bench = Bench(Limits(ttl=100, negative_ttl=20, stale_ttl=1000, max_entries=3))
     for number in range(50):
@@ -312,8 +333,9 @@ def test_absent_is_never_stale() -> None:
         bench.get("nobody")
 
 
-def test_what_has_become_absent_is_not_revived() -> None:
-    bench = Bench()
+@pytest.mark.parametrize("negative_ttl", [20, 0])
+def test_what_has_become_absent_is_not_revived(negative_ttl: float) -> None:
+    bench = Bench(Limits(ttl=100, negative_ttl=negative_ttl, stale_ttl=1000, max_entries=1000))
     bench.get()
     bench.clock.now += 101
     del bench.source.held["a"]
@@ -505,7 +527,7 @@ def test_a_load_may_read_another_key(submit: Callable[[Callable[[], None]], None
     if submit is None:
         nested = waiting_job(bench, threads)
         threads.pop()()
-        nested.join(20)
+        nested.join(HANG)
         assert not nested.is_alive()
     answers = waiter.join().answers
     assert answers is not None
@@ -614,6 +636,54 @@ def test_statistics() -> None:
     bench.get("a")
     statistics = bench.cache.statistics
     assert (statistics.hits, statistics.misses, statistics.stale, statistics.failures) == (2, 5, 1, 2)
+
+
+# -- the lock -------------------------------------------------------------------------------
+
+
+OPERATIONS: dict[str, Callable[[Bench, list[Slot]], object]] = {
+    "get_many": lambda bench, _: [bench.get(key) for key in ("a", "nobody", "new")],
+    "held": lambda bench, _: bench.cache.held(["a", "nobody"], stale=True),
+    "stands": lambda bench, reads: bench.cache.stands(reads, bench.cache.epoch),
+    "current": lambda bench, reads: bench.cache.current(reads),
+    "items": lambda bench, _: bench.cache.items(),
+    "values": lambda bench, _: bench.cache.values(),
+    "len": lambda bench, _: len(bench.cache),
+    "flush of some": lambda bench, _: bench.cache.flush(lambda key, _value: key == "a"),
+    "flush": lambda bench, _: bench.cache.flush(),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("later", [0, 50, 150, 2000])
+def test_the_store_is_touched_with_the_lock_held_only(operation: str, later: float) -> None:
+    """cachetools is not fit for several threads, not even to read."""
+    bench = Bench()
+    unguarded: list[str] = []
+
+    def guard(name: str) -> Callable[..., Any]:
+        def method(self: Slots, *arguments: Any) -> Any:
+            if not bench.cache._lock.locked():
+                unguarded.append(name)
+            touched.append(name)
+            return getattr(Slots, name)(self, *arguments)
+
+        return method
+
+    touched: list[str] = []
+    names = ("__getitem__", "__setitem__", "__delitem__", "__len__", "__contains__", "expire", "find", "everything")
+    bench.cache._slots.__class__ = type("Guarded", (Slots,), {name: guard(name) for name in names})
+    reads = [
+        slot
+        for key in ("a", "b", "nobody")
+        for slot in bench.cache.get_many([key], bench.source.load, bench.clock.deadline()).slots.values()
+    ]
+    bench.source.held["b"] = "changed"
+    bench.clock.now += later
+    bench.get("b")
+    OPERATIONS[operation](bench, reads)
+    assert touched
+    assert unguarded == []
 
 
 # -- all of it together ---------------------------------------------------------------------

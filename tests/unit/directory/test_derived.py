@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldapmilter.directory.answers import Slot
-from ldapmilter.directory.cache import Cache, Limits
-from ldapmilter.directory.derived import Derived, Remembered
+from ldapmilter.directory.backend.raw_entry import RawEntry
+from ldapmilter.directory.cache.answers import Slot
+from ldapmilter.directory.cache.derived import Derived, Remembered
+from ldapmilter.directory.cache.entries import Cache, Limits
 from ldapmilter.directory.model import Version
-from ldapmilter.directory.raw_entry import RawEntry
 from tests.contract.asking import address
 from tests.support import builders
 from tests.support.directory_data import base_records
@@ -24,7 +24,7 @@ from tests.unit.policy.example import example_records
 from tests.unit.policy.world import ANN, Message, World, addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable
+    from collections.abc import Callable, Collection, Hashable, Mapping
 
     from ldapmilter.directory.zimbra import MessageDirectory
     from tests.support.record import Record
@@ -237,6 +237,28 @@ def test_one_that_is_larger_than_the_bound_is_not_remembered_and_takes_no_other_
     assert bench.recall("small") is not None
 
 
+@pytest.mark.parametrize("own", [0, 1, 20])
+def test_at_the_bound_it_is_remembered_or_not_whatever_it_was_made_from(own: int) -> None:
+    bench = Bench(max_entries=10)
+    bench.derived = Derived(bench.cache, bench.clock, lambda key: isinstance(key, int) and key >= own)
+    for count in range(30, 45):
+        # More than the cache holds at a time: what it has had to let go of is as good here.
+        reads = [Slot(number, number, 0, math.inf, held=True) for number in range(count)]
+        bench.derived.remember(count, count, reads, bench.derived.changes)
+    held = {count for count in range(30, 45) if bench.recall(count) is not None}
+    assert held == {max(held)}
+    assert 38 <= max(held) < 40
+
+
+def test_what_is_asked_for_stays_when_room_has_to_be_made() -> None:
+    bench = Bench(max_entries=3)
+    reads = bench.read(["a"])
+    for number in range(50):
+        bench.derived.remember(number, number, reads, bench.derived.changes)
+        assert bench.recall(0) is not None
+    assert bench.recall(1) is None
+
+
 def _is(wanted: str) -> Callable[[Hashable, Any], bool]:
     return lambda key, _value: key == wanted
 
@@ -304,6 +326,14 @@ def records(archive: str = "old@vault.test") -> list[Record]:
     ]
 
 
+def derived(
+    view: MessageDirectory, key: str, work_out: Callable[[Collection[str]], Mapping[str, tuple[str, ...]]]
+) -> tuple[str, ...]:
+    """Return what is worked out from a view, or is remembered."""
+    found: tuple[str, ...] = view.larger.get([key], lambda _view, keys: work_out(keys), str)[key]
+    return found
+
+
 class Working:
     """A value that is worked out from the COS of ann and bob."""
 
@@ -318,7 +348,7 @@ class Working:
             self.times += 1
             return dict.fromkeys(keys, self.archives(view))
 
-        return view.derived(["archives"], work_out)["archives"]
+        return derived(view, "archives", work_out)
 
     @staticmethod
     def archives(view: MessageDirectory) -> tuple[str, ...]:
@@ -346,8 +376,7 @@ def test_what_is_worked_out_from_a_worked_out_value_falls_with_it() -> None:
 
     def outer() -> tuple[str, ...]:
         view = scene.view()
-        made = view.derived(["outer"], lambda keys: dict.fromkeys(keys, ("seen", *working.ask(view=view))))
-        return made["outer"]
+        return derived(view, "outer", lambda keys: dict.fromkeys(keys, ("seen", *working.ask(view=view))))
 
     working.ask()
     assert outer() == ("seen", "old@vault.test")
@@ -370,8 +399,88 @@ def test_what_has_seen_one_answer_change_is_not_remembered() -> None:
         working.archives(view)
         return dict.fromkeys(keys, before)
 
-    assert view.derived(["archives"], before_and_after)["archives"] == ("old@vault.test",)
+    assert derived(view, "archives", before_and_after) == ("old@vault.test",)
     assert working.ask() == ("new@vault.test",)
+
+
+# -- records: what each value of a batch is made from ---------------------------------------
+
+PEOPLE: Final = ("ann@example.test", "bob@example.test")
+
+
+def batch(view: MessageDirectory, turns: int = 1) -> None:
+    """Make and keep a value for each person, in turns."""
+    view.prefetch(None, [address(name) for name in PEOPLE])
+    kept = {name: view.record() for name in PEOPLE}
+    for _ in range(turns):
+        for name in PEOPLE:
+            with kept[name]:
+                view.resolve([address(name)])
+    for name in PEOPLE:
+        kept[name].keep(name, f"about {name}")
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_each_value_of_a_batch_falls_with_its_own_answers_only(turns: int) -> None:
+    scene = Scene(records())
+    batch(scene.view(), turns)
+    assert scene.view().recall(PEOPLE) == {name: f"about {name}" for name in PEOPLE}
+
+    scene.cache.flush(_is(PEOPLE[0]))
+
+    assert list(scene.view().recall(PEOPLE)) == [PEOPLE[1]]
+
+
+def test_each_value_of_a_batch_depends_on_the_site() -> None:
+    scene = Scene(records())
+    batch(scene.view())
+    scene.cache.flush(lambda key, _value: getattr(key, "kind", "") == "site")
+    assert scene.view().recall(PEOPLE) == {}
+
+
+def test_a_record_that_is_opened_again_goes_on() -> None:
+    scene = Scene(records())
+    view = scene.view()
+    record = view.record()
+    for name in PEOPLE:
+        with record:
+            view.resolve([address(name)])
+        view.login("nobody@example.test")
+    record.keep("both", 1)
+
+    scene.cache.flush(_is("nobody@example.test"))
+    assert scene.view().recall(["both"]) == {"both": 1}
+    scene.cache.flush(_is(PEOPLE[0]))
+    assert scene.view().recall(["both"]) == {}
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_what_fails_in_one_turn_spoils_that_value_and_no_other(turn: int) -> None:
+    scene = Scene(records())
+    scene.view().resolve([address(PEOPLE[1])])
+    view = scene.view(lenient=True)
+    broken, whole = view.record(), view.record()
+    for number in range(2):
+        scene.store.down = number == turn
+        with broken:
+            view.resolve([address(f"new{number}@example.test")])
+        with whole:
+            view.resolve([address(PEOPLE[1])])
+    scene.store.down = False
+    broken.keep("broken", 1)
+    whole.keep("whole", 2)
+
+    assert len(view.failures) == 1
+    assert scene.view().recall(["broken", "whole"]) == {"whole": 2}
+
+
+def test_an_error_in_one_turn_spoils_the_value() -> None:
+    scene = Scene(records())
+    record = scene.view().record()
+    with pytest.raises(ArithmeticError), record:
+        raise ArithmeticError
+    record.keep("x", 1)
+    assert scene.view().recall(["x"]) == {}
 
 
 def test_nothing_is_remembered_from_stale_answers() -> None:
@@ -439,7 +548,7 @@ def test_an_error_while_working_out_leaves_nothing_behind() -> None:
 
     view = scene.view()
     with pytest.raises(ArithmeticError):
-        view.derived(["archives"], fail)
+        derived(view, "archives", fail)
     assert working.ask(view=view) == ("old@vault.test",)
     assert working.ask() == ("old@vault.test",)
     assert working.times == 1

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldapmilter.directory.backend.filters import And, Equal, Filter, Or
+from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.entries import catch_all_keys, entries_filter, name_from_dn, read_entry, unescape_rdn
-from ldapmilter.directory.filters import And, Equal, Filter, Or
-from ldapmilter.directory.raw_entry import RawEntry
 
 INDEXED_BY_ZIMBRA = {
     "zimbramaildeliveryaddress",

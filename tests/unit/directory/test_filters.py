@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldapmilter.directory.filters import (
+from ldapmilter.directory.backend.filters import (
     And,
     Equal,
     Filter,
@@ -20,7 +20,7 @@ from ldapmilter.directory.filters import (
     parse,
     render,
 )
-from ldapmilter.directory.raw_entry import RawEntry
+from ldapmilter.directory.backend.raw_entry import RawEntry
 
 ATTRIBUTES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,20}\Z")
 VALUES = st.one_of(st.text(), st.text(alphabet="*()\\\x00&|!=~<> 25aA\n"))

@@ -6,24 +6,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ldapmilter.directory.cache import Cache, Limits
+from ldapmilter.directory.cache.entries import Cache, Limits
 from ldapmilter.directory.flush import flush_addresses, flush_cos, flush_domain
-from ldapmilter.directory.ldif import LdifStore
 from tests.support import builders
 from tests.support.names import zimbra_id
 from tests.unit.directory.hand import Clock, Executor, Source, waiting
 from tests.unit.policy.example import GLOBAL, example_records
-from tests.unit.policy.world import ANN, BOB, JOE, Message, World, addresses, raw_entries
+from tests.unit.policy.world import ANN, BOB, JOE, Message, World, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.raw_entry import RawEntry
-    from ldapmilter.directory.store import Deadline, Scope
     from tests.support.record import Record
 
-    Flush = Callable[[Cache], int]
+    Flush = Callable[[World], int]
 
 ARCHIVE: Final = "ldapMilterArchiveBcc"
 OLD: Final = {ARCHIVE: "old@vault.example.net"}
@@ -37,19 +33,19 @@ SALES_ID: Final = zimbra_id("cos", "sales")
 
 
 def by_address(*spellings: str) -> Flush:
-    return lambda cache: flush_addresses(cache, spellings)
+    return lambda world: flush_addresses(cache_of(world), spellings, world.directory.present)
 
 
 def by_cos(name: str) -> Flush:
-    return lambda cache: flush_cos(cache, name)
+    return lambda world: flush_cos(cache_of(world), name)
 
 
 def by_domain(name: str) -> Flush:
-    return lambda cache: flush_domain(cache, name)
+    return lambda world: flush_domain(cache_of(world), name)
 
 
-def all_of_it(cache: Cache) -> int:
-    return cache.flush()
+def all_of_it(world: World) -> int:
+    return cache_of(world).flush()
 
 
 def cache_of(world: World) -> Cache:
@@ -76,6 +72,15 @@ def changed(before: Iterable[Record], after: Iterable[Record], warm: Callable[[W
 # -- by address -----------------------------------------------------------------------------
 
 
+def test_a_flush_of_somebody_else_leaves_what_was_made_from_the_same_site() -> None:
+    world = World(example_records({}))
+    message = Message(login=ANN, to=[BOB])
+    world.decide(message)
+    assert world.decide(message).searches == 0
+    flush_addresses(cache_of(world), ["stranger@example.com"], world.directory.present)
+    assert world.decide(message).searches == 0
+
+
 @pytest.mark.parametrize(
     "spelling",
     [
@@ -97,7 +102,7 @@ def test_whatever_an_entry_is_called_all_of_it_is_forgotten(spelling: str) -> No
 
     world = changed(example_records({ANN: {**OLD, **former}}), example_records({ANN: {**NEW, **former}}), warm)
 
-    assert by_address(spelling)(cache_of(world)) > 0
+    assert by_address(spelling)(world) > 0
     assert warm(world) == [[NEW[ARCHIVE]]] * 8
 
 
@@ -106,7 +111,7 @@ def test_an_account_that_was_just_made(spelling: str) -> None:
     fresh = builders.account("fresh@example.com", **NEW)
     world = changed(example_records(), example_records({}, *fresh), lambda w: received(w, "fresh@example.org"))
 
-    by_address(spelling)(cache_of(world))
+    by_address(spelling)(world)
 
     assert received(world, "fresh@example.org") == [NEW[ARCHIVE]]
 
@@ -117,7 +122,7 @@ def test_a_catch_all_account() -> None:
         example_records({keeper: OLD}), example_records({keeper: NEW}), lambda w: received(w, "any@catchall.example")
     )
 
-    by_address(keeper)(cache_of(world))
+    by_address(keeper)(world)
 
     assert received(world, "any@catchall.example") == [NEW[ARCHIVE]]
 
@@ -140,7 +145,7 @@ def test_a_static_list_that_contained_it(member: str, flushed: str) -> None:
     world = changed(records(member, BOB), records(BOB), lambda w: received(w, LIST))
     assert received(world, LIST) == [OLD[ARCHIVE]]
 
-    by_address(flushed)(cache_of(world))
+    by_address(flushed)(world)
 
     assert received(world, LIST) == []
 
@@ -160,7 +165,7 @@ def test_a_dynamic_group_that_contained_it(kind: str, flushed: str) -> None:
     world = changed(records(member=True), records(member=False), lambda w: received(w, group))
     assert received(world, group) == [OLD[ARCHIVE]]
 
-    by_address(group if flushed == CREW else flushed)(cache_of(world))
+    by_address(group if flushed == CREW else flushed)(world)
 
     assert received(world, group) == []
 
@@ -169,7 +174,7 @@ def test_a_dynamic_group_by_its_own_address_shows_who_joined() -> None:
     joined = {"zimbraMemberOf": zimbra_id("group", CREW)}
     world = changed(example_records({ANN: OLD}), example_records({ANN: {**OLD, **joined}}), lambda w: received(w, CREW))
 
-    by_address(CREW)(cache_of(world))
+    by_address(CREW)(world)
 
     assert received(world, CREW) == [OLD[ARCHIVE]]
 
@@ -185,16 +190,118 @@ def test_a_policy_group_and_who_is_in_it(kind: str, joins: bool) -> None:  # noq
 
     world = changed(records(member=not joins), records(member=joins), sent)
 
-    by_address(LIST if kind == "static" else CREW)(cache_of(world))
+    by_address(LIST if kind == "static" else CREW)(world)
 
     assert sent(world) == ([NEW[ARCHIVE]] if joins else [])
+
+
+WAYS_IN: Final = (
+    "managed",
+    "static",
+    "by an alias",
+    "in an alias domain",
+    "custom",
+    "nested",
+    "nested, one of several in a value",
+    "turned",
+    "turned above",
+)
+
+
+def policy_of(kind: str, *, member: bool) -> list[Record]:
+    """Return a directory in which a group with a policy has a member, or has it not yet."""
+    policy: dict[str, Any] = {**NEW, **APPLIES}
+    members = [ANN] if member else []
+    if kind == "managed":
+        return example_records({CREW: policy, ANN: {"zimbraMemberOf": zimbra_id("group", CREW)} if member else {}})
+    if kind == "custom":
+        url = "ldap:///ou=people,dc=example,dc=com??sub?(title=engineer)"
+        return example_records(
+            {ANN: {"title": "engineer"} if member else {}}, *builders.custom_group(LIST, url, **policy)
+        )
+    if kind.startswith("nested"):
+        inner = "inner@example.com"
+        if "several" in kind:
+            members = [f"Bob <{BOB}>, Ann <a.able@example.org>"] if member else [BOB]
+        return example_records(
+            {}, *builders.static_list(LIST, [inner], **policy), *builders.static_list(inner, members)
+        )
+    if kind == "turned":
+        return example_records({}, *builders.static_list(LIST, [ANN], **(policy if member else NEW)))
+    if kind == "turned above":
+        inner = "inner@example.com"
+        above = {**policy, **({} if member else {"ldapMilterAppliesToMembers": False})}
+        return example_records({}, *builders.static_list(LIST, [inner], **above), *builders.static_list(inner, [ANN]))
+    spelled = {"by an alias": "a.able@example.com", "in an alias domain": "a.able@example.org"}.get(kind, ANN)
+    return example_records({}, *builders.static_list(LIST, [spelled] if member else [], **policy))
+
+
+@pytest.mark.parametrize("flushed", [ANN, '" a.able"@example.org'])
+@pytest.mark.parametrize("known", [ANN, None])
+@pytest.mark.parametrize("joins", [True, False])
+@pytest.mark.parametrize("kind", WAYS_IN)
+def test_whose_policy_an_account_comes_under(kind: str, joins: bool, known: str | None, flushed: str) -> None:  # noqa: FBT001
+    """Which groups contain it now stands nowhere but in the directory."""
+
+    def warm(world: World) -> list[str]:
+        return sent(world, known) if known is not None else []
+
+    for directory_answers in (True, False):
+        world = changed(policy_of(kind, member=not joins), policy_of(kind, member=joins), warm)
+        if not directory_answers:
+            world.goes_down()
+        by_address(flushed)(world)
+        world.goes_down(lambda _search_filter: False)
+        assert sent(world) == ([NEW[ARCHIVE]] if joins else [])
+
+
+@pytest.mark.parametrize("first", [ANN, "nobody@example.com", CREW])
+@pytest.mark.parametrize("flushed", [ANN, CREW])
+def test_one_flush_after_another(first: str, flushed: str) -> None:
+    """The first one forgets by what name groups are known."""
+    world = changed(policy_of("managed", member=False), policy_of("managed", member=True), sent)
+
+    by_address(first)(world)
+    by_address(flushed)(world)
+
+    assert sent(world) == [NEW[ARCHIVE]]
+
+
+def test_an_alias_and_a_catch_all_that_are_new() -> None:
+    new = {**NEW, "zimbraMailAlias": "anna@example.com", "zimbraMailCatchAllAddress": "@example.com"}
+
+    def warm(world: World) -> list[list[str]]:
+        return [received(world, to) for to in ("anna@example.org", "nobody@example.com", ANN)]
+
+    world = changed(example_records({ANN: OLD}), example_records({ANN: new}), warm)
+
+    by_address(ANN)(world)
+
+    assert warm(world) == [[NEW[ARCHIVE]]] * 3
+
+
+def test_a_group_that_a_grant_names_by_its_id() -> None:
+    grant = {"zimbraACE": f"{zimbra_id('list', LIST)} grp sendAs"}
+    enforced = {"ldapMilterFromEnforce": "reject"}
+
+    def records(*members: str) -> list[Record]:
+        return example_records({BOB: grant, ANN: enforced}, *builders.static_list(LIST, members))
+
+    def verdict(world: World) -> str:
+        return world.decide(Message(headers=[("From", BOB)])).verdict
+
+    for flushed in (ANN, LIST):
+        world = changed(records(), records(ANN), verdict)
+        assert verdict(world) == "reject"
+        by_address(flushed)(world)
+        assert verdict(world) == "accept"
 
 
 def test_the_value_of_a_policy_group() -> None:
     world = changed(example_records({TEAM: {**OLD, **APPLIES}}), example_records({TEAM: {**NEW, **APPLIES}}),
                     lambda w: sent(w, CAROL))  # fmt: skip
 
-    assert by_address("all@example.com")(cache_of(world)) > 0
+    assert by_address("all@example.com")(world) > 0
 
     assert sent(world, CAROL) == [NEW[ARCHIVE]]
 
@@ -202,7 +309,7 @@ def test_the_value_of_a_policy_group() -> None:
 def test_a_list_that_becomes_a_policy_group() -> None:
     world = changed(example_records({TEAM: NEW}), example_records({TEAM: {**NEW, **APPLIES}}), lambda w: sent(w, BOB))
 
-    by_address(TEAM)(cache_of(world))
+    by_address(TEAM)(world)
 
     assert sent(world, BOB) == [NEW[ARCHIVE]]
 
@@ -210,7 +317,7 @@ def test_a_list_that_becomes_a_policy_group() -> None:
 def test_a_list_that_is_no_policy_group_any_more() -> None:
     world = changed(example_records({TEAM: {**OLD, **APPLIES}}), example_records({TEAM: OLD}), lambda w: sent(w, BOB))
 
-    by_address(TEAM)(cache_of(world))
+    by_address(TEAM)(world)
 
     assert sent(world, BOB) == []
 
@@ -228,14 +335,14 @@ def test_a_cos_acts_at_once_for_all_its_accounts(name: str) -> None:
 
     world = changed(example_records({"sales": OLD}, *people), example_records({"sales": NEW}, *people), warm)
 
-    assert by_cos(name)(cache_of(world)) >= 1
+    assert by_cos(name)(world) >= 1
     assert warm(world) == [[NEW[ARCHIVE]]] * 12
 
 
 def test_the_default_cos_by_its_name() -> None:
     world = changed(example_records({"default": OLD}), example_records({"default": NEW}), lambda w: sent(w, BOB))
 
-    by_cos("default")(cache_of(world))
+    by_cos("default")(world)
 
     assert sent(world, BOB) == [NEW[ARCHIVE]]
 
@@ -254,7 +361,7 @@ def test_a_cos_that_was_just_made(name: str) -> None:
     made = builders.cos("brand", **NEW)
     world = changed(example_records(dangling), example_records(dangling, *made), sent)
 
-    by_cos(name)(cache_of(world))
+    by_cos(name)(world)
 
     assert sent(world) == [NEW[ARCHIVE]]
 
@@ -279,14 +386,14 @@ def test_a_domain_with_everything_in_it(name: str) -> None:
     late = builders.account("late@example.com", **NEW)
     world = changed(records(OLD), records(NEW, *late), warm)
 
-    assert by_domain(name)(cache_of(world)) > 0
+    assert by_domain(name)(world) > 0
     assert warm(world) == [[NEW[ARCHIVE]]] * 5
 
 
 def test_the_global_config_falls_with_any_domain() -> None:
     world = changed(example_records({GLOBAL: OLD}), example_records({GLOBAL: NEW}), sent)
 
-    by_domain("catchall.example")(cache_of(world))
+    by_domain("catchall.example")(world)
 
     assert sent(world) == [NEW[ARCHIVE]]
 
@@ -300,7 +407,7 @@ def test_everything() -> None:
 
     world = changed(records(OLD), records(NEW), warm)
 
-    assert all_of_it(cache_of(world)) > 0
+    assert all_of_it(world) > 0
     assert len(cache_of(world)) == 0
     assert warm(world) == [[NEW[ARCHIVE]]] * 4
 
@@ -328,7 +435,7 @@ def test_what_was_not_meant_costs_no_search(flush: Flush, kept: Sequence[str]) -
             received(world, name)
     held = len(cache_of(world))
 
-    gone = flush(cache_of(world))
+    gone = flush(world)
 
     assert len(cache_of(world)) == held - gone
     # The list of domains may have gone as well: policy groups are kept with it.
@@ -342,7 +449,7 @@ def test_addresses_of_other_domains_stay() -> None:
     for name in (OTHERS, ANN):
         received(world, name)
 
-    by_domain("example.com")(cache_of(world))
+    by_domain("example.com")(world)
 
     # The list of domains is read again, the account is not.
     assert world.decide(Message(login=None, sender=JOE, to=[OTHERS])).searches == 1
@@ -352,9 +459,16 @@ def test_addresses_of_other_domains_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "flush", [by_address(BOB), by_address(ANN), by_cos("sales"), by_domain("example.com"), all_of_it]
+    "flush",
+    [
+        lambda cache: flush_addresses(cache, [BOB]),
+        lambda cache: flush_addresses(cache, [ANN]),
+        lambda cache: flush_cos(cache, "sales"),
+        lambda cache: flush_domain(cache, "example.com"),
+        Cache.flush,
+    ],
 )
-def test_a_search_under_way_never_fills_the_cache(flush: Flush) -> None:
+def test_a_search_under_way_never_fills_the_cache(flush: Callable[[Cache], int]) -> None:
     executor, clock = Executor(), Clock()
     cache = Cache(Limits(ttl=100, negative_ttl=20, stale_ttl=1000), clock, executor, lambda: 0.5)
     key = ANN
@@ -376,29 +490,15 @@ def test_a_search_under_way_never_fills_the_cache(flush: Flush) -> None:
     assert len(source.asked) == 2
 
 
-class FlushedDuring(LdifStore):
-    """A directory that changes, and whose cache is flushed, while one of its searches is under way."""
+def changing(world: World, after: list[Record], number: int) -> Callable[[], None]:
+    """Return what changes the directory and flushes the cache while one of the searches is under way."""
 
-    def __init__(self, before: LdifStore, after: LdifStore, number: int, flush: Callable[[], object]) -> None:
-        super().__init__([])
-        self._before, self._after, self._number, self._flush = before, after, number, flush
-        self.count = 0
+    def during() -> None:
+        if world.store.searches == number:
+            world.store.fill(after)
+            cache_of(world).flush()
 
-    def search(
-        self,
-        base: str,
-        scope: Scope,
-        search_filter: Filter,
-        attributes: Sequence[str],
-        deadline: Deadline,
-        **hints: bool,
-    ) -> list[RawEntry]:
-        self.count += 1
-        holding = self._before if self.count <= self._number else self._after
-        found = holding.search(base, scope, search_filter, attributes, deadline, **hints)
-        if self.count == self._number:
-            self._flush()
-        return found
+    return during
 
 
 def test_nothing_worked_out_from_a_search_under_way_outlives_the_flush() -> None:
@@ -420,8 +520,7 @@ def test_nothing_worked_out_from_a_search_under_way_outlives_the_flush() -> None
     outlived = []
     for number in range(1, searches + 1):
         world = World(records(OLD))
-        before, after = LdifStore(raw_entries(records(OLD))), LdifStore(raw_entries(records(NEW)))
-        world.store.inner = FlushedDuring(before, after, number, cache_of(world).flush)
+        world.store.during = changing(world, records(NEW), number)
         world.decide(message)
         if world.decide(message).copies != expected:
             outlived.append(number)

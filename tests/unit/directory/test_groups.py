@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ldapmilter.directory.groups import GroupLimits
 from tests.contract.asking import address, entry
-from tests.support.builders import account, domain, global_config, static_list
+from tests.support.builders import account, domain, global_config, server, static_list
 from tests.support.directory_data import base_records
 from tests.unit.directory.scene import Scene
 
@@ -120,6 +120,27 @@ def test_many_small_groups_together_with_nested_ones_are_not_too_large() -> None
         assert found.truncated is None, name
 
 
+@pytest.mark.parametrize("forwards", [False, True])
+def test_large_lists_side_by_side_are_counted_before_they_are_read(*, forwards: bool) -> None:
+    """Of a list that is too large with them, no more is read than shows it."""
+    graph = {name: [f"m{number}{one}@example.test" for one in range(5)] for number, name in enumerate(LISTS)}
+    graph[LISTS[0]] = [PEOPLE[0], *LISTS[1:]] if forwards else LISTS[1:]
+    graph[PEOPLE[0]] = [f"forward{one}@example.test" for one in range(9)]
+    scene = scene_of(graph, GroupLimits(max_members=5))
+    found = expand(scene, LISTS[0])[LISTS[0]]
+    assert found.truncated == f"{LISTS[0]} has more than [groups] max_members = 5 members"
+    read = {key for key, _ in scene.cache.items() if isinstance(key, str)}
+    assert {key for key in read if key.startswith(("m1", "forward"))}
+    assert not {key for key in read if key.startswith(("m3", "m4"))}
+
+
+def test_of_one_list_that_is_too_large_no_more_is_read_than_shows_it() -> None:
+    graph = {LISTS[0]: [f"m{number}@example.test" for number in range(100)]}
+    scene = scene_of(graph, GroupLimits(max_members=5))
+    assert expand(scene, LISTS[0])[LISTS[0]].truncated is not None
+    assert sum(isinstance(key, str) and key.startswith("m") for key, _ in scene.cache.items()) == 11
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_the_bound_on_depth_grows_by_one_level(depth: int) -> None:
     graph = {LISTS[number]: [LISTS[number + 1]] for number in range(4)} | {LISTS[4]: PEOPLE[:1]}
@@ -157,3 +178,92 @@ def test_forwards_in_one_comma_list(forwards: str) -> None:
         address("x@outside.test"),
         address("y@outside.test"),
     }
+
+
+def test_a_value_that_is_no_address_counts_for_its_lists_domain() -> None:
+    scene = Scene(
+        [
+            *base_records(),
+            *global_config(),
+            *domain("example.test"),
+            *account("user0@example.test", zimbraPrefMailForwardingAddress="somebody"),
+            *static_list("list0@example.test", ["Ann user0@example.test", "x@outside.test"]),
+        ]
+    )
+    found = expand(scene, "list0@example.test", "user0@example.test")
+    for root, key, direct in (
+        ("list0@example.test", "ann user0@example.test@example.test", True),
+        ("list0@example.test", "somebody@example.test", False),
+        ("user0@example.test", "somebody@example.test", False),
+    ):
+        (one,) = [member for member in found[root].members if member.resolution.address.key == key]
+        assert (one.resolution.unread, one.resolution.hosted_domain) == (True, "example.test")
+        assert one.by_forward is not direct
+    plain = [member.resolution for member in found["list0@example.test"].members if not member.resolution.unread]
+    assert {"user0@example.test", "x@outside.test"} <= {resolution.address.key for resolution in plain}
+
+
+@pytest.mark.parametrize("host", ["localhost", "[127.0.0.1]", "[IPv6:::1]", "mx.example.test", "localhost.localdomain"])
+def test_a_member_by_a_route_through_this_host(host: str) -> None:
+    scene = Scene(
+        [
+            *base_records(),
+            *global_config(),
+            *domain("example.test"),
+            *server("mx.example.test", ["mta"]),
+            *account("user0@example.test"),
+            *static_list("list0@example.test", [f"user0%example.test@{host}", "user1%example.test@outside.test"]),
+        ]
+    )
+    (expansion,) = expand(scene, "list0@example.test").values()
+    members = {member.resolution.address.key: len(member.resolution.entries) for member in expansion.members}
+    assert members == {"user0@example.test": 1, "user1%example.test@outside.test": 0}
+
+
+def test_a_canonical_address_of_somebody_else_is_a_forward() -> None:
+    scene = Scene(
+        [
+            *base_records(),
+            *global_config(),
+            *domain("example.test"),
+            *account("user0@example.test"),
+            *account("user1@example.test", zimbraMailCanonicalAddress="user0@example.test"),
+            *account("user2@example.test", aliases=["two@example.test"], zimbraMailCanonicalAddress="two@example.test"),
+        ]
+    )
+    found = expand(scene, "user1@example.test", "user2@example.test")
+    (one,) = found["user1@example.test"].members
+    assert (one.resolution.address.key, one.by_forward) == ("user0@example.test", True)
+    assert found["user2@example.test"].members == ()
+
+
+def test_a_domain_with_a_canonical_domain() -> None:
+    scene = Scene(
+        [
+            *base_records(),
+            *global_config(zimbraMtaRecipientDelimiter="+"),
+            *domain("example.test"),
+            *domain(
+                "masq.test", zimbraMailCatchAllAddress="@masq.test", zimbraMailCatchAllCanonicalAddress="@loop.test"
+            ),
+            *domain(
+                "loop.test", zimbraMailCatchAllAddress="@loop.test", zimbraMailCatchAllCanonicalAddress="@back.test"
+            ),
+            *domain(
+                "back.test",
+                zimbraMailCatchAllAddress=["@back.test"],
+                zimbraMailCatchAllCanonicalAddress="@masq.test",
+            ),
+            *account("user0@back.test"),
+            *account("user1@masq.test"),
+            *account("user1@back.test"),
+        ]
+    )
+    view = scene.view()
+    for text, name in (
+        ("user0@masq.test", "user0@back.test"),
+        ("user0+x@masq.test", "user0@back.test"),
+        ("user1@masq.test", "user1@masq.test"),
+    ):
+        assert entry(view, text).name.key == name
+    assert view.sender(address("user0@masq.test")).entries == ()

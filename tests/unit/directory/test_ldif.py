@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldapmilter.directory.filters import Equal, Present
-from ldapmilter.directory.ldif import LdifStore, parse
+from ldapmilter.directory.backend.filters import Equal, Present
+from ldapmilter.directory.backend.ldif import LdifStore, parse
 from ldapmilter.errors import ConfigError
 from tests.unit.directory.hand import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
 
 CLOCK = Clock()
 

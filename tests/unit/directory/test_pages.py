@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ldapmilter.directory.filters import Substring
-from ldapmilter.directory.ldap import LdapSettings, LdapStore
-from ldapmilter.directory.store import PAGE_SIZE, Deadline
+from ldapmilter.directory.backend.filters import Substring
+from ldapmilter.directory.backend.store import PAGE_SIZE, Deadline
+from ldapmilter.directory.ldap.endpoints import LdapSettings
+from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import DirectoryUnavailable
 from tests.support.builders import account, domain
 from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, base_records
-from tests.support.ports import free_port
+from tests.support.ports import HANG, free_port
 from tests.support.slapd import Slapd
 from tests.unit.directory import peers
 from tests.unit.directory.hand import Clock
@@ -23,7 +24,7 @@ from tests.unit.directory.peers import Peer, answering, found, hang_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ldapmilter.directory.raw_entry import RawEntry
+    from ldapmilter.directory.backend.raw_entry import RawEntry
 
 ACCOUNTS = 2 * PAGE_SIZE + 10
 AMPLE, SHORT = 20.0, 1.0
@@ -82,7 +83,7 @@ def test_a_server_that_freezes_between_two_pages_is_given_up_in_the_time_of_a_pa
                 next(iteration)
         finally:
             slapd.resume()
-        assert time.monotonic() - started < 10 * SHORT
+        assert time.monotonic() - started < HANG
 
 
 def test_every_page_has_the_time_anew(slapd: Slapd) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldapmilter.directory.raw_entry import RawEntry
+from ldapmilter.directory.backend.raw_entry import RawEntry
 
 NAMES = st.sampled_from(["objectclass", "zimbracosid", "ldapmilterlegalbcc", "uid", "cn", "mail", "zimbramailalias"])
 VALUES = st.lists(st.text(max_size=8), max_size=4).map(tuple)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ldapmilter.directory.raw_entry import RawEntry
-from ldapmilter.directory.readability import ALWAYS_THERE, kind_of, unreadable
+from ldapmilter.directory.backend.raw_entry import RawEntry
+from ldapmilter.directory.ldap.readability import ALWAYS_THERE, kind_of, unreadable, why_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,3 +123,45 @@ def test_what_every_zimbra_has() -> None:
 def test_samples(classes: tuple[str, ...], delivery: tuple[str, ...], kind: str | None) -> None:
     entry = RawEntry(ANN_DN, {"objectclass": classes, "zimbramaildeliveryaddress": delivery})
     assert kind_of(entry) == kind
+
+
+def test_much_that_is_hidden_is_one_sentence() -> None:
+    server = Server(dict.fromkeys(((COS_DN, "objectClass"),), COMPARE_FALSE), otherwise=HIDDEN)
+    (problem,) = unreadable(SAMPLES, WANTED, server.compare)
+    assert problem == "11 attributes (ldapMilterAppliesToMembers and others) of COS, domain, account may not be read"
+
+
+def test_a_schema_that_lacks_much_is_one_sentence() -> None:
+    (problem,) = unreadable(SAMPLES, ("ldapMilterA", "ldapMilterB", "ldapMilterC", "ldapMilterD"), lacks_ours)
+    assert problem == "the schema lacks 5 attributes (ldapMilterA and others)"
+
+
+def lacks_ours(_dn: str, attribute: str) -> int:
+    return UNDEFINED if attribute.startswith("ldapMilter") else ABSENT
+
+
+@pytest.mark.parametrize(
+    ("bind_dn", "class_hidden", "words"),
+    [
+        ("", True, "no identity is bound: set [ldap] bind_dn"),
+        (ANN_DN, True, f"{ANN_DN} is a mail user: set [ldap] bind_dn"),
+        ("uid=m,cn=appaccts,cn=zimbra", True, "rules are for another identity than uid=m,cn=appaccts,cn=zimbra"),
+        (
+            "uid=m,cn=appaccts,cn=zimbra",
+            False,
+            "rule for uid=m,cn=appaccts,cn=zimbra is missing or old on this",
+        ),
+    ],
+)
+def test_why_policy_is_hidden(bind_dn: str, *, class_hidden: bool, words: str) -> None:
+    def compare(dn: str, _attribute: str, value: str) -> int:
+        if dn == COS_DN:
+            return NO_ENTRY
+        return HIDDEN if class_hidden and value == "ldapMilterPolicy" else ABSENT
+
+    assert words in why_hidden(bind_dn, WANTED, SAMPLES.values(), compare)
+
+
+def test_for_zimbras_own_attributes_the_class_tells_nothing() -> None:
+    text = why_hidden("uid=m,cn=appaccts,cn=zimbra", ("amavisArchiveQuarantineTo",), (), lambda *_: HIDDEN)
+    assert text == "no access rule of this server opens it to uid=m,cn=appaccts,cn=zimbra"

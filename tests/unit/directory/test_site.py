@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ldapmilter.address import Address, parse_address
-from ldapmilter.directory.raw_entry import RawEntry
+from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.site import Site, read_site
 
 CONFIG = "cn=config,cn=zimbra"
@@ -131,6 +131,15 @@ def test_spellings_keep_the_local_part() -> None:
         (("+-",), "ann+x-y@a.test", "ann@a.test"),
         (("+", "-"), "ann-x@a.test", "ann@a.test"),
         (("",), "ann+x@a.test", None),
+        (("-",), "Owner-staff@a.test", None),
+        (("-",), "staff-Request@a.test", None),
+        (("-+",), "staff-request+x@a.test", "staff@a.test"),
+        (("-",), "-request@a.test", None),
+        (("-",), "x-requests@a.test", "x@a.test"),
+        (("+",), "owner+staff@a.test", "owner@a.test"),
+        (("-",), "Mailer-Daemon@a.test", None),
+        (("-",), "double-bounce@a.test", None),
+        (("-",), "double-bounced@a.test", "double@a.test"),
     ],
 )
 def test_recipient_delimiter(delimiters: tuple[str, ...], text: str, expected: str | None) -> None:

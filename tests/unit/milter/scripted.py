@@ -6,8 +6,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.wire import ALL_ACTIONS, Protocol, packet
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.wire import ALL_ACTIONS, Protocol, packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from ldapmilter.errors import DaemonUnreachable
-from ldapmilter.milter.client import MilterClient
-from ldapmilter.milter.dial import dial
-from ldapmilter.milter.message import HeaderModification
-from ldapmilter.milter.replies import smtp_reply
-from ldapmilter.milter.socket_address import SocketAddress
-from ldapmilter.milter.stream import ConnectError, ConnectionClosedError, ProtocolError, SilenceError
-from ldapmilter.milter.transaction import (
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.dial import dial
+from ldapmilter.mta.headers import HeaderModification
+from ldapmilter.mta.replies import smtp_reply
+from ldapmilter.mta.stream import ConnectError, ConnectionClosedError, ProtocolError, SilenceError
+from ldapmilter.mta.transaction import (
     Client,
     EnvelopeAddress,
-    Outcome,
     RejectedRecipient,
     Transaction,
+    TransactionOutcome,
     Verdict,
 )
-from ldapmilter.milter.wire import Protocol, Stage, packet
+from ldapmilter.mta.wire import Protocol, Stage, packet
+from ldapmilter.socket_address import SocketAddress
 from tests.unit.milter.scripted import ScriptedMilter
 
 NOTHING = Protocol(0)
@@ -42,7 +42,7 @@ MESSAGE = Transaction(
 )
 
 
-def run(milter: ScriptedMilter, message: Transaction = MESSAGE) -> Outcome:
+def run(milter: ScriptedMilter, message: Transaction = MESSAGE) -> TransactionOutcome:
     return milter.client().run(message)
 
 
@@ -373,7 +373,7 @@ class TestVerdicts:
     )
     def test_per_cent_signs_are_undone(self, text: str, reply: str | None) -> None:
         if reply is None:
-            with pytest.raises(ValueError, match="no SMTP reply"):
+            with pytest.raises(ValueError, match="not an SMTP reply"):
                 smtp_reply(text.encode())
         else:
             assert smtp_reply(text.encode() + b"\0").reply == reply
@@ -470,10 +470,10 @@ class TestFailure:
             (b"E", packet(b"f"), "answered eom with b'f'"),
             (b"E", packet(b"m", b"\0\0"), "cut off"),
             (b"E", packet(b"m", b"\0\0\0\1\0x\0"), "without a name"),
-            (b"E", packet(b"i", b"\xff\xff\xff\xffX\0y\0"), "no place"),
+            (b"E", packet(b"i", b"\xff\xff\xff\xffX\0y\0"), "not a place"),
             (b"E", packet(b"2", b"a\0b\0c\0"), "strings"),
-            (b"T", packet(b"y", b"250 fine\0"), "no SMTP reply"),
-            (b"T", packet(b"y", b"451 5.7.1 mixed\0"), "no SMTP reply"),
+            (b"T", packet(b"y", b"250 fine\0"), "not an SMTP reply"),
+            (b"T", packet(b"y", b"451 5.7.1 mixed\0"), "not an SMTP reply"),
         ],
     )
     def test_an_answer_outside_the_protocol_closes(self, command: bytes, answer: bytes, reason: str) -> None:
@@ -532,7 +532,7 @@ class TestDialling:
     def test_a_stale_socket(self, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(tmp_path / "stale"))
-        with pytest.raises(ConnectError, match="nobody listens"):
+        with pytest.raises(ConnectError, match="no process listens"):
             dial(SocketAddress(kind="unix", path=str(tmp_path / "stale")), 1.0)
 
     def test_a_socket_without_permission(self) -> None:
@@ -562,7 +562,7 @@ class TestDialling:
     def test_a_port_on_which_nobody_listens(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        with pytest.raises(ConnectError, match=f"inet:127.0.0.1:{port}: nobody listens"):
+        with pytest.raises(ConnectError, match=f"inet:127.0.0.1:{port}: no process listens"):
             dial(SocketAddress(kind="inet", host="127.0.0.1", port=port), 1.0)
 
     def test_a_wildcard_is_reached_on_loopback(self) -> None:

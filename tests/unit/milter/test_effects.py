@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ldapmilter.address import make_address
 from ldapmilter.message import Identity
 from ldapmilter.milter import effects
-from ldapmilter.policy.model import Copy, Decision, FromChange, Reason
+from ldapmilter.policy.model import Copy, CopyReason, Decision, FromChange, HeaderChange, SenderChange
 
 if TYPE_CHECKING:
     from ldapmilter.policy.model import Mode
@@ -23,21 +24,21 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[Call] = []
 
-    def __getattr__(self, name: str) -> object:
-        def record(*arguments: object) -> None:
-            self.calls.append((name, *arguments))
-
-        return record
-
     def chgheader(self, name: str, index: int, value: str | None, /) -> None:
         self.calls.append(("chgheader", name, index, value))
+
+    def chgfrom(self, sender: str, /) -> None:
+        self.calls.append(("chgfrom", sender))
+
+    def delrcpt(self, recipient: str, /) -> None:
+        self.calls.append(("delrcpt", recipient))
 
     def addrcpt(self, recipient: str, parameters: str | None = None, /) -> None:
         self.calls.append(("addrcpt", recipient, parameters))
 
 
 def copy(local: str, mode: Mode = "apply", copy_class: str = "archive", domain: str = "keep.test") -> Copy:
-    reason = Reason(
+    reason = CopyReason(
         level="cos",
         dn="cn=sales,cn=cos,cn=zimbra",
         attribute="ldapMilterArchiveBcc",
@@ -71,6 +72,51 @@ def test_copies_are_added_in_order_and_nobody_hears_of_them() -> None:
         ("addrcpt", "<b@keep.test>", "NOTIFY=NEVER"),
         ("addrcpt", "<a@keep.test>", "NOTIFY=NEVER"),
         ("addrcpt", "<c@keep.test>", "NOTIFY=NEVER"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("openly", "asked", "parameters"),
+    [
+        (True, "", None),
+        (True, "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@keep.test", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@keep.test"),
+        (False, "NOTIFY=SUCCESS", "NOTIFY=NEVER"),
+    ],
+)
+def test_who_addressed_an_archive_openly_hears_of_it(*, openly: bool, asked: str, parameters: str | None) -> None:
+    taken = replace(copy("b"), already=("b@keep.test",), openly=openly)
+    recorder = Recorder()
+    replaced = [effects.Replaced("b@keep.test", "B@keep.test", asked)]
+    effects.apply(recorder, Decision(identity=NOBODY, copies=(taken, copy("a"))), {}, replaced)
+    assert recorder.calls == [
+        ("delrcpt", "<B@keep.test>"),
+        ("addrcpt", "<b@keep.test>", parameters),
+        ("addrcpt", "<a@keep.test>", "NOTIFY=NEVER"),
+    ]
+
+
+def test_fields_change_in_every_way_and_the_envelope_sender_before_the_copies() -> None:
+    decision = Decision(
+        identity=NOBODY,
+        header_changes=(
+            HeaderChange(name="Subject", value="[staff] a\n\tGr\u00fc\u00dfe", reasons=(), verbatim=True),
+            HeaderChange(name="DKIM-Signature", value=None, reasons=()),
+            HeaderChange(name="X-Old", value="one", reasons=(), beside=True),
+            HeaderChange(name="X-Old", value="two", reasons=(), beside=True),
+        ),
+        sender_change=SenderChange(address=make_address("bounces", "example.test"), reasons=()),
+        copies=(copy("a"),),
+    )
+    recorder = Recorder()
+    effects.apply(recorder, decision, {"subject": 2, "dkim-signature": 3, "x-old": 1})
+    assert recorder.calls == [
+        ("chgheader", "Subject", 2, None),
+        ("chgheader", "Subject", 1, "[staff] a\n\tGr\u00fc\u00dfe"),
+        *(("chgheader", "DKIM-Signature", index, None) for index in (3, 2, 1)),
+        ("chgheader", "X-Old", 2, "one"),
+        ("chgheader", "X-Old", 3, "two"),
+        ("chgfrom", "<bounces@example.test>"),
+        ("addrcpt", "<a@keep.test>", "NOTIFY=NEVER"),
     ]
 
 
@@ -127,3 +173,32 @@ def test_no_header_but_from_is_ever_written() -> None:
     calls = calls_for(decision, from_count=4)
     assert {call[0] for call in calls} == {"chgheader", "addrcpt"}
     assert {call[1] for call in calls if call[0] == "chgheader"} == {"From"}
+
+
+def test_two_changes_of_one_name_leave_the_second() -> None:
+    changes = (
+        HeaderChange(name="Sender", value=None, reasons=()),
+        HeaderChange(name="SENDER", value="old", reasons=()),
+        HeaderChange(name="sender", value="new", reasons=()),
+    )
+    recorder = Recorder()
+    effects.apply(recorder, Decision(identity=NOBODY, header_changes=changes), {"sender": 2})
+    assert recorder.calls == [
+        ("chgheader", "Sender", 2, None),
+        ("chgheader", "Sender", 1, None),
+        ("chgheader", "SENDER", 1, "old"),
+        ("chgheader", "sender", 1, "new"),
+    ]
+
+
+def test_recipients_are_deleted_before_any_copy_is_added() -> None:
+    decision = Decision(identity=Identity(source="none"), copies=(copy("one"), copy("two")))
+    recorder = Recorder()
+    spellings = ["Two@keep.test", "one@keep.test(\udce9)", "one"]
+    effects.apply(recorder, decision, {}, [effects.Replaced("one@keep.test", spelling) for spelling in spellings])
+    assert recorder.calls == [
+        ("delrcpt", "<Two@keep.test>"),
+        ("delrcpt", "<one>"),
+        ("addrcpt", "<one@keep.test>", "NOTIFY=NEVER"),
+        ("addrcpt", "<two@keep.test>", "NOTIFY=NEVER"),
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ldapmilter.milter.message import Header, HeaderModification, modified, read_message
+from ldapmilter.mta.headers import Header, HeaderModification, modified, read_message
 
 HEADERS: list[Header] = [
     (b"Received", b"from a"),

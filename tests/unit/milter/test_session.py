@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import milter
@@ -10,17 +12,21 @@ import pytest
 
 from ldapmilter.address import make_address
 from ldapmilter.message import Envelope, HandledMessage, Headers, Identity
-from ldapmilter.milter import session
-from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, Reason
+from ldapmilter.milter.callbacks import register
+from ldapmilter.milter.session import reply
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, CopyReason, Decision, FromChange, HeaderChange, SenderChange
+from tests.unit.policy.test_new_kind import tagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from ldapmilter.policy.model import Mode
 
 ALL_ACTIONS = 0x1FF
 ALL_STEPS = 0x1FFFFF
 NOBODY = Identity(source="none")
 NOTHING = Decision(identity=NOBODY)
-REASON = Reason(level="cos", dn="cn=a", attribute="x", value="v@keep.test", copy_class="archive", direction="sent")
+REASON = CopyReason(level="cos", dn="cn=a", attribute="x", value="v@keep.test", copy_class="archive", direction="sent")
 COPIES = Decision(identity=NOBODY, copies=(Copy(address=make_address("v", "keep.test"), reasons=(REASON,)),))
 CHANGE = FromChange(value="Legal <legal@example.test>", cause="rewrite", reasons=())
 REWRITE = Decision(identity=NOBODY, from_change=CHANGE)
@@ -38,8 +44,11 @@ class Daemon:
         self.asked: list[tuple[Envelope, Headers | None]] = []
         self.noted: list[tuple[str, Envelope, Decision]] = []
         self.handled: list[HandledMessage] = []
-        self.message_ids_wanted = False
+        self.keeps_message_ids = False
+        self.changes_sender = False
+        self.replaces = True
         self.failures = 0
+        self.given_up: list[tuple[str, BaseException]] = []
         self.sessions = 0
         self.began = self.ended = 0
         self.most_in_flight = 0
@@ -51,15 +60,19 @@ class Daemon:
             raise answer
         return answer
 
-    def wants_message_id(self, decision: Decision) -> bool:
-        return bool(decision.copies) and self.message_ids_wanted
-
     def done(self, message: HandledMessage, decision: Decision) -> None:
         self.handled.append(message)
         self.noted.append((message.queue_id, message.envelope, decision))
 
+    def gave_up(self, message: HandledMessage, error: BaseException) -> None:
+        self.given_up.append((message.queue_id, error))
+
     def failed(self) -> None:
         self.failures += 1
+
+    @property
+    def in_flight(self) -> Daemon:
+        return self
 
     def session_began(self) -> None:
         self.sessions += 1
@@ -67,21 +80,18 @@ class Daemon:
     def session_ended(self) -> None:
         self.sessions -= 1
 
-    def transaction_began(self) -> int:
+    def message_began(self) -> int:
         self.began += 1
         self.most_in_flight = max(self.most_in_flight, self.began - self.ended)
         return self.began
 
-    def transaction_ended(self, epoch: int) -> None:
+    def message_ended(self, epoch: int) -> None:
         assert epoch == self.began
         self.ended += 1
         assert self.ended <= self.began
 
-    def __getattr__(self, name: str) -> Any:
-        """Take whatever else a session may tell its daemon."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return lambda *_arguments: None
+    def replaces_recipients(self) -> bool:
+        return self.replaces
 
 
 class Context:
@@ -119,6 +129,12 @@ class Context:
     def addheader(self, name: str, value: str, index: int = -1) -> None:
         self.calls.append(("addheader", name, value, index))
 
+    def chgfrom(self, sender: str) -> None:
+        self.calls.append(("chgfrom", sender))
+
+    def delrcpt(self, recipient: str) -> None:
+        self.calls.append(("delrcpt", recipient))
+
     def addrcpt(self, recipient: str, parameters: str | None = None) -> None:
         self.calls.append(("addrcpt", recipient, parameters))
 
@@ -144,7 +160,7 @@ class Connection:
                 monkeypatch.setattr(milter, name, self._keeper(name))
         monkeypatch.setattr(milter, "set_exception_policy", self.policy.append)
         monkeypatch.setattr(milter, "register", self._register)
-        session.register(daemon)
+        register(daemon)
         self.peer = peer
         self.offered = (actions, steps)
         self.open()
@@ -241,7 +257,7 @@ def error_logs(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_what_is_asked_for(balanced: Connect) -> None:
     connection = balanced(NOTHING)
     actions, steps, *rest = connection.options
-    assert actions == milter.ADDRCPT | milter.ADDRCPT_PAR | milter.CHGHDRS | milter.ADDHDRS
+    assert actions == milter.ADDRCPT | milter.ADDRCPT_PAR | milter.DELRCPT | milter.CHGHDRS | milter.ADDHDRS
     wanted = milter.P_NR_MAIL | milter.P_NR_RCPT | milter.P_NR_EOH | milter.P_SKIP
     wanted |= milter.P_NOCONNECT | milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NOBODY
     assert steps == wanted
@@ -253,6 +269,61 @@ def test_what_is_asked_for(balanced: Connect) -> None:
 def test_only_what_is_offered_is_asked_for(balanced: Connect) -> None:
     connection = balanced(NOTHING, actions=milter.ADDHDRS, steps=milter.P_NOBODY)
     assert connection.options[:2] == [milter.ADDHDRS, milter.P_NOBODY]
+
+
+# -- copies to recipients -------------------------------------------------------------------
+
+HOLD = "hold@keep.test"
+
+
+def copied_to_recipients(*already: str, mode: Mode = "apply", added: bool = True) -> Decision:
+    copy = Copy(address=make_address("hold", "keep.test"), reasons=(), mode=mode, already=already, added=added)
+    return Decision(identity=NOBODY, copies=(copy,))
+
+
+def test_recipients_whose_place_a_copy_takes_are_deleted_as_the_client_wrote_them(balanced: Connect) -> None:
+    connection = balanced(copied_to_recipients(HOLD, "HOLD@keep.test"))
+    written = [
+        b"<@relay.test,@b.test:hold@keep.test>",
+        b"<hold@keep.test (the file)>",
+        b"<HOLD@keep.test>",
+        b"<bob@x.test>",
+    ]
+    assert connection.call("envfrom", b"<ann@example.test>") == milter.NOREPLY
+    for recipient in [*written, written[1]]:
+        comment = b"file" in recipient or b"relay" in recipient
+        connection.context.macros["{rcpt_addr}"] = HOLD if comment else recipient.decode().strip("<>")
+        assert connection.call("envrcpt", recipient) == milter.NOREPLY
+    assert connection.call("data") == milter.CONTINUE
+    assert connection.call("eom") == milter.CONTINUE
+    assert connection.context.calls == [
+        ("delrcpt", "<hold@keep.test>"),
+        ("delrcpt", "<hold@keep.test (the file)>"),
+        ("delrcpt", "<HOLD@keep.test>"),
+        ("addrcpt", f"<{HOLD}>", "NOTIFY=NEVER"),
+    ]
+
+
+def test_nothing_is_deleted_where_the_mta_leaves_one_of_both(balanced: Connect) -> None:
+    connection = balanced(copied_to_recipients(HOLD))
+    connection.daemon.replaces = False
+    assert connection.message(recipients=[HOLD.encode()]) == milter.CONTINUE
+    assert connection.context.calls == [("addrcpt", f"<{HOLD}>", "NOTIFY=NEVER")]
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        copied_to_recipients(HOLD, mode="observe"),
+        copied_to_recipients(HOLD, mode="pass"),
+        copied_to_recipients(HOLD, added=False),
+    ],
+)
+def test_nothing_is_deleted_for_a_copy_that_is_not_made(balanced: Connect, decision: Decision) -> None:
+    connection = balanced(decision)
+    assert connection.message(recipients=[HOLD.encode()]) == milter.ACCEPT
+    assert connection.context.calls == []
+    assert [noted for _, _, noted in connection.daemon.noted] == [decision]
 
 
 # -- the decision at DATA -------------------------------------------------------------------
@@ -304,6 +375,27 @@ def test_a_verdict_that_is_only_observed_lets_the_message_pass(balanced: Connect
     assert connection.call("data") == milter.ACCEPT
     assert connection.context.replies == []
     assert len(connection.daemon.noted) == 1
+
+
+def test_the_wait_at_the_end_of_a_message_is_counted_from_before_its_look_up(
+    balanced: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit gets what the look-up has left of the time that the MTA is promised."""
+    connection = balanced(replace(BOTH, headers_needed=frozenset({"from"})), BOTH, NOTHING)
+    decide: Callable[..., Decision | None] = connection.daemon.decide
+    now = [1000.0]
+
+    def slow(envelope: Envelope, headers: Headers | None) -> Decision | None:
+        now[0] += 7
+        return decide(envelope, headers)
+
+    monkeypatch.setattr(connection.daemon, "decide", slow)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: now[0])
+        assert connection.message() == milter.CONTINUE
+        assert [message.ended_at for message in connection.daemon.handled] == [1007.0]
+        assert connection.message() == milter.ACCEPT
+    assert connection.daemon.handled[-1].ended_at is None
 
 
 # -- headers --------------------------------------------------------------------------------
@@ -367,17 +459,13 @@ def test_where_no_field_is_answered_a_copy_lets_them_pass(unanswered: Connection
     assert unanswered.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
 
 
-def test_where_no_field_is_answered_too_many_hold_the_message_at_its_end(
-    unanswered: Connection, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_where_no_field_is_answered_all_are_counted(unanswered: Connection) -> None:
     unanswered.envelope()
     unanswered.call("data")
     assert set(unanswered.headers(*[("From", b"x")] * 1100)) == {milter.NOREPLY}
-    assert len(error_logs(caplog)) == 1  # not one for each field
-    assert unanswered.call("eom") == milter.TEMPFAIL
-    assert unanswered.context.calls == []
-    unanswered.message()  # the next one is not held responsible
-    assert unanswered.context.calls == [("chgheader", "From", 1, CHANGE.value)]
+    assert unanswered.call("eom") == milter.CONTINUE
+    assert len(unanswered.context.calls) == 1100
+    assert unanswered.context.calls[-1] == ("chgheader", "From", 1, CHANGE.value)
 
 
 def test_headers_are_answered_again_once_they_are_not_read_any_more(unanswered: Connection) -> None:
@@ -486,11 +574,137 @@ def test_the_second_decision_may_be_any(balanced: Connect, second: Decision | No
     assert [code for code, *_ in connection.context.replies] == ([] if answer is None else [second.smtp_reply[:3]])  # type: ignore[union-attr, index]
 
 
-def test_more_headers_than_any_mail_has_are_held_not_half_read(balanced: Connect) -> None:
+def test_a_rule_replaces_any_number_of_froms_that_the_mta_can_delete(balanced: Connect) -> None:
     connection = balanced(REWRITE)
-    assert connection.message(*[("From", b"x")] * 5000) == milter.TEMPFAIL
+    assert connection.message(*[("From", b"x")] * 5000) == milter.CONTINUE
+    assert [call[2] for call in connection.context.calls] == list(range(5000, 0, -1))
+    assert connection.context.calls[-1] == ("chgheader", "From", 1, CHANGE.value)
+
+
+def test_more_froms_than_the_mta_can_delete_are_refused_for_good(
+    balanced: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = balanced(REWRITE, REWRITE)
+    assert connection.message(*[("From", b"x")] * 10_001) == milter.REJECT
     assert connection.context.calls == []
-    assert [reply[:2] for reply in connection.context.replies] == [TEMPFAIL]
+    assert connection.context.replies == [("550", "5.6.0", "The message has more than 10000 From fields")]
+    ((_, _, noted),) = connection.daemon.noted
+    assert (noted.verdict, noted.smtp_reply) == ("reject", "550 5.6.0 The message has more than 10000 From fields")
+    assert error_logs(caplog) == []
+    assert connection.message(*HEADER) == milter.CONTINUE  # the next one is not held responsible
+
+
+def test_froms_that_nobody_changes_are_as_many_as_they_like(balanced: Connect) -> None:
+    for decision in (needing(COPIES, "from"), replace(COPIES, from_change=replace(CHANGE, mode="observe"))):
+        connection = balanced(decision, COPIES)
+        assert connection.message(*[("From", b"x")] * 10_001) == milter.CONTINUE
+        assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
+
+
+LIST_ID = HeaderChange(name="List-Id", value="Staff <staff.example.test>", reasons=(REASON,))
+TWO_LISTS = (("List-Id", b"<a>"), ("From", b"ann@example.test"), ("list-id ", b"<b>"))
+
+
+def test_a_header_change_leaves_one_field_where_no_header_was_needed_to_decide(balanced: Connect) -> None:
+    connection = balanced(Decision(identity=NOBODY, header_changes=(LIST_ID,)))
+    assert connection.message(*TWO_LISTS) == milter.CONTINUE
+    assert connection.context.calls == [
+        ("chgheader", "List-Id", 2, None),
+        ("chgheader", "List-Id", 1, LIST_ID.value),
+    ]
+
+
+def test_a_header_change_leaves_one_field_beside_those_that_were_needed(balanced: Connect) -> None:
+    """A field that the first decision changes is counted, although only the second one carries it out."""
+    changed = Decision(identity=NOBODY, header_changes=(LIST_ID,))
+    connection = balanced(replace(changed, headers_needed=frozenset({"sender"})), changed)
+    assert connection.message(*TWO_LISTS) == milter.CONTINUE
+    assert [call[2:] for call in connection.context.calls] == [(2, None), (1, LIST_ID.value)]
+
+
+def test_a_header_change_removes_every_field_of_its_name(balanced: Connect) -> None:
+    gone = replace(LIST_ID, value=None)
+    connection = balanced(Decision(identity=NOBODY, header_changes=(gone,)))
+    connection.message(*TWO_LISTS)
+    assert [call[2:] for call in connection.context.calls] == [(2, None), (1, None)]
+
+
+def test_a_header_change_that_is_only_observed_reads_nothing(balanced: Connect) -> None:
+    observed = replace(LIST_ID, mode="observe")
+    connection = balanced(Decision(identity=NOBODY, header_changes=(observed,)))
+    connection.envelope()
+    assert connection.call("data") == milter.ACCEPT
+    assert connection.context.calls == []
+
+
+def test_an_effect_that_is_neither_field_nor_copy_is_waited_for_to_the_end(balanced: Connect) -> None:
+    for decision, answer in ((tagged("apply"), milter.CONTINUE), (tagged("observe"), milter.ACCEPT)):
+        connection = balanced(decision)
+        connection.envelope()
+        assert connection.call("data") == answer
+
+
+def test_a_message_waits_when_a_field_changes_that_was_not_counted(balanced: Connect) -> None:
+    """The policy changed between DATA and the end of the message: the next try counts the field."""
+    connection = balanced(needing(NOTHING, "from"), Decision(identity=NOBODY, header_changes=(LIST_ID,)))
+    assert connection.message(*TWO_LISTS) == milter.TEMPFAIL
+    assert connection.context.calls == []
+    assert connection.context.replies == [(*TEMPFAIL, TEMPFAIL_REPLY.split(" ", 2)[2])]
+    ((_, _, noted),) = connection.daemon.noted
+    assert noted.applied_verdict == "tempfail"
+    assert [notice.text for notice in noted.warnings] == [
+        "the policy changed while the message came in: list-id is to change, and its fields were not counted"
+    ]
+
+
+def test_more_fields_of_any_name_than_the_mta_can_delete_are_refused_for_good(balanced: Connect) -> None:
+    connection = balanced(Decision(identity=NOBODY, header_changes=(LIST_ID,)))
+    assert connection.message(*[("List-Id", b"x")] * 10_001) == milter.REJECT
+    assert connection.context.calls == []
+    assert connection.context.replies == [("550", "5.6.0", "The message has more than 10000 List-Id fields")]
+
+
+# -- the Message-ID -------------------------------------------------------------------------
+
+IDS = (("Message-ID", b" <one@x.test>"), ("From", b"a@x.test"), ("MESSAGE-id", b"<two@x.test>"))
+OBSERVED = Decision(identity=NOBODY, copies=tuple(replace(copy, mode="observe") for copy in COPIES.copies))
+
+
+@pytest.mark.parametrize("decision", [COPIES, OBSERVED, BOTH, needing(COPIES, "sender")])
+def test_with_a_copy_every_message_id_is_noted(balanced: Connect, decision: Decision) -> None:
+    connection = balanced(decision)
+    connection.daemon.keeps_message_ids = True
+    connection.message(*IDS)
+    (handled,) = connection.daemon.handled
+    assert handled.message_ids == ("<one@x.test>", "<two@x.test>")
+
+
+def test_a_message_id_that_was_looked_for_in_vain_is_not_one_that_was_not_looked_for(balanced: Connect) -> None:
+    connection = balanced(COPIES)
+    connection.message(*HEADER)
+    connection.daemon.keeps_message_ids = True
+    connection.message(*HEADER)
+    assert [handled.message_ids for handled in connection.daemon.handled] == [None, ()]
+
+
+def test_a_message_that_is_told_to_wait_at_its_end_keeps_the_message_id(balanced: Connect) -> None:
+    connection = balanced(needing(COPIES, "from"), WAITS)
+    connection.message(*IDS)
+    assert connection.daemon.handled[0].message_ids == ("<one@x.test>", "<two@x.test>")
+
+
+def test_without_a_copy_no_header_is_read_for_the_message_id(balanced: Connect) -> None:
+    connection = balanced(Decision(identity=NOBODY, stale=True))
+    connection.daemon.keeps_message_ids = True
+    assert connection.message(*IDS) == milter.ACCEPT
+    assert connection.daemon.handled[0].message_ids is None
+
+
+def test_an_mta_that_cannot_add_recipients_does_not_hold_up_copies_that_are_only_observed(balanced: Connect) -> None:
+    connection = balanced(OBSERVED, actions=milter.ADDHDRS)
+    connection.daemon.keeps_message_ids = True
+    assert connection.message(*IDS) == milter.CONTINUE
+    assert connection.context.calls == []
 
 
 # -- messages on one connection -------------------------------------------------------------
@@ -640,6 +854,18 @@ def test_envelope_bytes_that_are_not_utf8_are_kept_apart(balanced: Connect) -> N
     assert envelope.recipients == ("\udcff@x.test", "é@x.test")
 
 
+def test_octets_that_are_not_utf8_are_taken_as_the_mta_delivers_them(balanced: Connect) -> None:
+    """What the client wrote may hide the domain from all but the MTA."""
+    connection = balanced(NOTHING)
+    octets = b"olga+\xff@example.test"
+    for macro in ("{mail_addr}", "{rcpt_addr}"):
+        connection.context.macros[macro] = UnicodeDecodeError("utf-8", octets, 5, 6, "invalid start byte")
+    connection.envelope(b"<olga+\xff%example.test>", [b"<example.test!olga+\xff>", b"<olga+\xff@example.test (who)>"])
+    connection.call("data")
+    envelope, _ = connection.daemon.asked[0]
+    assert (envelope.sender, *envelope.recipients) == ("olga+\udcff@example.test",) * 3
+
+
 def test_a_recipient_without_domain_is_taken_as_the_mta_completes_it(balanced: Connect) -> None:
     connection = balanced(NOTHING)
     connection.call("envfrom", b"<ann@example.test>")
@@ -717,6 +943,34 @@ def test_a_peer_that_lacks_an_action_holds_up_the_mail_that_needs_it(
     assert connection.call("data") == milter.ACCEPT  # mail with nothing to do goes on
 
 
+NEW_SENDER = Decision(
+    identity=Identity(source="none"),
+    sender_change=SenderChange(address=make_address("bounces", "example.test"), reasons=()),
+    headers_needed=frozenset({"from"}),
+)
+
+
+def test_the_change_of_the_envelope_sender_is_asked_for_where_it_may_be_needed(balanced: Connect) -> None:
+    connection = balanced(NEW_SENDER, NEW_SENDER)
+    connection.daemon.changes_sender = True
+    connection.open()
+    assert connection.options[0] & milter.CHGFROM
+    assert connection.message() == milter.CONTINUE
+    assert connection.context.calls == [("chgfrom", "<bounces@example.test>")]
+
+
+@pytest.mark.parametrize(("asked", "offered"), [(True, ALL_ACTIONS & ~milter.CHGFROM), (False, ALL_ACTIONS)])
+def test_a_sender_that_cannot_be_changed_holds_up_the_posts_that_need_it_alone(
+    balanced: Connect, *, asked: bool, offered: int
+) -> None:
+    connection = balanced(NEW_SENDER, NEW_SENDER, COPIES, actions=offered)
+    connection.daemon.changes_sender = asked
+    connection.open()
+    assert connection.message() == milter.TEMPFAIL
+    assert connection.context.calls == []
+    assert connection.message() == milter.CONTINUE
+
+
 BUG = RuntimeError("a bug")
 
 
@@ -728,6 +982,7 @@ def test_a_decision_that_fails_at_data_is_451(balanced: Connect, caplog: pytest.
     assert "a bug" not in connection.context.replies[0][2]
     assert any(record.exc_info for record in caplog.records)
     assert any("4QID" in text for text in error_logs(caplog))
+    assert [queue_id for queue_id, _ in connection.daemon.given_up] == ["4QID"]
     connection.message()  # the next one is not held responsible
     assert connection.context.calls == [("addrcpt", "<v@keep.test>", "NOTIFY=NEVER")]
 
@@ -815,6 +1070,6 @@ def test_close_in_mid_message(balanced: Connect) -> None:
 @pytest.mark.parametrize("text", ["451 4.3.0 plain", "550 5.7.1 100% of %s and %%d", "451 4.3.0 a b  c"])
 def test_a_reply_is_text_not_a_format(text: str) -> None:
     context = Context()
-    session.reply(context, text)
+    reply(context, text)
     ((code, extended, message),) = context.replies
     assert f"{code} {extended} {message}" == text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ldapmilter.milter.socket_address import SocketAddress, parse_socket
+from ldapmilter.socket_address import SocketAddress, parse_socket
 
 READABLE = [
     ("unix:/run/m.sock", "unix:/run/m.sock", "unix:/run/m.sock", "unix:/run/m.sock"),
@@ -61,8 +61,8 @@ REFUSED = [
     ("inet", "starts with none"),
     ("unix:", "absolute"),
     ("unix:run/m.sock", "absolute"),
-    ("unix:/run/", "no file name"),
-    ("unix:/run/\0", "no file name"),
+    ("unix:/run/", "not a file name"),
+    ("unix:/run/\0", "not a file name"),
     ("unix:/" + "x" * 107, "107 bytes"),
     ("inet:8800", "write inet:127.0.0.1:8800 for this machine or inet:*:8800 for every interface"),
     ("inet:", "every interface"),
@@ -70,29 +70,29 @@ REFUSED = [
     ("inet:8800:localhost", "looks like a port"),
     ("inet::8800", "host is empty"),
     ("inet:8800@", "host is empty"),
-    ("inet:127.0.0.1:", "no port"),
-    ("inet:127.0.0.1:0", "no port"),
-    ("inet:127.0.0.1:65536", "no port"),
-    ("inet:127.0.0.1:99999999999", "no port"),
-    ("inet:127.0.0.1:-1", "no port"),
-    ("inet:127.0.0.1:smtp", "no port"),
-    ("inet:127.0.0.1:\u0661", "no port"),
-    ("inet:127.0.0.1@8800", "no port"),
+    ("inet:127.0.0.1:", "not a port"),
+    ("inet:127.0.0.1:0", "not a port"),
+    ("inet:127.0.0.1:65536", "not a port"),
+    ("inet:127.0.0.1:99999999999", "not a port"),
+    ("inet:127.0.0.1:-1", "not a port"),
+    ("inet:127.0.0.1:smtp", "not a port"),
+    ("inet:127.0.0.1:\u0661", "not a port"),
+    ("inet:127.0.0.1@8800", "not a port"),
     ("inet:::1:8800", "brackets: inet:[::1]:8800"),
-    ("inet:[::g]:8800", "no IPv6 address"),
-    ("inet:127.0.0:8800", "no IPv4 address"),
-    ("inet:256.0.0.1:8800", "no IPv4 address"),
-    ("inet6:8800@127.0.0.1", "no IPv6 address"),
-    ("inet:a b:8800", "no host name"),
-    ("inet:-a:8800", "no host name"),
-    ("inet:[localhost:8800", "no host name"),
+    ("inet:[::g]:8800", "not an IPv6 address"),
+    ("inet:127.0.0:8800", "not an IPv4 address"),
+    ("inet:256.0.0.1:8800", "not an IPv4 address"),
+    ("inet6:8800@127.0.0.1", "not an IPv6 address"),
+    ("inet:a b:8800", "not a host name"),
+    ("inet:-a:8800", "not a host name"),
+    ("inet:[localhost:8800", "not a host name"),
 ]
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
 def test_what_is_no_socket_is_refused_with_the_reason_and_the_way_out(text: str, reason: str) -> None:
-    with pytest.raises(ValueError, match="is no milter socket") as caught:
+    with pytest.raises(ValueError, match="is not a milter socket") as caught:
         parse_socket(text)
 
     assert reason in str(caught.value)
-    assert "allowed are unix:/path, inet:host:port" in str(caught.value)
+    assert "allowed is unix:/path, inet:host:port" in str(caught.value)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldapmilter.errors import DaemonUnreachable
-from ldapmilter.milter.stream import (
+from ldapmilter.mta.stream import (
     MAX_REPLY_BYTES,
     ConnectionClosedError,
     PacketStream,
     ProtocolError,
     SilenceError,
 )
-from ldapmilter.milter.wire import (
+from ldapmilter.mta.wire import (
     ALL_ACTIONS,
     ALL_PROTOCOL,
     EVENTS,

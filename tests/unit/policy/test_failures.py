@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from ldapmilter.errors import StillReading
+from ldapmilter.policy.memory import Memory
 from tests.support import builders
 from tests.support.names import zimbra_id
 from tests.unit.policy.example import GLOBAL, example, example_records
@@ -30,11 +32,28 @@ def test_silence_is_told_as_such() -> None:
 
     decision = world.decide()
 
-    assert (decision.verdict, decision.unavailable) == ("tempfail", True)
+    assert (decision.verdict, decision.unavailable, decision.still_reading) == ("tempfail", True, False)
     assert decision.copies == ()
     assert decision.from_change is None
     assert decision.smtp_reply is not None
     assert "example.net" not in decision.smtp_reply
+
+
+@pytest.mark.parametrize("confidential", [False, True])
+def test_a_group_that_is_still_being_read_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, *, confidential: bool
+) -> None:
+    error = StillReading("a list is being read")
+    error.confidential = confidential
+
+    def unread(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Memory, "recipients", unread)
+    decision = example(BOTH).decide()
+
+    assert (decision.verdict, decision.still_reading, decision.unavailable) == ("tempfail", True, False)
+    assert [(notice.confidential, notice.of_list) for notice in decision.warnings] == [(confidential, not confidential)]
 
 
 def test_silence_observed_holds_nothing_up() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ldapmilter.mailbox.reading import read_from
+from ldapmilter.policy.from_kept import AUTOMATIC_FIELDS, CONTENT_FIELDS, RESENT_FIELDS
 from tests.support import builders
 from tests.unit.policy.example import example
 from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, OUTSIDER, Message, addresses
@@ -142,15 +143,16 @@ def test_mailbox_hosts_may_be_networks() -> None:
 
 
 def test_no_header_is_read_without_need() -> None:
-    world = example({ANN: {RULE: "* => {displayName} <legal@example.com>"}})
+    world = example({ANN: {RULE: "internal => {displayName} <legal@example.com>"}})
 
-    assert world.at_data(Message()).headers_needed == frozenset()
+    assert world.at_data(Message(to=[JOE])).headers_needed == frozenset()
+    assert world.at_data(Message(to=["carol@example.com"])).headers_needed == CONTENT_FIELDS
 
 
 def test_from_name_needs_the_from() -> None:
     world = example({ANN: {RULE: "* => {fromName} <legal@example.com>"}})
 
-    assert world.at_data(Message()).headers_needed == {"from"}
+    assert world.at_data(Message()).headers_needed == {"from", *CONTENT_FIELDS}
     assert world.decide(Message(headers=[])).headers_needed == frozenset()
 
 
@@ -161,8 +163,8 @@ def test_a_mailbox_server_may_send_automatic_mail() -> None:
         message = Message(login=None, sender=ANN, client=MAILBOX_SERVER, to=[recipient])
         return world.at_data(message).headers_needed
 
-    assert needed(JOE) == {"auto-submitted", "x-zimbra-forwarded"}
-    assert needed("carol@example.com") == {"auto-submitted", "x-zimbra-forwarded", "from"}
+    assert needed(JOE) == AUTOMATIC_FIELDS | CONTENT_FIELDS | RESENT_FIELDS
+    assert needed("carol@example.com") == AUTOMATIC_FIELDS | CONTENT_FIELDS | RESENT_FIELDS | {"from"}
 
 
 def test_mail_that_no_rule_is_for_needs_no_header() -> None:

@@ -30,6 +30,10 @@ COPIES: Final = {
     "nobody there, delimiter": "nobody+ann@example.com",
     "nobody there, for this account": "{localpart}-archive@example.com",
     "domain is no domain": "vault@exa_mple..net",
+    "refused late": "-vault@example.net",
+    "refused late, quoted": '"-the vault"@example.net',
+    "refused late, digits": "vault@192.0.2.1",
+    "refused late, for this account": "-{localpart}@example.net",
 }
 
 RULES: Final = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ldapmilter.policy.model import Reason
+from ldapmilter.policy.model import CopyReason
 from tests.support import builders
 from tests.support.names import account_dn, cos_dn, group_dn, zimbra_id
 from tests.unit.policy.example import GLOBAL, example, example_records
@@ -297,7 +297,7 @@ def test_a_reason_names_the_level_the_group_and_the_way() -> None:
     (copy,) = world.decide(Message(login=CAROL)).copies
 
     assert copy.reasons == (
-        Reason(
+        CopyReason(
             level="policy-group",
             dn=account_dn(TEAM),
             attribute=ARCHIVE,
@@ -339,27 +339,41 @@ def test_one_address_from_two_groups_has_a_reason_for_each() -> None:
 
 
 @pytest.mark.parametrize("directory_failure", ["tempfail", "accept"])
-def test_a_policy_group_that_is_too_large_is_a_failure_of_the_directory(directory_failure: str) -> None:
-    crowd = builders.static_list(
-        "crowd@example.com", [f"m{number}@client.example.net" for number in range(4)], **policy_group()
-    )
+def test_a_policy_group_that_is_too_large_applies_and_holds_nobody_up(directory_failure: str) -> None:
+    strangers = [f"m{number}@client.example.net" for number in range(4)]
+    crowd = builders.static_list("crowd@example.com", [*strangers, BOB], **policy_group())
     options = {"groups": {"max_members": "3"}, "policy": {"directory_failure": directory_failure}}
+    world = example({}, *crowd, options=options)
 
-    decision = example({}, *crowd, options=options).decide()
+    for login, copies in ((ANN, []), (BOB, [VAULT])):
+        decision = world.decide(Message(login=login))
+        assert (decision.verdict, decision.incomplete, addresses(decision)) == ("accept", (), copies)
+
+
+@pytest.mark.parametrize("directory_failure", ["tempfail", "accept"])
+def test_whoever_may_be_in_one_that_is_too_large_waits(directory_failure: str) -> None:
+    url = "ldap:///ou=people,dc=example,dc=com??sub?(objectClass=zimbraAccount)"
+    crowd = builders.custom_group("crowd@example.com", url, **policy_group())
+    options = {"groups": {"max_members": "1"}, "policy": {"directory_failure": directory_failure}}
+
+    decision = example({}, *crowd, options=options).decide(Message(login=DAN))
 
     if directory_failure == "tempfail":
         assert decision.verdict == "tempfail"
         assert warnings_about(decision, "crowd@example.com", "max_members")
     else:
         assert decision.verdict == "accept"
-        assert any("crowd@example.com" in text for text in decision.incomplete)
+        # The log shows it, and must not name whose policy it is.
+        assert decision.incomplete == ("whether a policy group applies could not be known",)
 
 
 def test_members_that_cannot_be_asked_for_are_no_absent_members() -> None:
     world = example({CREW: policy_group(attribute="ldapMilterLegalBcc")})
     world.goes_down(lambda search_filter: "zimbraMemberOf" in search_filter)
 
-    assert world.decide(Message(login=DAN)).verdict == "tempfail"
+    assert addresses(world.decide(Message(login=DAN))) == [VAULT]  # he says himself that he is in it
+    world.goes_down(lambda search_filter: "zimbraMailForwardingAddress" in search_filter or "MemberOf" in search_filter)
+    assert world.decide(Message(login=ANN)).verdict == "tempfail"
     world.goes_down(lambda _search_filter: False)
     assert addresses(world.decide(Message(login=DAN))) == [VAULT]
 
@@ -402,6 +416,18 @@ def test_all_groups_together_cost_a_bounded_number_of_searches() -> None:
         return cost(example({}, *groups), ANN)
 
     assert first(20) == first(1)
+
+
+def test_one_that_is_too_large_costs_a_number_of_searches_that_does_not_grow_with_the_recipients() -> None:
+    crowd = [f"crowd{number}@example.com" for number in range(12)]
+    watched = builders.static_list("watch@example.com", crowd[4:], **policy_group())
+    accounts = [entry for address in crowd for entry in builders.account(address)]
+
+    def searches(recipients: int) -> int:
+        world = example({}, *accounts, *watched, options={"groups": {"max_members": "3"}})
+        return world.decide(Message(login=None, sender=JOE, to=crowd[:recipients])).searches
+
+    assert searches(12) <= searches(2)
 
 
 # -- changes --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ldapmilter.policy.model import Reason
+from ldapmilter.policy.model import CopyReason, Reason
 from tests.support import builders
 from tests.unit.policy.example import GLOBAL, example
 from tests.unit.policy.world import ANN, BOB, JOE, Message, addresses, warnings_about
@@ -13,7 +13,7 @@ def test_a_sent_copy_from_a_cos() -> None:
 
     (copy,) = decision.copies
     assert copy.reasons == (
-        Reason(
+        CopyReason(
             level="cos",
             dn="cn=sales,cn=cos,cn=zimbra",
             attribute="ldapMilterArchiveBcc",
@@ -32,7 +32,7 @@ def test_a_received_copy_names_the_recipient_as_written() -> None:
 
     (copy,) = decision.copies
     assert copy.reasons == (
-        Reason(
+        CopyReason(
             level="account",
             dn="uid=ann,ou=people,dc=example,dc=com",
             attribute="ldapMilterLegalReceivedBcc",

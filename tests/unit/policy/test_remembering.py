@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from ldapmilter.address import envelope_address
+from ldapmilter.directory.flush import flush_addresses
+from ldapmilter.directory.zimbra import MessageDirectory
 from tests.support import builders
 from tests.support.names import zimbra_id
 from tests.unit.policy.example import GLOBAL, example_records
-from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, TODAY, Message, World, addresses
+from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, OUTSIDER, TODAY, Message, World, addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ldapmilter.address import Address
     from ldapmilter.policy.model import Decision
     from tests.support.record import Record
 
@@ -190,6 +195,127 @@ def test_whoever_has_an_address_of_their_own_does_not_depend_on_the_catch_all() 
     assert world.decide(message).searches == 0
     world.clock.now += 100
     assert world.decide(message).searches == 0
+
+
+def from_mailbox(sender: str = ANN, **more: Any) -> Message:
+    """Return mail that a mailbox server sends for a mailbox."""
+    return Message(login=None, client=MAILBOX_SERVER, sender=sender, headers=[], **more)
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return who was resolved as an envelope sender, or as a login."""
+    names: list[str] = []
+    for method in (MessageDirectory.sender, MessageDirectory.login):
+
+        def noted(self: MessageDirectory, name: Any, method: Any = method) -> Any:
+            names.append(str(name))
+            return method(self, name)
+
+        monkeypatch.setattr(MessageDirectory, method.__name__, noted)
+    return names
+
+
+@pytest.mark.parametrize("message", [Message(), from_mailbox(), from_mailbox(to=[BOB])], ids=["login", "out", "in"])
+def test_a_sender_that_is_known_is_not_resolved_again(message: Message, resolved: list[str]) -> None:
+    world = World(records())
+    first = outcome(world, message)
+    assert resolved
+    resolved.clear()
+
+    again = world.decide(message)
+
+    assert (resolved, again.searches) == ([], 0)
+    assert replace(again, searches=0) == first
+
+
+@pytest.mark.parametrize("person", [ANN, BOB])
+def test_a_person_that_is_known_is_not_resolved_again(person: str, resolved: list[str]) -> None:
+    values = {**VALUES, GLOBAL: {**VALUES[GLOBAL], "zimbraSmtpSendAddAuthenticatedUser": True}}
+    world = World(records(values), {"identity": {"trust_x_authenticated_user": "yes"}})
+    message = replace(from_mailbox(BOB), headers=[("X-Authenticated-User", person)])
+    first = outcome(world, message)
+    assert person in resolved
+    resolved.clear()
+
+    assert outcome(world, message) == first
+    assert resolved == []
+
+
+def test_whoever_sends_for_a_mailbox_is_remembered_apart_from_whoever_logs_in_by_that_name() -> None:
+    world = World(records())
+    for message in (Message(), from_mailbox(), Message(), from_mailbox()):
+        assert outcome(world, message) == outcome(World(records()), message)
+        assert outcome(world, message).identity.source == ("sasl" if message.login else "mailbox-host")
+
+
+def test_a_client_that_is_no_mailbox_server_any_more_speaks_for_nobody() -> None:
+    world = World(records())
+    assert world.decide(from_mailbox()).identity.source == "mailbox-host"
+    assert world.decide(replace(from_mailbox(), client=OUTSIDER)).identity.source == "none"
+    world.replace(record for record in records() if "cn=servers,cn=zimbra" not in record.dn or record.filler)
+    world.cache.flush()
+
+    assert world.decide(from_mailbox()).identity.source == "none"
+
+
+@pytest.mark.parametrize("flushed", [ANN, "a.able@example.com", "ann@example.org"])
+@pytest.mark.parametrize("sender", [ANN, "A.Able@example.com", "ann+tag@example.com"])
+def test_a_sender_falls_with_a_flush(sender: str, flushed: str) -> None:
+    old, new = ({ANN: {"ldapMilterArchiveBcc": f"{name}@vault.test"}} for name in ("old", "new"))
+    world = World(records(old))
+    message = from_mailbox(sender, to=[JOE])
+    assert [addresses(world.decide(message)) for _ in range(2)] == [["old@vault.test"]] * 2
+    world.replace(records(new))
+    assert addresses(world.decide(message)) == ["old@vault.test"]
+
+    flush_addresses(world.cache, [flushed], world.directory.present)
+
+    assert addresses(world.decide(message)) == ["new@vault.test"]
+
+
+@pytest.mark.parametrize("sender", ["nobody@example.com", "anything@catchall.example"])
+def test_that_there_is_no_sender_is_not_believed_past_the_negative_cache(sender: str) -> None:
+    world = World(records(), {"cache": {"ttl": "300", "negative_ttl": "60"}})
+    message = from_mailbox(sender, to=[JOE])
+    for _ in range(2):
+        assert world.decide(message).identity.dn is None
+    made = [*records(), *builders.account(sender, ldapMilterArchiveBcc="new@vault.test")]
+    world.replace(made)
+    world.clock.now += 61
+
+    assert outcome(world, message) == outcome(World(made), message)
+    assert addresses(world.decide(message)) == ["new@vault.test"]
+
+
+def test_a_sender_that_could_not_be_resolved_is_not_remembered_as_nobody() -> None:
+    world = World(records(), {"policy": {"directory_failure": "accept"}})
+    world.decide(Message(login=None, sender=JOE))
+    world.goes_down()
+    for message in (from_mailbox(to=[JOE]), Message(to=[JOE])):
+        assert world.decide(message).incomplete
+    world.goes_down(lambda _search_filter: False)
+
+    for message in (from_mailbox(to=[JOE]), Message(to=[JOE])):
+        assert outcome(world, message) == outcome(World(records()), message)
+
+
+def test_a_recipient_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def noted(text: str) -> Address | None:
+        parsed.append(text)
+        return envelope_address(text)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ldapmilter.") and hasattr(module, "envelope_address"):
+            monkeypatch.setattr(module, "envelope_address", noted)
+    world = World(records())
+    crowd = Message(login=None, sender=JOE, to=[TEAM, BOB, "carol@example.com", "x@example.net", BOB])
+
+    world.decide(crowd)
+
+    assert sorted(parsed) == sorted({*crowd.to, JOE})
 
 
 def test_a_login_that_was_nobodys_is_looked_up_for_the_next_message() -> None:

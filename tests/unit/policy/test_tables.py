@@ -42,12 +42,14 @@ SCHEMA: Final = Path(__file__).parents[3] / "schema" / "ldapmilter.ldif"
 # The directory is what the others are run in; enforcement has tests of its own (test_enforcement.py).
 _TESTED: Final = {
     "decided-before",
+    "checked-by-server",
     "directory",
     "enforcement",
     "kept-from",
     "person",
     "policy-group-members",
     "policy-group-values",
+    "send-rights",
 }
 
 BOTH_OVERRIDE: Final = {"copy archive": {"inherit": "override"}, "copy legal": {"inherit": "override"}}
@@ -345,6 +347,8 @@ def test_one_copy(row: Row) -> None:
     decision = example({ANN: values}).decide(Message(to=row.values("recipient")))
 
     assert sorted(addresses(decision)) == sorted(row.values("copies"))
+    assert {text for copy in decision.copies for text in copy.already} == set(row.values("already a recipient"))
+    assert all(copy.added for copy in decision.copies)
     assert not decision.warnings
     if len(decision.copies) == 1:
         asked = len(row.values("archive values")) + len(row.values("legal values"))
@@ -439,9 +443,8 @@ def test_automatic_mail(row: Row) -> None:
         "ldapMilterSenderFromRewrite": "* => legal@example.com",
         "ldapMilterArchiveSentBcc": "vault@example.net",
     }
-    header = row.value("header of the message")
-    name, _, value = header.partition(": ")
-    message = Message(login=ANN, headers=[(name, value)] if header else [])
+    parted = (header.partition(": ") for header in row.values("header of the message"))
+    message = Message(login=ANN, headers=[(name, value) for name, _, value in parted])
     if row.text("ann known by") == "mailbox server":
         message = replace(message, login=None, sender=ANN, client=MAILBOX_SERVER)
 
@@ -478,7 +481,7 @@ def test_modes(row: Row) -> None:
     words = {True: "applied", False: "told"}
     assert words["archive@example.net" in done] == row.text("archive copy")
     assert words["legal@example.net" in done] == row.text("legal copy")
-    assert words[decision.applied_from is not None] == row.text("From")
+    assert words["from" in decision.changed_fields] == row.text("From")
     assert decision.applied_verdict == "accept"
 
 

@@ -14,23 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter import config as config_file
-from ldapmilter.directory import filters, ldif
-from ldapmilter.directory.cache import Cache
-from ldapmilter.directory.reader import Reader, same_answer
-from ldapmilter.directory.zimbra import ZimbraDirectory
-from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.message import Envelope, Headers
-from ldapmilter.policy.decide import decide
-from tests.support.record import to_ldif
+from ldapmilter.opening import directory_over
+from ldapmilter.policy.decide import decide, decide_whole
+from ldapmilter.policy.why_not import why_not
+from ldapmilter.policy.witness import Witness
+from tests.support.fake_store import FakeStore
+from tests.unit.directory.hand import Clock, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ldapmilter.config import Config
-    from ldapmilter.directory.filters import Filter
-    from ldapmilter.directory.raw_entry import RawEntry
-    from ldapmilter.directory.store import Deadline, Scope
     from ldapmilter.policy.model import Decision
+    from ldapmilter.policy.not_applied import NotApplied
     from tests.support.record import Record
 
     Options = Mapping[str, Mapping[str, str]]
@@ -42,60 +39,6 @@ JOE: Final = "joe@client.example.net"
 MAILBOX_SERVER: Final = "192.0.2.25"
 OUTSIDER: Final = "198.51.100.9"
 TODAY: Final = date(2026, 6, 15)
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class FailingStore:
-    """An LDIF directory that does not answer some searches."""
-
-    def __init__(self, entries: Iterable[RawEntry]) -> None:
-        self.inner = ldif.LdifStore(entries)
-        self.fails: Callable[[str], bool] = lambda _search_filter: False
-        """Whether a search fails, by its filter as text."""
-
-    def search(
-        self,
-        base: str,
-        scope: Scope,
-        search_filter: Filter,
-        attributes: Sequence[str],
-        deadline: Deadline,
-        *,
-        next_server_first: bool = False,  # noqa: ARG002 - there is one server
-    ) -> list[RawEntry]:
-        if self.fails(filters.render(search_filter)):
-            msg = "the directory is down"
-            raise DirectoryUnavailable(msg)
-        return self.inner.search(base, scope, search_filter, attributes, deadline)
-
-    def pages(
-        self, base: str, scope: Scope, search_filter: Filter, attributes: Sequence[str], deadline: Deadline
-    ) -> Iterator[list[RawEntry]]:
-        if self.fails(filters.render(search_filter)):
-            msg = "the directory is down"
-            raise DirectoryUnavailable(msg)
-        return self.inner.pages(base, scope, search_filter, attributes, deadline)
-
-    def statistics(self) -> dict[str, dict[str, float]]:
-        return {}
-
-    def states(self) -> dict[str, dict[str, float]]:
-        return {}
-
-    def problems(self) -> list[str]:
-        return self.inner.problems()
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 @dataclass(frozen=True)
@@ -128,20 +71,20 @@ class World:
     def __init__(self, records: Iterable[Record], options: Options | None = None) -> None:
         self.config = read_config(options or {})
         self.clock = Clock()
-        self.store = FailingStore(raw_entries(records))
-        cache = self.cache = Cache(self.config.cache, self.clock, _at_once, jitter=lambda: 0.5, same=same_answer)
-        reader = Reader(
+        self.store = FakeStore(records)
+        wired = directory_over(
             self.store,
-            cache,
-            policy_attributes=self.config.policy.attributes(),
-            search_base="",
+            self.config,
+            self.clock,
+            at_once,
             host_addresses=lambda names: frozenset({MAILBOX_SERVER}) if names else frozenset(),
+            jitter=lambda: 0.5,
         )
-        self.directory = ZimbraDirectory(reader, self.config.groups, lookup_deadline=10, clock=self.clock)
+        self.cache, self.directory = wired.cache, wired.directory
 
     def replace(self, records: Iterable[Record]) -> None:
         """Let the directory hold other entries; what is cached stays."""
-        self.store.inner = ldif.LdifStore(raw_entries(records))
+        self.store.fill(records)
 
     def goes_down(self, fails: Callable[[str], bool] = lambda _search_filter: True) -> None:
         """Let the directory fail for some searches, all by default."""
@@ -155,11 +98,25 @@ class World:
             return first
         wanted = [(name.lower(), value) for name, value in message.headers]
         headers = Headers(fields=tuple(field for field in wanted if field[0] in first.headers_needed))
-        return self._decide(message, headers)
+        final = self._decide(message, headers)
+        # The session counts the fields that it is told of at DATA; From it counts anyway.
+        assert final.changed_fields <= first.headers_needed | first.changed_fields | {"from"}
+        return final
 
     def at_data(self, message: Message) -> Decision:
         """Decide before the header is known."""
         return self._decide(message, None)
+
+    def explain(self, message: Message | None = None) -> tuple[Decision, tuple[NotApplied, ...]]:
+        """Decide as ``explain`` does; return the decision, and what does not happen."""
+        message = message or Message()
+        fields = tuple((name.lower(), value) for name, value in message.headers or ())
+        policy, witness = self.config.policy, Witness()
+        directory = self.directory.for_message(lenient=policy.directory_failure == "accept")
+        decision = decide_whole(
+            message.envelope, Headers(fields=fields), directory, policy, today=message.today, witness=witness
+        )
+        return decision, why_not(decision, witness, policy, message.today)
 
     def _decide(self, message: Message, headers: Headers | None) -> Decision:
         policy = self.config.policy
@@ -167,15 +124,11 @@ class World:
         return decide(message.envelope, directory, policy, today=message.today, headers=headers)
 
 
-def raw_entries(records: Iterable[Record]) -> list[RawEntry]:
-    """Return records as a back end hands them out."""
-    return ldif.parse(to_ldif(records))
-
-
 def read_config(options: Options) -> Config:
     """Return the configuration that ``config.ini`` with these options gives."""
-    lines = ["[ldap]", "uri = ldif:directory.ldif"]
-    for section, values in options.items():
+    whole = {**options, "ldap": {"uri": "ldif:directory.ldif", **options.get("ldap", {})}}
+    lines: list[str] = []
+    for section, values in whole.items():
         lines += [f"[{section}]", *(f"{name} = {value}" for name, value in values.items())]
     return _load("\n".join(lines))
 
@@ -186,10 +139,6 @@ def _load(text: str) -> Config:
         file = Path(directory) / "config.ini"
         file.write_text(text, encoding="utf-8")
         return config_file.load(file)
-
-
-def _at_once(work: Callable[[], None]) -> None:
-    work()
 
 
 def addresses(decision: Decision) -> list[str]:

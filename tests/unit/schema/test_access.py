@@ -8,7 +8,8 @@ from typing import Final
 
 import pytest
 
-from ldapmilter.directory.readability import _STRUCTURE
+from ldapmilter.directory.backend.names import is_list_setting
+from ldapmilter.directory.ldap.readability import _STRUCTURE
 from ldapmilter.errors import ConfigError
 from ldapmilter.schema import access
 from ldapmilter.schema.access import change, is_ours, rules
@@ -17,7 +18,8 @@ from ldapmilter.schema.rights import READ_ATTRIBUTES, Rights, rights_for
 from tests.unit.policy.world import read_config
 
 MILTER: Final = "uid=ldapmilter,cn=appaccts,cn=zimbra"
-DEFAULT: Final = read_config({}).policy.attributes()
+DEFAULT: Final = read_config({}).policy.secret_attributes()
+SECRET: Final = tuple(name for name in own_attributes() if not is_list_setting(name))
 ZIMBRAS: Final = ("{0}to attrs=userPassword by anonymous auth", "{1}to attrs=objectClass by users read by * none")
 
 
@@ -38,8 +40,18 @@ def test_the_default_policy_opens_what_is_read_and_nothing_else() -> None:
 def test_only_what_is_configured_is_opened_but_all_of_ours_is_hidden() -> None:
     rights = rights_for(MILTER, {"ldapMilterLegalBcc"})
     ours = {name for name in opened(rights) if name.startswith("ldapmilter")}
-    assert ours == {"ldapmilterlegalbcc", "ldapmilterappliestomembers"}
-    assert rights.hidden == own_attributes()
+    lists = {name.lower() for name in own_attributes() if is_list_setting(name)}
+    assert ours == {"ldapmilterlegalbcc", "ldapmilterappliestomembers", *lists}
+    assert rights.hidden == SECRET
+
+
+def test_the_settings_of_lists_are_opened_and_hidden_from_nobody() -> None:
+    rights = rights_for(MILTER, {*DEFAULT, "zimbraNotes"}, list_attributes=["ldapMilterListTag", "businessCategory"])
+    assert {"ldapmilterlisttag", "businesscategory"} <= opened(rights)
+    hiding = " ".join(rules(rights)[1:])
+    assert "ldapMilterList" not in hiding
+    assert "businessCategory" not in hiding
+    assert "zimbraNotes" in hiding
 
 
 def test_one_identity_reads_and_nobody_writes() -> None:
@@ -54,7 +66,7 @@ def test_one_identity_reads_and_nobody_writes() -> None:
         assert rule.endswith(" by * none")
         assert "break" not in rule
     assert by_class.startswith('to attrs=objectClass val="ldapMilterPolicy" ')
-    assert by_attribute.startswith(f"to attrs={','.join(own_attributes())} ")
+    assert by_attribute.startswith(f"to attrs={','.join(SECRET)} ")
 
 
 def test_attributes_of_others_are_hidden_from_users_and_left_to_zimbras_services() -> None:
@@ -70,7 +82,7 @@ def test_attributes_of_others_are_hidden_from_users_and_left_to_zimbras_services
 def test_what_is_installed_stays_hidden_when_the_policy_uses_other_attributes() -> None:
     rights = rights_for(MILTER, {"zimbraInterceptAddress"}, schema=True)
     assert len(rules(rights)) == 4
-    assert not {name for name in opened(rights) if name.startswith("ldapmilter")}
+    assert not {name for name in opened(rights) if name.startswith("ldapmilter") and not is_list_setting(name)}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from ldapmilter.directory.raw_entry import RawEntry
+from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.schema import definition
 from ldapmilter.schema.definition import ARC, Definition, SchemaConflict, definitions, missing
 
@@ -26,6 +26,12 @@ RELEASED: Final = [
     (8, "ldapMilterRecipientFromRewrite", TEXT, "caseIgnoreMatch", True),
     (9, "ldapMilterFromEnforce", IA5, "caseIgnoreIA5Match", True),
     (10, "ldapMilterAppliesToMembers", BOOLEAN, "booleanMatch", True),
+    (11, "ldapMilterListFrom", IA5, "caseIgnoreIA5Match", True),
+    (12, "ldapMilterListReplyTo", IA5, "caseIgnoreIA5Match", True),
+    (13, "ldapMilterListHeaders", BOOLEAN, "booleanMatch", True),
+    (14, "ldapMilterListHeaderField", IA5, "caseIgnoreIA5Match", False),
+    (15, "ldapMilterListTag", TEXT, "caseIgnoreMatch", True),
+    (16, "ldapMilterListBounces", IA5, "caseIgnoreIA5Match", True),
 ]
 
 
@@ -86,8 +92,8 @@ def test_an_older_schema_gets_what_it_lacks() -> None:
     old = as_a_server_keeps_it(without=2)
     lacking = missing(old)
     assert [Definition(text).names for text in lacking.attributes] == [
-        ("ldapMilterFromEnforce",),
-        ("ldapMilterAppliesToMembers",),
+        ("ldapMilterListTag",),
+        ("ldapMilterListBounces",),
     ]
     ((replaced, by),) = lacking.classes.items()
     assert replaced == old.first("olcobjectclasses")
@@ -98,7 +104,7 @@ def test_an_older_schema_gets_what_it_lacks() -> None:
     ("installed", "words"),
     [
         pytest.param(
-            as_a_server_keeps_it(extra=f"( {ARC}.1.11 NAME 'ldapMilterNew' SYNTAX {IA5} )"),
+            as_a_server_keeps_it(extra=f"( {ARC}.1.17 NAME 'ldapMilterNew' SYNTAX {IA5} )"),
             ["ldapMilterNew", "newer"],
             id="an attribute of tomorrow",
         ),

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from ldapmilter.directory import ldif
+from ldapmilter.directory.backend import ldif
 from ldapmilter.errors import ConfigError, LdapmilterError
 from ldapmilter.schema import account, cn_config, definition, plan
 from ldapmilter.schema.change import Change, Part, to_ldif

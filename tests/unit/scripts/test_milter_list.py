@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.ports import HANG
+
 SCRIPTS: Final = Path(__file__).resolve().parents[3] / "scripts"
 OURS: Final = "inet:127.0.0.1:8800"
 A, B, C = "inet:localhost:8891", "unix:/run/a.sock", "{ inet:10.0.0.1:9000, default_action=accept, connect_timeout=5s }"
@@ -19,7 +21,7 @@ def run(function: str, *arguments: str) -> tuple[int, str]:
     """Return the function's status and $result."""
     script = f'. {SCRIPTS}/milter_list.bash; {function} "$@"; status=$?; printf "%s" "$result"; exit $status'
     command = ["bash", "-uc", script, "bash", *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
     assert done.stderr == ""
     return done.returncode, done.stdout
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from tests.support.ports import HANG
 
 SCRIPTS: Final = Path(__file__).resolve().parents[3] / "scripts"
 # Parts that are sourced are checked with what sources them.
@@ -15,6 +19,8 @@ SHELL: Final = sorted(
     for path in SCRIPTS.iterdir()
     if path.is_file() and path.read_text(encoding="utf-8", errors="replace").startswith("#!/usr/bin/env bash")
 )
+
+OTHER_FORMS: Final = {"--ldif", "--acl", "--bind-account", "--install", "--cn-config"}
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
@@ -27,7 +33,7 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
 @pytest.mark.parametrize("name", ["register", "unregister", "install", "uninstall"])
 def test_the_help_names_every_option(name: str) -> None:
     script = SCRIPTS / name
-    told = subprocess.run([script, "--help"], check=True, capture_output=True, text=True, timeout=30).stdout
+    told = subprocess.run([script, "--help"], check=True, capture_output=True, text=True, timeout=HANG).stdout
     options = {
         word
         for line in script.read_text(encoding="utf-8").splitlines()
@@ -38,3 +44,16 @@ def test_the_help_names_every_option(name: str) -> None:
     assert len(options) > 5
     for option in options - {"--help"}:
         assert option in told
+
+
+def test_the_help_of_install_schema_names_what_the_verb_takes_and_nothing_else() -> None:
+    script = str(SCRIPTS / "install-schema")
+    commands = ([script, "--help"], [sys.executable, "-m", "ldapmilter", "schema", "--help"])
+    own, verb = (
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG).stdout for command in commands
+    )
+    taken = set(re.findall(r"^  (--[a-z-]+)", verb, re.MULTILINE)) - OTHER_FORMS
+    assert {"--dry-run", "--uri", "--remove"} < taken
+    assert set(re.findall(r"^  (--[a-z-]+)", own, re.MULTILINE)) == taken | {"--config"}
+    done = subprocess.run([script, "--acl"], check=False, capture_output=True, timeout=HANG)
+    assert (done.returncode, b"no option --acl" in done.stderr) == (2, True)

@@ -1,0 +1,82 @@
+"""The command line's parser: a misspelt verb or option is told with the one that was probably meant.
+
+What stands before the verb may stand after it as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ldapmilter.similar import did_you_mean, similar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the program, of a verb or of an action."""
+
+    _choosing: Any = None
+    """The argument that names a verb or an action; ``None``: there is none."""
+
+    def add_subparsers(self, **keywords: Any) -> Any:  # noqa: ANN401 - as in argparse
+        """See the base class."""
+        self._choosing = super().add_subparsers(**keywords)
+        return self._choosing
+
+    @property
+    def below(self) -> dict[str, Parser]:
+        """The parsers of the verbs, or actions, that this one chooses from."""
+        return {} if self._choosing is None else dict(self._choosing.choices)
+
+    def take_everywhere(self, *names: str, **keywords: Any) -> None:
+        """Take an option before the verb, and after it: given twice, the last one counts."""
+        self.add_argument(*names, **keywords)
+        for parser in self.below.values():
+            parser.take_everywhere(*names, **{**keywords, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS})
+
+    def takes(self, name: str) -> bool:
+        """Tell whether there is an option of this name."""
+        return name in self._option_string_actions
+
+    def parse_known_args(  # type: ignore[override]  # of three overloads this is the one that is called
+        self, args: Sequence[str], namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse what is not an option before anything else is missed: "``--rcpt`` is required" would not help."""
+        value_follows = False
+        for text in args:
+            if text == "--" or (self.below and not text.startswith("-") and not value_follows):
+                break  # the verb, or what was meant to be one
+            if text.startswith("--") and " " not in text:
+                self._check_option(text.partition("=")[0])
+            action = self._option_string_actions.get(text)
+            value_follows = action is not None and action.nargs != 0
+        return super().parse_known_args(args, namespace)
+
+    def _check_option(self, name: str) -> None:
+        if self.takes(name):
+            return
+        if any(parser.takes(name) for parser in self.below.values()):
+            self.error(f"{name} goes after the {self._chosen}")
+        # Without the dashes, which make any two options look alike.
+        known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        near = similar(name[2:], known)
+        self.error(f"unknown option {name}{did_you_mean(near and f'--{near}')}")
+
+    @property
+    def _chosen(self) -> str:
+        """What is chosen here: a verb, or an action."""
+        return str(self._choosing.metavar).lower()
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401 - as in argparse
+        if action is self._choosing and value not in self.below:
+            self.error(
+                f"unknown {self._chosen} {value!r}{did_you_mean(similar(value, self.below)) or _all_of(self.below)}"
+            )
+        super()._check_value(action, value)
+
+
+def _all_of(names: Iterable[str]) -> str:
+    return f"; there is {', '.join(names)}"

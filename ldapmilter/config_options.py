@@ -1,0 +1,133 @@
+"""The sections and options of ``config.ini``: the name, the default and the reader of each.
+
+``config.ini.example`` has the words for each; ``scripts/tables`` makes ldapmilter.ini(5) from both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter import config_text, options
+from ldapmilter.options import Option
+from ldapmilter.policy.refusal_text import read_reject_text
+from ldapmilter.policy.service_logins import read_service_logins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HOUR = 3600
+_DAY = 24 * _HOUR
+_MODE = options.choice("apply", "observe", "pass")
+_FAILURE = options.choice("tempfail", "accept")
+_INVALID = options.choice("tempfail", "ignore")
+
+
+def _copy_section(sent: str, received: str, inherit: str, invalid_value: str, confidential: str) -> dict[str, Option]:
+    return {
+        "sent_attributes": Option(sent, options.attributes),
+        "received_attributes": Option(received, options.attributes),
+        "inherit": Option(inherit, options.choice("override", "union")),
+        "invalid_value": Option(invalid_value, _INVALID),
+        "confidential": Option(confidential, options.boolean),
+        "mode": Option("", lambda value: _MODE(value) if value else ""),
+    }
+
+
+SECTIONS: Mapping[str, Mapping[str, Option]] = {
+    "milter": {
+        "socket": Option("unix:/run/ldapmilter/milter.sock", options.milter_socket),
+        "socket_mode": Option("0660", options.octal_mode),
+        "socket_group": Option("postfix", options.group),
+        "workers": Option("auto", options.workers),
+        "enable_original_recipient": Option("auto", options.choice("auto", "yes", "no")),
+    },
+    "ldap": {
+        "uri": Option(None, options.uris),
+        "bind_dn": Option("", options.dn),
+        "bind_password_file": Option("", options.path),
+        "starttls": Option("yes", options.boolean),
+        "ca_file": Option("", options.path),
+        "zimbra_localconfig": Option("", options.path),
+        "search_base": Option("", options.dn),
+        "connect_timeout": Option("3", options.seconds(0.1, 60)),
+        "lookup_deadline": Option("10", options.seconds(0.1, 300)),
+        "connections_per_worker": Option("4", options.whole(1, 64)),
+    },
+    "cache": {
+        "ttl": Option("300", options.seconds(0, _DAY)),
+        "negative_ttl": Option("60", options.seconds(0, _DAY)),
+        "stale_ttl": Option("86400", options.seconds(0, 30 * _DAY)),
+        "max_entries": Option("100000", options.whole(100, 100_000_000)),
+    },
+    "identity": {
+        "mailbox_hosts": Option("auto", options.networks),
+        "trust_x_authenticated_user": Option("no", options.boolean),
+        "unknown_login": Option("tempfail", _FAILURE),
+        "reinjection_ports": Option("10025 10028 10029 10030", options.ports),
+        "own_relays": Option("", options.cidr_blocks),
+        "service_logins": Option("", read_service_logins),
+    },
+    "groups": {
+        "max_members": Option("50000", options.whole(1, 10_000_000)),
+        "max_depth": Option("20", options.whole(1, 1000)),
+    },
+    "policy": {
+        "mode": Option("apply", _MODE),
+        "directory_failure": Option("tempfail", _FAILURE),
+        "max_copies": Option("10000", options.whole(1, 1_000_000)),
+    },
+    "copy archive": _copy_section(
+        "ldapMilterArchiveBcc ldapMilterArchiveSentBcc",
+        "ldapMilterArchiveBcc ldapMilterArchiveReceivedBcc",
+        "override",
+        "ignore",
+        "no",
+    ),
+    "copy legal": _copy_section(
+        "ldapMilterLegalBcc ldapMilterLegalSentBcc",
+        "ldapMilterLegalBcc ldapMilterLegalReceivedBcc",
+        "union",
+        "tempfail",
+        "yes",
+    ),
+    "from": {
+        "sender_attributes": Option("ldapMilterSenderFromRewrite", options.attributes),
+        "recipient_attributes": Option("ldapMilterRecipientFromRewrite", options.attributes),
+        "enforce_attributes": Option("ldapMilterFromEnforce", options.attributes),
+        "match_members": Option("yes", options.boolean),
+        "invalid_value": Option("ignore", _INVALID),
+        "reply_to": Option("keep", options.choice("keep", "author")),
+        "original_from_header": Option("", options.header_name),
+        "sender": Option("keep", options.choice("keep", "author")),
+        "reject_text": Option("", read_reject_text),
+        "mode": Option("", lambda value: _MODE(value) if value else ""),
+    },
+    "lists": {
+        "from_attributes": Option("ldapMilterListFrom", options.attributes),
+        "reply_to_attributes": Option("ldapMilterListReplyTo", options.attributes),
+        "headers_attributes": Option("ldapMilterListHeaders", options.attributes),
+        "header_field_attributes": Option("ldapMilterListHeaderField", options.attributes),
+        "tag_attributes": Option("ldapMilterListTag", options.attributes),
+        "bounces_attributes": Option("ldapMilterListBounces", options.attributes),
+        "inherit": Option("override", options.choice("override", "union")),
+        "mode": Option("", lambda value: _MODE(value) if value else ""),
+    },
+    "check": {
+        "accept": Option("", options.findings),
+    },
+    "control": {
+        "socket": Option(config_text.DEFAULT_CONTROL, options.socket_path),
+        "trace_messages": Option("1000", options.whole(0, 100_000)),
+    },
+    "audit": {
+        "file": Option("/var/log/ldapmilter/audit.jsonl", options.path),
+    },
+    "metrics": {
+        "listen": Option("", options.host_and_port),
+        "confidential": Option("no", options.boolean),
+    },
+}
+"""Every section with its options. A site may add sections ``[copy NAME]`` (:data:`OTHER_COPY_CLASS`)."""
+
+OTHER_COPY_CLASS = _copy_section("", "", "override", "tempfail", "yes")
+"""The options of a ``[copy NAME]`` that is not in :data:`SECTIONS`."""

@@ -1,0 +1,78 @@
+"""The configuration in force: what a message is decided by, with the directory opened by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from ldapmilter.opening import OpenDirectory, open_directory
+from ldapmilter.policy.decide import decide, decide_whole
+from ldapmilter.policy.why_not import why_not
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ldapmilter.config import Config
+    from ldapmilter.directory.zimbra import MessageDirectory
+    from ldapmilter.message import Envelope, Headers
+    from ldapmilter.policy.model import Decision
+    from ldapmilter.policy.not_applied import NotApplied
+    from ldapmilter.policy.witness import Witness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveConfiguration:
+    """One configuration, and the directory opened by it."""
+
+    config: Config
+    opened: OpenDirectory
+    switched_off: bool = field(init=False)
+    """Whether no message needs a decision."""
+
+    def __post_init__(self) -> None:
+        """Work out once what every message asks."""
+        object.__setattr__(self, "switched_off", self.config.policy.switched_off())
+
+    @classmethod
+    def of(cls, config: Config, before: ActiveConfiguration | None = None) -> ActiveConfiguration:
+        """Open the directory of a configuration, or keep the previous one with its cache, where it fits.
+
+        Raises:
+            ConfigError: the directory cannot be opened as configured.
+        """
+        if before is not None and not before.opened.embedded and same_directory(config, before.config):
+            return cls(config=config, opened=before.opened)
+        return cls(config=config, opened=open_directory(config))
+
+    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision:
+        """Return the decision for a message of today; without headers, as far as they do not matter."""
+        return decide(envelope, self._view(), self.config.policy, today=_today(), headers=headers)
+
+    def explain(self, envelope: Envelope, headers: Headers, witness: Witness) -> Decision:
+        """Return the whole decision for a message that is not on its way."""
+        witness.forget()
+        policy = self.config.policy
+        return decide_whole(envelope, headers, self._view(), policy, today=_today(), witness=witness)
+
+    def why_not(self, decision: Decision, witness: Witness) -> tuple[NotApplied, ...]:
+        """Return why the rest does not happen."""
+        return why_not(decision, witness, self.config.policy, _today())
+
+    def _view(self) -> MessageDirectory:
+        return self.opened.directory.for_message(lenient=self.config.policy.directory_failure == "accept")
+
+
+def _today() -> date:
+    """Return the day for ``until``, which is one of UTC."""
+    return datetime.now(timezone.utc).date()
+
+
+def same_directory(one: Config, other: Config) -> bool:
+    """Tell whether what is known of the directory under one configuration is right under another."""
+    return (one.ldap, one.cache, one.groups, one.policy.attributes()) == (
+        other.ldap,
+        other.cache,
+        other.groups,
+        other.policy.attributes(),
+    )

@@ -1,0 +1,33 @@
+"""When a worker counts as hung, and how long its successor waits. Pure."""
+
+from __future__ import annotations
+
+_YOUNG = 10.0
+"""Seconds: a worker that lives for less may be part of a crash loop."""
+_FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+_SILENCE_BEYOND_DEADLINE = 1.0
+_SILENCE_BOUNDS = (5.0, 20.0)
+"""A busy machine delays reports by seconds; a look-up never delays them."""
+
+
+def longest_silence(lookup_deadline: float) -> float:
+    """Return for how many seconds a worker may not report: about as long as its messages wait for the directory."""
+    shortest, longest = _SILENCE_BOUNDS
+    return min(longest, max(shortest, lookup_deadline + _SILENCE_BEYOND_DEADLINE))
+
+
+class RestartPauses:
+    """Pauses before a worker is replaced: none at first, and longer ones in a crash loop."""
+
+    def __init__(self) -> None:
+        """Begin with no deaths."""
+        self._young_deaths = 0
+
+    def after(self, lived: float) -> float:
+        """Return the seconds to wait after the death of a worker that lived for so many seconds."""
+        if lived >= _YOUNG:
+            self._young_deaths = 0
+            return 0.0
+        self._young_deaths += 1
+        return min(LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self._young_deaths - 1))

@@ -1,0 +1,164 @@
+"""What the parent knows of the whole daemon: for ``status``, the metrics and the reminders in the log.
+
+Made from the workers' last reports; nothing here asks or changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ldapmilter import __version__
+from ldapmilter.daemon import crowd
+from ldapmilter.daemon.directory_watch import DirectoryWatch
+from ldapmilter.daemon.invalid_values import InvalidValues
+from ldapmilter.daemon.metrics import Snapshot
+from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
+from ldapmilter.daemon.unknown_clients import busiest
+from ldapmilter.daemon.waiting import by_cause, reminders_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ldapmilter.config import Config
+    from ldapmilter.daemon.channel import Message
+    from ldapmilter.daemon.fleet import Fleet
+    from ldapmilter.daemon.log import LogWriter
+    from ldapmilter.daemon.sockets import Sockets
+
+_RECENT_SECONDS = 3600.0
+"""For which an invalid value that was met is a problem in ``status``: a deferred message has come back by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedReload:
+    """A reload that was refused."""
+
+    error: str
+    at: float
+    """Seconds since the epoch."""
+    digest: str | None
+    """Of the file's text; ``None``: it could not be read."""
+
+
+class Overview:
+    """The state of the whole daemon."""
+
+    def __init__(self, config: Config, fleet: Fleet, sockets: Sockets, log: LogWriter, descriptors: int) -> None:
+        """Begin when the daemon starts.
+
+        Args:
+            config: what it runs under.
+            fleet: its workers.
+            sockets: its sockets.
+            log: writes this process's lines.
+            descriptors: the limit of open files.
+        """
+        self.config = config
+        """What all workers run under."""
+        self.refused: RefusedReload | None = None
+        """The last reload, where it was refused."""
+        self._fleet = fleet
+        self._sockets = sockets
+        self._log = log
+        self._descriptors = descriptors
+        self._most_connections = crowd.most_connections(descriptors)
+        self._started_at = self._reloaded_at = time.time()
+        self._directory = DirectoryWatch()
+        self._invalid_values = InvalidValues(self._started_at)
+
+    def reloaded(self, config: Config) -> None:
+        """Note that all workers run under another configuration."""
+        self.config, self._reloaded_at, self.refused = config, time.time(), None
+
+    def take_reports(self) -> None:
+        """Take over what the workers last reported."""
+        reports = [worker.report for worker in self._fleet.workers]
+        self._directory.take(report.get("servers", {}) for report in reports)
+        self._invalid_values.take(report.get("invalid_values", {}) for report in reports)
+
+    def reminders(self) -> Iterator[str]:
+        """Yield what is an error for as long as it lasts, a line each."""
+        yield from self._sockets.problems()
+        yield from self._invalid_values.due(time.time())
+        waiting = by_cause((worker.report.get("waiting", {}) for worker in self._fleet.workers), time.time())
+        yield from reminders_of(waiting)
+
+    def few_descriptors(self) -> Iterator[str]:
+        """Yield a line where the limit of open files is too low."""
+        if self._most_connections < crowd.FEW:
+            yield (
+                f"the limit of open files is {self._descriptors}, so a worker takes {self._most_connections}"
+                " connections only: raise the hard limit (systemd: LimitNOFILE, supervisord: minfds)"
+            )
+
+    def status(self) -> Message:
+        """Return what ``ldapmilter status`` shows."""
+        self.take_reports()
+        snapshot, refused, now = self.snapshot(), self.refused, time.monotonic()
+        workers = self._fleet.workers
+        crowded = [text for worker in workers if (text := worker.report.get("crowded"))]
+        return {
+            "version": snapshot.version,
+            "pid": os.getpid(),
+            "socket": str(self.config.milter.socket),
+            "config": str(self.config.file.absolute()),
+            "started_at": snapshot.started_at,
+            "reloaded_at": snapshot.reloaded_at,
+            "reload_failure": None if refused is None else refused.error,
+            "reload_failed_at": None if refused is None else refused.at,
+            "reload_failed_digest": None if refused is None else refused.digest,
+            "workers_wanted": snapshot.workers_wanted,
+            "restarts": snapshot.restarts,
+            "workers": [
+                {
+                    "pid": worker.pid,
+                    "seconds": round(now - worker.started_at, 1),
+                    "silent_for": round(now - worker.heard_at, 1),
+                    "in_flight": worker.report.get("in_flight", 0),
+                    "cached": worker.report.get("cached", 0),
+                }
+                for worker in workers
+            ],
+            "directory": {"embedded": self.config.ldap.embedded, **self._directory.as_json(now)},
+            "own_problems": [*self._sockets.problems(), *crowded, *self.few_descriptors()],
+            "connections": sum(worker.report.get("connections", 0) for worker in workers),
+            "most_connections": self._most_connections,
+            "descriptors": self._descriptors,
+            "rebound": self._sockets.rebound_at,
+            "not_applied": list(self.config.policy.not_applied()),
+            "invalid_values": self._invalid_values.since(time.time() - _RECENT_SECONDS),
+            "unknown_clients": busiest((worker.report.get("unknown_clients", {}) for worker in workers), time.time()),
+            "waiting": by_cause((worker.report.get("waiting", {}) for worker in workers), time.time()),
+            "audit_fails": snapshot.audit_fails,
+            "last_message": snapshot.last_message,
+            "counts": snapshot.counts,
+            "cached": snapshot.cached,
+        }
+
+    def snapshot(self) -> Snapshot:
+        """Return the numbers of now."""
+        reports = [worker.report for worker in self._fleet.workers]
+        times = [report["last_message"] for report in reports if report.get("last_message") is not None]
+        return Snapshot(
+            version=__version__,
+            counts=add(self._fleet.counts(), {"events": {"dropped_log_lines": self._log.dropped}}),
+            confidential=self.config.confidential_metrics,
+            bounds=SECONDS_BOUNDS,
+            workers=sum(worker.ready.is_set() for worker in self._fleet.workers),
+            workers_wanted=self.config.milter.workers,
+            restarts=self._fleet.restarts,
+            sessions=sum(report.get("sessions", 0) for report in reports),
+            in_flight=sum(report.get("in_flight", 0) for report in reports),
+            cached=sum(report.get("cached", 0) for report in reports),
+            servers=self._directory.gauges(time.monotonic()),
+            not_applied=len(self.config.policy.not_applied()),
+            waiting=by_cause((report.get("waiting", {}) for report in reports), time.time()),
+            audit_fails=any(report.get("audit_fails", False) for report in reports),
+            last_message=max(times, default=None),
+            started_at=self._started_at,
+            reloaded_at=self._reloaded_at,
+            reload_failed=self.refused is not None,
+        )

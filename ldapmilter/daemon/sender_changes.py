@@ -1,0 +1,49 @@
+"""Whether the envelope sender of some message may have to change: which connections ask the MTA to allow it.
+
+What an MTA allows is settled when a connection begins. Most directories have no list with an address for
+bounces; there nothing is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter.directory.backend.names import LIST_BOUNCES
+from ldapmilter.directory.keys import SITE
+
+if TYPE_CHECKING:
+    from ldapmilter.daemon.active_configuration import ActiveConfiguration
+    from ldapmilter.directory.site import Site
+
+
+class SenderChanges:
+    """What one worker knows of lists with an address for bounces."""
+
+    def __init__(self) -> None:
+        """Have met none."""
+        self._met: Site | None = None
+        """What was known of the site when a message came whose envelope sender was to change."""
+
+    def may_come(self, active: ActiveConfiguration) -> bool:
+        """Whether a message may come whose envelope sender is to change; never waits.
+
+        While nothing is known of the site yet, one may.
+        """
+        lists = active.config.policy.lists
+        if not lists.changes_sender:
+            return False
+        if any(name.lower() != LIST_BOUNCES.lower() for name in lists.bounces_attributes):
+            return True
+        site = _site(active)
+        return site is None or site.has_list_bounces or self._met is site
+
+    def met(self, active: ActiveConfiguration) -> None:
+        """Take note of such a message: a list got its address after the site was read."""
+        self._met = _site(active)
+
+
+def _site(active: ActiveConfiguration) -> Site | None:
+    """Return what is remembered of the site, of whatever age, without asking."""
+    slot = active.opened.cache.held([SITE], stale=True).slots.get(SITE)
+    site: Site | None = slot.value if slot is not None else None
+    return site

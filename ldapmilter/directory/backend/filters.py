@@ -1,0 +1,176 @@
+"""LDAP search filters as values (RFC 4515).
+
+A filter is built from parts and rendered in one place, where every value is escaped: no address,
+whatever it holds, can change the meaning of a search. The embedded directory evaluates the same
+values that the LDAP adapter renders.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+from ldapmilter.folding import fold_ascii, fold_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+
+_MAX_DEPTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """``(attribute=value)``."""
+
+    attribute: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """``(attribute=*)``."""
+
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Substring:
+    """``(attribute=initial*any*final)``; empty first or last part: not anchored there."""
+
+    attribute: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """``(&...)``: all of the parts."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """``(|...)``: any of the parts."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """``(!...)``."""
+
+    part: Filter
+
+
+Filter = Union[Equal, Present, Substring, And, Or, Not]  # noqa: UP007 - evaluated at run time, on forward names
+
+
+def any_of(attribute: str, values: Iterable[str]) -> Or:
+    """Return the filter for an attribute holding any of the values."""
+    return Or(tuple(Equal(attribute, value) for value in values))
+
+
+def escape(value: str) -> str:
+    r"""Escape an assertion value (RFC 4515 section 3): ``*``, ``(``, ``)``, ``\`` and NUL.
+
+    Other control characters and outer blanks too, which libraries take for white space around a value.
+    """
+    return re.sub(r"[*()\\\x00-\x1f\x7f]|^ | $", lambda match: f"\\{ord(match.group()):02x}", value)
+
+
+def unescape_octets(text: str) -> str:
+    r"""Undo ``\xx`` escapes, which spell octets of UTF-8 (RFC 4514 section 2.4, RFC 4515 section 3)."""
+    octets = re.sub(
+        rb"\\([0-9A-Fa-f]{2})", lambda match: bytes([int(match.group(1), 16)]), text.encode("utf-8", "surrogateescape")
+    )
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def render(search_filter: Filter) -> str:
+    """Return the text form that LDAP libraries take."""
+    if isinstance(search_filter, Equal):
+        return f"({search_filter.attribute}={escape(search_filter.value)})"
+    if isinstance(search_filter, Present):
+        return f"({search_filter.attribute}=*)"
+    if isinstance(search_filter, Substring):
+        return f"({search_filter.attribute}={'*'.join(escape(part) for part in search_filter.parts)})"
+    if isinstance(search_filter, Not):
+        return f"(!{render(search_filter.part)})"
+    operator = "&" if isinstance(search_filter, And) else "|"
+    return f"({operator}{''.join(render(part) for part in search_filter.parts)})"
+
+
+_ASCII_ONLY = frozenset(
+    {"mail", "zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress", "zimbramailforwardingaddress"}
+)
+"""Attributes of IA5String: nothing matches an assertion that is none (RFC 4511 section 4.5.1.7)."""
+
+
+def matches(search_filter: Filter, entry: RawEntry) -> bool:
+    """Whether an entry matches, comparing without case as Zimbra's attributes do."""
+    if isinstance(search_filter, And):
+        return all(matches(part, entry) for part in search_filter.parts)
+    if isinstance(search_filter, Or):
+        return any(matches(part, entry) for part in search_filter.parts)
+    if isinstance(search_filter, Not):
+        return not matches(search_filter.part, entry)
+    values = entry.all_subtypes(search_filter.attribute.lower())
+    if isinstance(search_filter, Present):
+        return bool(values)
+    if isinstance(search_filter, Equal):
+        is_ascii = search_filter.attribute.lower() in _ASCII_ONLY
+        fold = fold_ascii if is_ascii else fold_value
+        wanted = fold(search_filter.value)
+        return not (is_ascii and not wanted.isascii()) and any(fold(value) == wanted for value in values)
+    pattern = re.compile(".*".join(re.escape(fold_value(part)) for part in search_filter.parts), re.DOTALL)
+    return any(pattern.fullmatch(fold_value(value)) for value in values)
+
+
+def parse(text: str) -> Filter:
+    """Parse a filter such as that of a ``memberURL``.
+
+    Supports and, or, not, equality, presence and substrings; that is what Zimbra writes.
+
+    Raises:
+        ValueError: the text is no such filter.
+    """
+    search_filter, rest = _parse(text.strip(), 0)
+    if rest:
+        msg = f"text after the end of the filter: {rest!r}"
+        raise ValueError(msg)
+    return search_filter
+
+
+def _parse(text: str, depth: int) -> tuple[Filter, str]:
+    if depth > _MAX_DEPTH or not text.startswith("("):
+        msg = f"a filter part starts with ( and nests at most {_MAX_DEPTH} deep: {text[:40]!r}"
+        raise ValueError(msg)
+    operator = text[1:2]
+    if operator in {"&", "|", "!"}:
+        parts: list[Filter] = []
+        rest = text[2:]
+        while rest.startswith("("):
+            part, rest = _parse(rest, depth + 1)
+            parts.append(part)
+        if not rest.startswith(")") or (operator == "!" and len(parts) != 1):
+            msg = f"unbalanced or malformed filter at {text[:40]!r}"
+            raise ValueError(msg)
+        if operator == "!":
+            return Not(parts[0]), rest[1:]
+        return (And if operator == "&" else Or)(tuple(parts)), rest[1:]
+    body, closing, rest = text[1:].partition(")")
+    attribute, equals, value = body.partition("=")
+    if not closing or not equals or not re.fullmatch(r"[A-Za-z][A-Za-z0-9.;-]*", attribute):
+        msg = f"not an equality, presence or substring filter: {text[:40]!r}"
+        raise ValueError(msg)
+    return _simple(attribute, value), rest
+
+
+def _simple(attribute: str, value: str) -> Filter:
+    if value == "*":
+        return Present(attribute)
+    parts = tuple(unescape_octets(part) for part in value.split("*"))
+    return Equal(attribute, parts[0]) if len(parts) == 1 else Substring(attribute, parts)

@@ -1,0 +1,23 @@
+"""Names in Zimbra's directory that are written into it: entries that every site has, and our own schema."""
+
+from __future__ import annotations
+
+GLOBAL_CONFIG_DN = "cn=config,cn=zimbra"
+GLOBAL_GRANT_DN = "cn=globalgrant,cn=zimbra"
+COS_BASE = "cn=cos,cn=zimbra"
+POLICY_CLASS = "ldapMilterPolicy"
+"""Our object class: entries that carry policy in attributes of ours."""
+APPLIES_TO_MEMBERS = "ldapMilterAppliesToMembers"
+LIST_BOUNCES = "ldapMilterListBounces"
+_OUR_PREFIX = "ldapmilter"
+_LIST_PREFIX = "ldapmilterlist"
+
+
+def is_ours(attribute: str) -> bool:
+    """Tell whether an attribute is one of our schema's, which needs our object class."""
+    return attribute.lower().startswith(_OUR_PREFIX)
+
+
+def is_list_setting(attribute: str) -> bool:
+    """Tell whether an attribute of ours is a setting of lists: no secret, as other attributes of a list are none."""
+    return attribute.lower().startswith(_LIST_PREFIX)

@@ -1,0 +1,78 @@
+"""What the cache holds and hands out: answers, how long they count, and what could not be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from ldapmilter.errors import DirectoryUnavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long and how much: ``[cache]``, seconds and entries."""
+
+    ttl: float = 300
+    negative_ttl: float = 60
+    stale_ttl: float = 86400
+    max_entries: int = 100_000
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One answer and how long it counts.
+
+    A fetch that finds the same answer prolongs the slot, another answer gets another slot: whoever
+    remembers what a value was made from remembers slots.
+    """
+
+    key: Hashable
+    value: Any
+    loaded_at: float
+    fresh_until: float
+    held: bool = False
+    """Whether the cache holds it: nothing has taken its place, and it had neither to make room nor to be forgotten."""
+
+
+Reads = dict[Slot, None]
+"""The answers that a value was made from, once each. Two of one key never stand together."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counts since start."""
+
+    hits: int = 0
+    misses: int = 0
+    stale: int = 0
+    refreshed: int = 0
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Answers:
+    """What :meth:`Cache.get_many` found out."""
+
+    slots: dict[Hashable, Slot] = field(default_factory=dict)
+    stale_keys: set[Hashable] = field(default_factory=set)
+    """Keys whose answer is past its time to live: the directory failed."""
+    failures: dict[Hashable, DirectoryUnavailable] = field(default_factory=dict)
+
+    @property
+    def stale(self) -> bool:
+        """Whether any answer is past its time to live."""
+        return bool(self.stale_keys)
+
+    @property
+    def values(self) -> dict[Hashable, Any]:
+        """The value of every key that has one, fresh or stale."""
+        return {key: slot.value for key, slot in self.slots.items()}
+
+    def add(self, other: Answers) -> None:
+        """Take over what another question found out."""
+        self.slots.update(other.slots)
+        self.stale_keys |= other.stale_keys
+        self.failures.update(other.failures)

@@ -1,0 +1,51 @@
+"""What cached answers are about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ldapmilter.address import Address
+    from ldapmilter.directory.model import Entry
+
+
+class Key(NamedTuple):
+    """What one cached value is about, unless it is an address."""
+
+    kind: str
+    name: str = ""
+
+
+CacheKey = Key | str
+"""What one cached value is about: an address (or ``@domain`` for a catch-all) stands for itself.
+
+There are tens of thousands of addresses, and their texts are there anyway.
+"""
+SITE = Key("site")
+GRANTING = Key("granting-groups")
+"""Every group that lets somebody write as those in it, or as itself."""
+SOURCES = "sources"
+"""Kind of what an account's DN stands for: its external accounts."""
+OF_RIGHTS = frozenset({GRANTING.kind, SOURCES})
+"""Kinds of answers to the question who may write as whom."""
+
+
+def kind_of(key: CacheKey) -> str:
+    """Return what a cached value is about: ``address``, ``site``, ``cos``, ``managed``, ..."""
+    return "address" if isinstance(key, str) else key.kind
+
+
+def name_of(key: CacheKey) -> str:
+    """Return whom a cached value is about."""
+    return key if isinstance(key, str) else key.name
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMembers:
+    """Who is in a dynamic group: entries, and external addresses of its static unit."""
+
+    entries: tuple[Entry, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    odd: tuple[str, ...] = ()
+    """Values of the static unit that hold something else than addresses."""

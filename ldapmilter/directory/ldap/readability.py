@@ -1,0 +1,170 @@
+"""May the milter read the policy? In every search "hidden" looks like "not set", so Compare is asked.
+
+Compare tells them apart (RFC 4511 section 4.10): an attribute that may be read and is absent answers
+16, one that is hidden 50, an entry that is hidden 32, an attribute that the server's schema lacks 17.
+Schema and access rules are not replicated, so every server is asked for itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter.directory.backend.names import (
+    APPLIES_TO_MEMBERS,
+    COS_BASE,
+    GLOBAL_CONFIG_DN,
+    GLOBAL_GRANT_DN,
+    POLICY_CLASS,
+)
+from ldapmilter.directory.ldap.exchange import NO_SUCH_OBJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from ldapmilter.directory.backend.raw_entry import RawEntry
+
+ALWAYS_THERE = {"COS": f"cn=default,{COS_BASE}", "global config": GLOBAL_CONFIG_DN}
+"""Entries that every Zimbra has, by kind; a domain and an account are added when one is seen."""
+
+_UNDEFINED_ATTRIBUTE = 17
+_INSUFFICIENT_ACCESS = 50
+LOOKED_AT = frozenset({5, 6, 16, 18, 21})
+"""Result codes of a Compare that looked at the attribute (RFC 4511 appendix A): false, true, no such
+attribute, no equality matching, a value of another syntax."""
+_STRUCTURE = {
+    "account": (
+        "zimbraCOSId",
+        "zimbraMailAlias",
+        "zimbraMailForwardingAddress",
+        "zimbraPrefMailForwardingAddress",
+        "zimbraMemberOf",
+    ),
+    "domain": ("zimbraDomainDefaultCOSId", "zimbraDomainAliasTargetId"),
+}
+"""What decides on the COS and the reach of mail: hidden, copies would be missed in silence."""
+_RIGHTS = {
+    "account": (
+        "zimbraACE",
+        "zimbraAllowFromAddress",
+        "zimbraDataSourceEmailAddress",
+        "zimbraDataSourceEnabled",
+    ),
+    "domain": ("zimbraACE",),
+    "global grant": ("zimbraACE",),
+}
+"""What rights to send are made of: hidden, people would be refused what they may do. Compare tells of an attribute
+whether it may be read also where the entry cannot have it: an account stands for the external accounts below it."""
+_ONLY_OF_RIGHTS = frozenset({"zimbradatasourceemailaddress"})
+"""Who asks for one of these asks what somebody may write as."""
+SAMPLE_MARKS = {"domain": "zimbraDomainName", "account": "zimbraMailDeliveryAddress"}
+"""What a sample of each kind has."""
+_OWN_PREFIX = "ldapmilter"
+_FEW = 3
+"""What is named one by one."""
+
+
+def kind_of(entry: RawEntry) -> str | None:
+    """Return ``domain`` or ``account`` for an entry that can serve as a sample of its kind."""
+    classes = {name.lower() for name in entry.all("objectclass")}
+    if "zimbradomain" in classes:
+        return "domain"
+    return "account" if "zimbraaccount" in classes and entry.all("zimbramaildeliveryaddress") else None
+
+
+def unreadable(
+    samples: Mapping[str, str], attributes: Collection[str], compare: Callable[[str, str], int]
+) -> list[str]:
+    """Return a sentence for everything that should be readable and is not, one for all where that is much.
+
+    Args:
+        samples: the DN of one entry of each kind.
+        attributes: the attributes that hold policy values.
+        compare: compares an attribute of an entry with a value (:func:`value_for`); returns the LDAP result code.
+    """
+    own_schema = any(attribute.lower().startswith(_OWN_PREFIX) for attribute in attributes)
+    own = (APPLIES_TO_MEMBERS, "objectClass") if own_schema else ()
+    problems: list[str] = []
+    hidden: list[tuple[str, str]] = []
+    lacking: list[str] = []
+    for kind, dn in samples.items():
+        for attribute in (*attributes, *_STRUCTURE.get(kind, ()), *own):
+            code = compare(dn, attribute)
+            if code == NO_SUCH_OBJECT:
+                problems.append(f"the {kind} {dn} cannot be seen")
+                break
+            if code == _INSUFFICIENT_ACCESS:
+                hidden.append((attribute, kind))
+            elif code == _UNDEFINED_ATTRIBUTE:
+                lacking.append(attribute)
+            elif code not in LOOKED_AT:
+                problems.append(f"whether {attribute} of the {kind} {dn} may be read was not answered ({code})")
+                break
+    if len(hidden) <= _FEW:
+        problems += [f"{attribute} of the {kind} {samples[kind]} may not be read" for attribute, kind in hidden]
+    else:
+        names, kinds = (list(dict.fromkeys(part)) for part in zip(*hidden, strict=True))
+        problems.append(f"{few_of(names)} of {', '.join(kinds)} may not be read")
+    if lacking:
+        problems.append(f"the schema lacks {few_of(lacking)}")
+    return problems
+
+
+def few_of(names: Iterable[str]) -> str:
+    """Return names as one may read them in a line: all of them, or how many and the first."""
+    unique = sorted(dict.fromkeys(names))
+    return ", ".join(unique) if len(unique) <= _FEW else f"{len(unique)} attributes ({unique[0]} and others)"
+
+
+def why_hidden(
+    bind_dn: str, attributes: Collection[str], dns: Iterable[str], compare: Callable[[str, str, str], int]
+) -> str:
+    """Return why policy is hidden from an identity, as far as it can find that out itself, and the way out.
+
+    Our access rules hide the value of our class from everybody whom they do not name, and nothing else of
+    ``objectClass`` (:mod:`ldapmilter.schema.access`): so it shows whether they are there.
+
+    Args:
+        bind_dn: the identity; empty: nobody.
+        attributes: the attributes that hold policy values.
+        dns: entries to try it on.
+        compare: compares an attribute of an entry with a value; returns the LDAP result code.
+    """
+    if not bind_dn:
+        return "no identity is bound: set [ldap] bind_dn to the one that install-schema makes"
+    if ",ou=people," in bind_dn.lower():
+        return f"{bind_dn} is a mail user: set [ldap] bind_dn to the identity that install-schema makes"
+    if not any(attribute.lower().startswith(_OWN_PREFIX) for attribute in attributes):
+        return f"no access rule of this server opens it to {bind_dn}"
+    for dn in dns:
+        if compare(dn, "objectClass", "zimbraGlobalConfig") in LOOKED_AT:
+            if compare(dn, "objectClass", POLICY_CLASS) == _INSUFFICIENT_ACCESS:
+                return f"this server's access rules are for another identity than {bind_dn}: compare [ldap] bind_dn"
+            return f"the access rule for {bind_dn} is missing or old on this server, or another one stands before it"
+    return f"the access rule for {bind_dn} is missing on this server, or is for another identity"
+
+
+def asks_for_rights(attributes: Collection[str]) -> bool:
+    """Whether a search is about who may write as whom: all that this is made of has to be readable for its answer."""
+    return any(attribute.lower() in _ONLY_OF_RIGHTS for attribute in attributes)
+
+
+def unreadable_rights(samples: Mapping[str, str], compare: Callable[[str, str], int]) -> list[str]:
+    """Return a sentence for everything that rights to send are made of and that may not be read.
+
+    An attribute that the schema lacks nobody can have; the global grant entry need not be there.
+
+    Args:
+        samples: the DN of one entry of each kind.
+        compare: as for :func:`unreadable`.
+    """
+    return [
+        f"{attribute} of the {kind} {dn} may not be read"
+        for kind, dn in (*samples.items(), ("global grant", GLOBAL_GRANT_DN))
+        for attribute in _RIGHTS.get(kind, ())
+        if compare(dn, attribute) == _INSUFFICIENT_ACCESS
+    ]
+
+
+def value_for(attribute: str) -> str:
+    """Return what to compare an attribute with: our class is hidden as a value of objectClass only."""
+    return POLICY_CLASS if attribute.lower() == "objectclass" else "TRUE"

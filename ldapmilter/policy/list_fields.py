@@ -1,0 +1,230 @@
+"""The header fields of a post to a list (RFC 2919, RFC 2369), each change with its reason."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from ldapmilter.address import parse_address
+from ldapmilter.errors import InvalidValue
+from ldapmilter.mailbox.reading import is_blank, read_from
+from ldapmilter.mailbox.writing import (
+    MAX_DISPLAY_NAME,
+    MAX_VALUE_OCTETS,
+    fold,
+    header_value,
+    in_brackets,
+    readable_value,
+)
+from ldapmilter.policy.left_behind import as_it_was, reply_to_left
+from ldapmilter.policy.list_subject import tagged
+from ldapmilter.policy.model import HeaderChange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ldapmilter.address import Address
+    from ldapmilter.directory.model import Entry
+    from ldapmilter.mailbox.writing import Mailbox
+    from ldapmilter.message import Headers
+    from ldapmilter.policy.list_values import MailingList
+    from ldapmilter.policy.model import FromChange, Mode, Reason
+
+ORIGINAL = "X-Original-From"
+"""Keeps the From that a list replaced; Postfix can route such posts by it."""
+_SIGNATURE = "DKIM-Signature"
+_ORIGINAL_SIGNATURE = "X-Original-DKIM-Signature"
+_UNSUBSCRIBE, _ONE_CLICK = "List-Unsubscribe", "List-Unsubscribe-Post"
+_LIST_NAMES: tuple[str, ...] = (
+    "List-Id",
+    "List-Post",
+    "List-Help",
+    _UNSUBSCRIBE,
+    _ONE_CLICK,
+    "List-Subscribe",
+    "List-Owner",
+    "List-Archive",
+)
+"""RFC 2919, RFC 2369, RFC 8058."""
+_SIGNED = frozenset({"from", "subject", "reply-to", "cc", *map(str.lower, _LIST_NAMES)})
+"""What signatures cover in practice, of the fields that change here."""
+FIELDS = frozenset(
+    map(
+        str.lower,
+        (*_LIST_NAMES, "Cc", "Reply-To", "Subject", "Precedence", ORIGINAL, _SIGNATURE, _ORIGINAL_SIGNATURE),
+    )
+)
+_NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
+_ID = re.compile(r"<([^<>]*)>[^<>]*\Z")
+_MAILTO = re.compile(r"mailto:([^<>?\s]+)", re.IGNORECASE)
+_SAFE_IN_URI = "@!$'*+-./=^_`{|}~"
+_MOST_LIST_FIELD = 2000
+_TOO_LONG = "Cc is too long for the author to join it"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def identifier(entry: Entry) -> str:
+    """Return the list identifier (RFC 2919 section 2): local part and domain."""
+    local = _NOT_OF_AN_ID.sub("-", entry.name.local).strip(".") or "list"
+    return f"{local}.{entry.name.domain}"
+
+
+def carries(entry: Entry, headers: Headers) -> bool:
+    """Whether a message has been through this list: its List-Id, or List-Post, is there."""
+    for value in headers.values("list-id"):
+        text = value[:_MOST_LIST_FIELD].strip()
+        found = _ID.search(text)
+        if (found[1] if found else text).strip().lower() == identifier(entry).lower():
+            return True
+    for value in headers.values("list-post"):
+        for target in _MAILTO.findall(value[:_MOST_LIST_FIELD]):
+            address = parse_address(unquote(target))
+            if address is not None and address.key in entry.own_keys:
+                return True
+    return False
+
+
+def list_headers(posts: MailingList, headers: Headers, mode: Mode) -> list[HeaderChange]:
+    """Return the fields that say of which list a post is, and those of other lists that go."""
+    wanted: dict[str, tuple[str, Reason]] = {}
+    on = posts.headers if posts.headers is not None and posts.headers.value else None
+    if on is not None:
+        address = posts.entry.name.text
+        wanted["List-Id"] = (in_brackets(posts.entry.display_name, identifier(posts.entry)), on.reason)
+        wanted["List-Post"] = (f"<mailto:{quote(address, safe=_SAFE_IN_URI)}>", on.reason)
+    for one in posts.fields:
+        wanted[one.value.name] = (one.value.value, one.reason)
+    changes = [
+        HeaderChange(name=name, value=value, reasons=(reason,), mode=mode)
+        for name, (value, reason) in wanted.items()
+        if headers.values(name.lower()) != (value,)
+    ]
+    if on is not None:
+        if all(map(is_blank, headers.values("precedence"))):
+            changes.append(HeaderChange(name="Precedence", value="list", reasons=(on.reason,), mode=mode))
+        gone, why = _LIST_NAMES, on.reason
+    elif _UNSUBSCRIBE in wanted:  # RFC 8058: the other list's button would be pressed at this one's address
+        gone, why = (_ONE_CLICK,), wanted[_UNSUBSCRIBE][1]
+    else:
+        return changes
+    changes.extend(
+        HeaderChange(name=name, value=None, reasons=(why,), mode=mode)
+        for name in gone
+        if name not in wanted and headers.values(name.lower())
+    )
+    return changes
+
+
+def subject(headers: Headers, tag: str, reason: Reason, mode: Mode) -> list[HeaderChange]:
+    """Return the Subject with the tag, where it is not there."""
+    came = headers.values("subject")
+    value = tagged(came[0] if came else "", tag)
+    if value is None or len(value.encode()) > MAX_VALUE_OCTETS:
+        return []
+    return [HeaderChange(name="Subject", value=value, reasons=(reason,), mode=mode, verbatim=True)]
+
+
+def original(headers: Headers, froms: Sequence[str], author: Mailbox | None, by: FromChange) -> list[HeaderChange]:
+    """Return what keeps the From that a list replaced; without one, who stands in for it."""
+    value = as_it_was(froms) or (readable_value(author.address.text) if author is not None else "")
+    return _one(ORIGINAL, value or None, headers, by.reasons, by.mode)
+
+
+def reply_to_author(
+    headers: Headers, author: Mailbox | None, reasons: tuple[Reason, ...], mode: Mode
+) -> list[HeaderChange]:
+    """Return one Reply-To that leads to the author, where the message has none that leads anywhere.
+
+    Raises:
+        InvalidValue: the author's address cannot stand in a field.
+    """
+    if author is None:
+        return []
+    present = headers.values("reply-to")
+    if len(present) == 1 and not is_blank(present[0]):
+        return []
+    own, verbatim = _as_written(author, headers)
+    value = reply_to_left(present, own)
+    if value is None:
+        return []
+    return [HeaderChange(name="Reply-To", value=value, reasons=reasons, mode=mode, verbatim=verbatim and value == own)]
+
+
+def reply_to_list(
+    headers: Headers, address: Address, author: Mailbox | None, reasons: tuple[Reason, ...], mode: Mode
+) -> list[HeaderChange]:
+    """Return a Reply-To that leads to the list, and a Cc with the author, unless To or Cc has them.
+
+    Raises:
+        InvalidValue: an address cannot stand in a field.
+    """
+    changes = _one("Reply-To", header_value("", address), headers, reasons, mode)
+    if author is not None and author.address.key not in _named(headers):
+        if sum(map(len, headers.values("cc"))) > MAX_VALUE_OCTETS:
+            raise InvalidValue(_TOO_LONG)
+        own, verbatim = _as_written(author, headers)
+        own = own if verbatim else fold("Cc", own)
+        present = [value.strip(" \t\r\n,") for value in headers.values("cc") if not is_blank(value)]
+        if any(_SURROGATE.search(value) for value in present):
+            raise InvalidValue("Cc holds octets that are no UTF-8, and the author has to join it")
+        # In front: a quote or a group that does not end would swallow what follows.
+        value = ",\n ".join([own, *(value.replace("\r\n", "\n") for value in present)])
+        if len(value.encode()) > MAX_VALUE_OCTETS:
+            raise InvalidValue(_TOO_LONG)
+        changes.append(HeaderChange(name="Cc", value=value, reasons=reasons, mode=mode, verbatim=True))
+    return changes
+
+
+def _as_written(author: Mailbox, headers: Headers) -> tuple[str, bool]:
+    """Return the author as a field can hold them, and whether that is the one From as it came.
+
+    Raises:
+        InvalidValue: an address that is not ASCII, in a From that cannot be written again.
+    """
+    try:
+        return header_value(author.display_name, author.address), False
+    except InvalidValue:
+        froms = headers.values("from")
+        read = read_from(froms)
+        if read.mailboxes != (author,) or read.unreadable:
+            raise
+        if len(froms) != 1 or _SURROGATE.search(froms[0]) or len(froms[0]) > MAX_DISPLAY_NAME:
+            raise
+        return froms[0].replace("\r\n", "\n"), True
+
+
+def _named(headers: Headers) -> set[str]:
+    return {mailbox.address.key for name in ("to", "cc") for mailbox in read_from(headers.values(name)).mailboxes}
+
+
+def _one(name: str, value: str | None, headers: Headers, reasons: tuple[Reason, ...], mode: Mode) -> list[HeaderChange]:
+    present = headers.values(name.lower())
+    if present == ((value,) if value is not None else ()):
+        return []
+    return [HeaderChange(name=name, value=value, reasons=reasons, mode=mode)]
+
+
+def signatures(headers: Headers, change: FromChange | None, changes: Sequence[HeaderChange]) -> list[HeaderChange]:
+    """Return what renames the signatures of a message whose signed fields change: none of them verifies any more."""
+    by = next((one for one in (change, *changes) if one is not None and one.name.lower() in _SIGNED), None)
+    present = headers.values(_SIGNATURE.lower())
+    if by is None or not present:
+        return []
+    return [
+        HeaderChange(name=_SIGNATURE, value=None, reasons=by.reasons, mode=by.mode),
+        *(
+            HeaderChange(
+                name=_ORIGINAL_SIGNATURE, value=value, reasons=by.reasons, mode=by.mode, verbatim=True, beside=True
+            )
+            for value in _writable(present)
+        ),
+    ]
+
+
+def _writable(values: Sequence[str]) -> Iterator[str]:
+    for value in values:
+        raw = _SURROGATE.search(value) is not None
+        written = fold(_ORIGINAL_SIGNATURE, readable_value(value)) if raw else value.replace("\r\n", "\n")
+        if len(written.encode()) <= MAX_VALUE_OCTETS:
+            yield written

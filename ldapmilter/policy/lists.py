@@ -1,0 +1,242 @@
+"""What becomes of a post to a list: From, Reply-To, List fields, tag, signature, envelope sender.
+
+A message has one header for all its recipients, so one list decides, or (of several) one decides on the From
+alone. Enforcement comes first, then the sender's rules and the recipient's wish: a list changes a From that none of
+these has put. The recipients stay what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from ldapmilter.address import parse_address, parse_addresses
+from ldapmilter.errors import InvalidValue
+from ldapmilter.mailbox.reading import read_from
+from ldapmilter.mailbox.writing import Mailbox, header_value
+from ldapmilter.policy import list_fields
+from ldapmilter.policy.from_kept import CONTENT_FIELDS, is_automatic, why_calendar
+from ldapmilter.policy.list_choice import choose
+from ldapmilter.policy.model import FromChange, HeaderChange, ListPost, Notice, SenderChange
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ldapmilter.directory.model import Entry
+    from ldapmilter.message import Headers
+    from ldapmilter.policy.facts import Facts
+    from ldapmilter.policy.list_choice import Choice
+    from ldapmilter.policy.list_values import FromWhen, MailingList
+
+FIELDS = frozenset({"from", "to", "auto-submitted"}) | CONTENT_FIELDS | list_fields.FIELDS
+"""The header fields that have to be read of a post to a list."""
+
+_ADDRESS_IN_NAME = re.compile(r"(?<![^\s@<>()\[\],;:\"])([^\s@<>()\[\],;:\"]+)@[^\s@<>()\[\],;:\"]+")
+
+
+class Before(NamedTuple):
+    """What comes before the list."""
+
+    change: FromChange | None
+    fields: Sequence[HeaderChange]
+
+
+@dataclass(slots=True)
+class PostOutcome:
+    """What becomes of a post, and what an administrator should know of it."""
+
+    post: ListPost | None = None
+    notices: list[Notice] = field(default_factory=list)
+
+
+def invalid_values(facts: Facts) -> list[Notice]:
+    """Return what is wrong with the settings of the lists that are addressed."""
+    every = (one.policy.mailing_list for _, one in facts.concerned)
+    return list(dict.fromkeys(notice for posts in every if posts is not None for notice in posts.notices))
+
+
+def post(lists: Sequence[MailingList], facts: Facts, headers: Headers, before: Before) -> PostOutcome:
+    """Return what becomes of a message to lists with settings.
+
+    Args:
+        lists: those that are addressed (:func:`~.list_choice.addressed`), at least one.
+        facts: the parties of the message.
+        headers: its fields of :data:`FIELDS`.
+        before: what enforcement, a rule or a wish changes.
+
+    Raises:
+        DirectoryUnavailable: an address in To or Cc could not be looked up.
+    """
+    outcome = PostOutcome()
+    choice = choose(lists, facts, headers, outcome.notices)
+    if choice is None:
+        return outcome
+    entry = choice.chosen.entry
+    if list_fields.carries(entry, headers):
+        outcome.post = ListPost(address=entry.name, left_alone="it carries this list's List-Id or List-Post already")
+        return outcome
+    outcome.post = _Post(choice, facts, headers, before, outcome.notices).result()
+    return outcome
+
+
+class _Post:
+    """One post, and the list that decides."""
+
+    def __init__(self, choice: Choice, facts: Facts, headers: Headers, before: Before, notices: list[Notice]) -> None:
+        self.choice = choice
+        self.list = choice.chosen
+        self.entry = choice.chosen.entry
+        self.facts = facts
+        self.headers = headers
+        self.before = before.change
+        self.answered = any(one.name == "Reply-To" and one.value and one.mode == "apply" for one in before.fields)
+        """Whether Reply-To names the author already."""
+        self.notices = notices
+        self.mode = facts.policy.lists.mode
+        self.author = self._author()
+
+    def result(self) -> ListPost:
+        """Put the parts together."""
+        outcome = self._from_change()
+        change = outcome if isinstance(outcome, FromChange) else None
+        rewritten = change is not None
+        changes: list[HeaderChange] = []
+        if change is not None:
+            changes += list_fields.original(self.headers, self._delivered_from(), self.author, change)
+        answers, answered = self._reply_to(change)
+        changes += answers
+        tag: list[HeaderChange] = []
+        if self.choice.only:
+            changes += list_fields.list_headers(self.list, self.headers, self.mode)
+            if self.list.tag is not None and not is_automatic(self.headers):
+                tag = list_fields.subject(self.headers, self.list.tag.value, self.list.tag.reason, self.mode)
+        changes += tag
+        changes += list_fields.signatures(self.headers, change, changes)
+        self._warn(rewritten=rewritten, breaks=bool(tag or answered))
+        return ListPost(
+            address=self.entry.name,
+            from_change=change,
+            header_changes=tuple(changes),
+            sender_change=self._sender_change(rewritten=rewritten),
+            from_stays=outcome if isinstance(outcome, str) else None,
+        )
+
+    def _delivered_from(self) -> tuple[str, ...]:
+        """Return the From fields that the list finds: as they came, or what enforcement or a rule made of them."""
+        if self.before is not None and self.before.mode == "apply":
+            return (self.before.value,)
+        return self.headers.values("from")
+
+    def _author(self) -> Mailbox | None:
+        """Return who wrote: the one From, else the envelope sender; ``None``: nobody is named."""
+        read = read_from(self._delivered_from())
+        if len(read.mailboxes) == 1 and not read.unreadable:
+            return read.mailboxes[0]
+        sender = parse_address(self.facts.envelope.sender)
+        return Mailbox(display_name="", address=sender) if sender is not None else None
+
+    def _from_change(self) -> FromChange | str | None:
+        """Return the From that the list puts, or why it puts none in words; ``None``: it is not asked to."""
+        when, before, author = self.list.from_when, self.before, self.author
+        if when is None or when.value == "keep":
+            return None
+        if (why := self._why_kept(when.value)) is not None:
+            return why
+        if author is None:
+            text = f"From of a post to {self.entry.name} stays: it names nobody, and the envelope sender is empty"
+            self.notices.append(Notice(text=text))
+            return "it names nobody, and the envelope sender is empty"
+        try:
+            value = header_value(f"{_shown(author)} via {_name_of(self.entry)}", self.entry.name)
+        except InvalidValue as error:
+            self.notices.append(Notice(text=f"From of a post to {self.entry.name} stays: {error}", error=True))
+            return str(error)
+        reasons = (when.reason, *(before.reasons if before is not None else ()))
+        return FromChange(value=value, cause="list", reasons=reasons, mode=self.mode)
+
+    def _why_kept(self, when: FromWhen) -> str | None:
+        """Return why the list leaves the From alone, of a message that names an author; ``None``: it does not."""
+        before, author = self.before, self.author
+        if before is not None and before.cause != "enforce":
+            return f"a {before.cause} value comes first"
+        if before is not None and before.mode != self.mode:
+            return f"enforcement changes it, in another mode than [lists] ({self.mode})"
+        if author is not None and author.address.key in self.entry.own_keys:
+            return "the list is the author"
+        if when == "foreign" and author is not None and not self._is_foreign:
+            return f"the author's domain {author.address.domain} is hosted here"
+        if when == "foreign" and author is not None and not self._reaches_outside():
+            return "the list reaches no address outside"
+        return why_calendar(self.headers) if self.facts.author.resolution is not None else None
+
+    @property
+    def _is_foreign(self) -> bool:
+        return self.author is not None and not self.facts.directory.hosts(self.author.address.domain)
+
+    def _reaches_outside(self) -> bool:
+        expansion = self.facts.expansions.get(self.entry.dn)
+        return expansion is not None and any(one.resolution.hosted_domain is None for one in expansion.members)
+
+    def _reply_to(self, change: FromChange | None) -> tuple[list[HeaderChange], bool]:
+        """Return what says where answers go, and whether Reply-To is among it."""
+        wish = self.list.reply_to if self.choice.only else None
+        where = wish.value if wish is not None else "author" if change is not None else "keep"
+        if where == "keep" or is_automatic(self.headers) or (where == "author" and self.answered):
+            return [], False
+        by = (wish.reason,) if wish is not None else change.reasons if change is not None else ()
+        try:
+            if where == "author":
+                found = list_fields.reply_to_author(self.headers, self.author, by, self.mode)
+            else:
+                found = list_fields.reply_to_list(self.headers, self.entry.name, self.author, by, self.mode)
+        except InvalidValue as error:
+            self.notices.append(Notice(text=f"Reply-To of a post to {self.entry.name} stays: {error}"))
+            return [], False
+        return found, bool(found)
+
+    def _sender_change(self, *, rewritten: bool) -> SenderChange | None:
+        """Return the envelope sender to put: never in place of the null one, which asks for no bounces."""
+        bounces, sender = self.list.bounces, self.facts.envelope.sender
+        if bounces is None or not sender or not (rewritten or (self.choice.only and self.choice.everybody)):
+            return None
+        if bounces.value in parse_addresses([sender]):
+            return None
+        return SenderChange(address=bounces.value, reasons=(bounces.reason,), mode=self.mode)
+
+    def _warn(self, *, rewritten: bool, breaks: bool) -> None:
+        name = self.entry.name
+        if rewritten and self.facts.author.resolution is None and self.list.bounces is None:
+            text = (
+                f"unaligned: the From of {name} on mail from outside has no signature of {name.domain} unless it is"
+                " routed to a signing hop, and there is no ldapMilterListBounces"
+            )
+            self.notices.append(Notice(text=text))
+        if rewritten and not self.choice.everybody:
+            self.notices.append(Notice(text=f"recipients beside {name} see the list's From, too"))
+        if not rewritten and breaks and self._is_foreign and self.before is None:
+            text = (
+                f"the tag or Reply-To of {name} breaks the signature of {self._author_domain} (DMARC), whose From stays"
+            )
+            self.notices.append(Notice(text=text))
+
+    @property
+    def _author_domain(self) -> str:
+        return self.author.address.domain if self.author is not None else ""
+
+
+def _shown(author: Mailbox) -> str:
+    """Return what the author is called: without addresses, which would be taken for the one in brackets."""
+    return _ADDRESS_IN_NAME.sub(r"\1", author.display_name).replace("@", " ").strip() or author.address.local
+
+
+def _name_of(entry: Entry) -> str:
+    return _ADDRESS_IN_NAME.sub(r"\1", entry.display_name).replace("@", " ").strip() or entry.name.local
+
+
+def merged(changes: Sequence[HeaderChange], posts: ListPost | None) -> tuple[HeaderChange, ...]:
+    """Return all changes of header fields: where a list changes what others change, too, the list's counts."""
+    if posts is None:
+        return tuple(changes)
+    names = {change.name.lower() for change in posts.header_changes if not change.beside and change.mode == "apply"}
+    return (*(change for change in changes if change.name.lower() not in names), *posts.header_changes)

@@ -1,0 +1,165 @@
+"""The configuration that decisions obey; what the directory says comes on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ldapmilter.policy.identity import IdentityPolicy, OnFailure
+    from ldapmilter.policy.model import Direction, Mode
+
+OnInvalid = Literal["tempfail", "ignore"]
+Inherit = Literal["override", "union"]
+
+_MOST_DAYS = 8
+"""Days that a configuration is asked about at a time: today, and whatever ``explain`` wants to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyClass:
+    """A kind of BCC and the attributes that ask for it: one ``[copy NAME]`` section."""
+
+    name: str
+    sent_attributes: tuple[str, ...]
+    received_attributes: tuple[str, ...]
+    inherit: Inherit
+    invalid_value: OnInvalid
+    confidential: bool
+    """Whether log and metrics tell nothing of its copies, and the audit has each on disk before the MTA is answered."""
+    mode: Mode
+
+    def attributes(self, direction: Direction) -> tuple[str, ...]:
+        """Return the attributes that ask for copies in one direction; none: it is switched off."""
+        return self.sent_attributes if direction == "sent" else self.received_attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromPolicy:
+    """The ``[from]`` section."""
+
+    sender_attributes: tuple[str, ...]
+    recipient_attributes: tuple[str, ...]
+    enforce_attributes: tuple[str, ...]
+    match_members: bool
+    invalid_value: OnInvalid
+    reply_to: Literal["keep", "author"]
+    """Whether a changed From leaves the author's address in Reply-To."""
+    original_from_header: str
+    """Name of a header field that keeps the old From; empty: none."""
+    sender: Literal["keep", "author"]
+    """Whether a From that a rule or a wish puts leaves the author in Sender."""
+    reject_text: str
+    """The text of a refusal (:mod:`.refusal_text`); empty: the one that comes with the product."""
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListsPolicy:
+    """The ``[lists]`` section: what makes mailing lists of lists."""
+
+    from_attributes: tuple[str, ...]
+    reply_to_attributes: tuple[str, ...]
+    headers_attributes: tuple[str, ...]
+    header_field_attributes: tuple[str, ...]
+    tag_attributes: tuple[str, ...]
+    bounces_attributes: tuple[str, ...]
+    inherit: Inherit
+    mode: Mode
+
+    def attributes(self) -> frozenset[str]:
+        """Return every attribute that may hold a setting of a list."""
+        return frozenset(
+            (
+                *self.from_attributes,
+                *self.reply_to_attributes,
+                *self.headers_attributes,
+                *self.header_field_attributes,
+                *self.tag_attributes,
+                *self.bounces_attributes,
+            )
+        )
+
+    @property
+    def changes_sender(self) -> bool:
+        """Whether the envelope sender of a post may change."""
+        return bool(self.bounces_attributes) and self.mode == "apply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The sections of the configuration that decide."""
+
+    copy_classes: tuple[CopyClass, ...]
+    from_policy: FromPolicy
+    lists: ListsPolicy
+    mode: Mode
+    directory_failure: OnFailure
+    max_copies: int
+    identity: IdentityPolicy
+    _days: dict[date, DatedPolicy] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def on(self, day: date) -> DatedPolicy:
+        """Return the one object for this configuration on a day (UTC): what is remembered is compared by it."""
+        found = self._days.get(day)
+        if found is None:
+            if len(self._days) >= _MOST_DAYS:
+                self._days.clear()
+            found = self._days.setdefault(day, DatedPolicy(self, day))
+        return found
+
+    @property
+    def confidential(self) -> frozenset[str]:
+        """The copy classes that neither the mail log nor the metrics may tell of."""
+        return frozenset(copy_class.name for copy_class in self.copy_classes if copy_class.confidential)
+
+    def attributes(self) -> frozenset[str]:
+        """Return every attribute that may hold a policy value, as configured."""
+        return self.secret_attributes() | self.lists.attributes()
+
+    def secret_attributes(self) -> frozenset[str]:
+        """Return those that nobody but the milter and the administrators may read: all but the settings of lists."""
+        names: set[str] = {
+            *self.from_policy.sender_attributes,
+            *self.from_policy.recipient_attributes,
+            *self.from_policy.enforce_attributes,
+        }
+        for copy_class in self.copy_classes:
+            names.update(copy_class.sent_attributes, copy_class.received_attributes)
+        return frozenset(names)
+
+    def modes(self) -> dict[str, Mode]:
+        """Return the effective mode of each part, by its section of the configuration."""
+        parts: dict[str, Mode] = {f"copy {c.name}": c.mode for c in self.copy_classes}
+        return {**parts, "from": self.from_policy.mode, "lists": self.lists.mode}
+
+    def switched_off(self) -> bool:
+        """Whether every part is in mode ``pass``: no message needs a decision."""
+        return all(mode == "pass" for mode in self.modes().values())
+
+    def not_applied(self) -> tuple[str, ...]:
+        """Return a sentence for each part that is not in mode ``apply``."""
+        return tuple(
+            f"[{section}] is in mode {mode}: nothing of it is applied"
+            for section, mode in self.modes().items()
+            if mode != "apply"
+        )
+
+    @property
+    def hold_mode(self) -> Mode:
+        """The mode of a hold-up that concerns every part: carried out when anything is applied."""
+        return "apply" if self.applies() else "observe"
+
+    def applies(self) -> bool:
+        """Whether anything at all is in mode ``apply``: only then may a message be held up."""
+        return "apply" in self.modes().values()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DatedPolicy:
+    """What values count under beside the directory: a configuration, and the day (UTC) for ``until``."""
+
+    policy: Policy = field(repr=False)
+    today: date

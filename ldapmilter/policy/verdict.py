@@ -1,0 +1,76 @@
+"""What the MTA is answered: a message goes on, waits, or is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from ldapmilter.policy.model import TEMPFAIL_REPLY
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ldapmilter.policy.model import Mode, Notice, Refusal, Verdict
+    from ldapmilter.policy.settings import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a message has to wait."""
+
+    text: str
+    """In words that name no person."""
+    mode: Mode
+    confidential: bool
+
+
+class AnswerToMta(TypedDict):
+    """The part of a decision that the MTA is answered by."""
+
+    verdict: Verdict
+    smtp_reply: str | None
+    verdict_mode: Mode
+    waits_for: tuple[str, ...]
+    waits_in_secret: bool
+
+
+def causes_to_wait(policy: Policy, truncations: Collection[Notice], notices: Collection[Notice]) -> list[Cause]:
+    """Return each cause for which a message has to wait; none: it goes on.
+
+    Args:
+        policy: the configuration.
+        truncations: what was more than a limit.
+        notices: everything else that is wrong, invalid values among it.
+    """
+    causes: list[Cause] = []
+    if policy.directory_failure == "tempfail":
+        what = "a list or a number of copies past its limit"
+        causes.extend(Cause(what, policy.hold_mode, notice.confidential) for notice in truncations)
+    broken = {notice.invalid_value_of for notice in notices}
+    causes.extend(
+        Cause(f"an invalid value of copy class {one.name}", one.mode, one.confidential)
+        for one in policy.copy_classes
+        if one.name in broken and one.invalid_value == "tempfail"
+    )
+    if "from" in broken and policy.from_policy.invalid_value == "tempfail":
+        causes.append(Cause("an invalid value of [from]", policy.from_policy.mode, confidential=False))
+    return causes
+
+
+def answer(causes: Sequence[Cause], refusal: Refusal | None, policy: Policy) -> AnswerToMta:
+    """Return verdict, reply and mode: waiting comes first, since a look-up may still change the rest."""
+    verdict: Verdict = "accept"
+    reply: str | None = None
+    mode: Mode = "apply"
+    if causes:
+        modes = [cause.mode for cause in causes]
+        verdict, reply, mode = "tempfail", TEMPFAIL_REPLY, "apply" if "apply" in modes else modes[0]
+    elif refusal is not None:
+        verdict, reply, mode = "reject", refusal.reply, policy.from_policy.mode
+    return {
+        "verdict": verdict,
+        "smtp_reply": reply,
+        "verdict_mode": mode,
+        "waits_for": tuple(dict.fromkeys(cause.text for cause in causes if cause.mode == "apply")),
+        "waits_in_secret": bool(causes) and all(cause.confidential for cause in causes),
+    }
