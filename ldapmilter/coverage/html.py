@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from ldapmilter import __version__
-from ldapmilter.coverage.model import KINDS, STATUSES
+from ldapmilter.coverage.model import KINDS, LISTS, PEOPLE, STATUSES
 from ldapmilter.coverage.plain import about_json
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class HtmlForm:
             "summary": summary.as_json(),
             "statuses": STATUSES,
             "kinds": KINDS,
+            "people": [kind for kind in KINDS if kind in PEOPLE],
+            "lists": [kind for kind in KINDS if kind in LISTS],
             "domains": list(self._domains),
             "origins": [
                 [o.level, o.dn, o.attribute, o.value, list(o.group_path), o.condition, o.until and str(o.until), o.ref]

@@ -22,7 +22,9 @@ address book synchronization): nobody expects copies of its mail."""
 STATUSES: Final[tuple[Status, ...]] = ("covered", "conditional", "uncovered")
 KINDS: Final[tuple[Kind, ...]] = ("account", "resource", "list", "dynamic group", "system account")
 PEOPLE: Final[frozenset[Kind]] = frozenset({"account", "resource"})
-"""The kinds that mail ends at; what is left, but for system accounts, are lists."""
+"""The kinds that mail ends at."""
+LISTS: Final[frozenset[Kind]] = frozenset({"list", "dynamic group"})
+"""The kinds that lead to others; what is left are system accounts, of which no copies are expected."""
 LEVELS: Final[tuple[Level, ...]] = ("account", "group", "policy-group", "cos", "domain", "global")
 
 

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const records = JSON.parse(document.getElementById("records").textContent);
-  const {about, summary, statuses, kinds, domains, origins, cells} = data;
+  const {about, summary, statuses, kinds, people, lists, domains, origins, cells} = data;
   const LEVELS = ["account", "group", "policy-group", "cos", "domain", "global"];
   const LEVEL_NAMES = {
     account: "account", group: "the list itself", "policy-group": "policy group", cos: "COS", domain: "domain",
@@ -50,8 +50,16 @@
     const name = origin[0] === "domain" ? origin[1].split(",").filter(part => /^dc=/i.test(part)).map(part => part.slice(3)).join(".") : rdn(origin[1]);
     return `${LEVEL_NAMES[origin[0]]} ${name}`;
   };
-  const hasStatus = (cell, wanted) =>
-    wanted === "expired" ? cell[2].length > 0 : wanted === "invalid" ? cell[3].length > 0 : statuses[cell[0]] === wanted;
+  const isPerson = record => people.includes(kinds[record[2]]);
+  const isList = record => lists.includes(kinds[record[2]]);
+  // Zimbra's own accounts lack nothing: nobody expects copies of their mail.
+  const mayLack = record => isPerson(record) || isList(record);
+  const hasStatus = (record, cell, wanted) =>
+    wanted === "expired" ? cell[2].length > 0 : wanted === "invalid" ? cell[3].length > 0
+    : statuses[cell[0]] === wanted && (wanted !== "uncovered" || mayLack(record));
+  const isOfKind = (record, wanted) =>
+    wanted === "people" ? isPerson(record) : wanted === "lists" ? isList(record) : record[2] === Number(wanted);
+  const sum = counts => counts ? statuses.reduce((before, status) => before + counts[status], 0) : 0;
 
   // -- head ------------------------------------------------------------------------------
   const total = Object.values(summary.entries).reduce((one, other) => one + other, 0);
@@ -68,37 +76,41 @@
 
   // -- figures ---------------------------------------------------------------------------
   const bar = counts => {
-    const whole = statuses.reduce((sum, status) => sum + counts[status], 0);
+    const whole = sum(counts);
     const words = statuses.map(status => `${number(counts[status])} ${STATUS_NAMES[status]}`).join(", ");
     return el("div", {class: "bar", role: "img", "aria-label": words, title: words},
       ...statuses.filter(status => counts[status]).map(status => el("i", {class: status, style: `flex: ${counts[status] / whole} 0 0`})));
   };
-  const choose = (index, status) => {
+  const choose = (index, status, kind) => {
     at("filters").reset();
+    at("kind").value = kind;
     at("column").value = String(index);
     at("status").value = status;
     refresh();
     at("rows-title").scrollIntoView({behavior: "smooth"});
   };
   summary.columns.forEach((one, index) => {
-    const accounts = statuses.reduce((sum, status) => sum + one.accounts[status], 0);
-    const groups = statuses.reduce((sum, status) => sum + one.groups[status], 0);
+    const count = (number_, status, kind) => el("dd", {}, number_ ? el("button", {
+      type: "button", class: "link", text: number(number_), onclick: () => choose(index, status, kind)}) : "–");
+    const [persons, groups, own] = [one.accounts, one.groups, one.system].map(sum);
     const lines = [];
-    const line = (text, count, status, alert) => count && lines.push(
-      el("dt", {class: alert ? "alert" : null, text}),
-      el("dd", {}, el("button", {type: "button", class: "link", text: number(count), onclick: () => choose(index, status)})));
-    line("covered", one.accounts.covered + one.groups.covered, "covered");
-    line("conditional only", one.accounts.conditional + one.groups.conditional, "conditional");
-    line("no copy", one.accounts.uncovered + one.groups.uncovered, "uncovered");
+    if (persons && groups) lines.push(el("dt"), el("dd", {class: "soft", text: "people"}), el("dd", {class: "soft", text: "lists"}));
+    statuses.filter(status => one.accounts[status] || one.groups[status]).forEach(status => lines.push(
+      el("dt", {text: status === "conditional" ? "conditional only" : STATUS_NAMES[status]}),
+      ...(persons ? [count(one.accounts[status], status, "people")] : []),
+      ...(groups ? [count(one.groups[status], status, "lists")] : [])));
+    const line = (text, number_, status, alert) => number_ && lines.push(
+      el("dt", {class: alert ? "alert" : null, text}), ...(persons && groups ? [el("dd")] : []), count(number_, status, ""));
     line("with an expired value", one.expired, "expired");
     line("with an invalid value", one.invalid, "invalid", true);
     const figure = el("div", {class: "figure"}, el("h3", {text: columns[index].title}));
-    if (accounts) figure.append(
-      el("div", {class: "share", text: `${share(one.accounts.covered, accounts)} `}, el("small", {text: `of ${number(accounts)} accounts`})), bar(one.accounts));
+    if (persons) figure.append(
+      el("div", {class: "share", text: `${share(one.accounts.covered, persons)} `}, el("small", {text: `of ${number(persons)} ${persons === 1 ? "person" : "people"}`})), bar(one.accounts));
     if (groups) figure.append(
-      el("div", {class: "where", text: `${share(one.groups.covered, groups)} of ${number(groups)} lists and groups, as recipients`}), bar(one.groups));
-    if (!accounts && !groups) figure.append(el("p", {class: "soft", text: "nobody"}));
-    figure.append(el("dl", {}, ...lines));
+      el("div", {class: "where", text: `${share(one.groups.covered, groups)} of ${number(groups)} ${groups === 1 ? "list" : "lists"}, as recipients`}), bar(one.groups));
+    if (!persons && !groups) figure.append(el("p", {class: "soft", text: "nobody"}));
+    figure.append(el("dl", {class: persons && groups ? "both" : null}, ...lines));
+    if (own) figure.append(el("p", {class: "where", text: `${number(own)} of Zimbra’s own accounts ${own === 1 ? "is" : "are"} not counted`}));
     at("figures").append(figure);
   });
 
@@ -116,19 +128,18 @@
   });
 
   // -- domains ---------------------------------------------------------------------------
-  const perDomain = [...new Set(summary.columns.flatMap(one => Object.keys(one.domains)))].map(name => {
-    const counts = summary.columns.map(one => one.domains[name] || null);
-    return {name, counts, lacking: Math.max(0, ...counts.map(one => one ? one.uncovered : 0))};
+  const perDomain = [...new Set(summary.columns.flatMap(one => [...Object.keys(one.domains), ...Object.keys(one.group_domains)]))].map(name => {
+    const counts = summary.columns.map(one => [one.domains[name], one.group_domains[name]]);
+    return {name, counts, lacking: Math.max(0, ...counts.flat().map(one => one ? one.uncovered : 0))};
   }).sort((one, other) => other.lacking - one.lacking || (one.name < other.name ? -1 : 1));
   at("domains").tHead.append(el("tr", {}, el("th", {scope: "col", text: "domain"}), ...columns.map(one => el("th", {scope: "col", text: one.title}))));
   const showDomains = all => {
     at("domains").tBodies[0].replaceChildren(...perDomain.slice(0, all ? undefined : DOMAINS_SHOWN).map(one => el("tr", {},
       el("th", {scope: "row", text: one.name}),
-      ...one.counts.map(counts => {
-        if (!counts) return el("td", {text: "–"});
-        const whole = statuses.reduce((sum, status) => sum + counts[status], 0);
-        return el("td", {}, bar(counts), el("span", {class: "where", text: `${number(counts.covered)} of ${number(whole)}` +
-          (counts.uncovered ? `, ${number(counts.uncovered)} without` : "")}));
+      ...one.counts.map(both => {
+        const shown = both.map((counts, index) => sum(counts) ? [bar(counts), el("div", {class: "where",
+          text: `${index ? "lists: " : ""}${number(counts.covered)} of ${number(sum(counts))}${counts.uncovered ? `, ${number(counts.uncovered)} without` : ""}`})] : []).flat();
+        return el("td", {}, ...(shown.length ? shown : ["–"]));
       }))));
     at("more-domains").hidden = all || perDomain.length <= DOMAINS_SHOWN;
   };
@@ -169,9 +180,9 @@
     const watched = column === "" ? columns.map((_, index) => index) : [Number(column)];
     const found = [];
     records.forEach((record, index) => {
-      if (kind !== "" && record[2] !== Number(kind)) return;
+      if (kind !== "" && !isOfKind(record, kind)) return;
       if (domain !== "" && record[1] !== Number(domain)) return;
-      if (status !== "" && !watched.some(one => { const cell = cellOf(record, one); return cell && hasStatus(cell, status); })) return;
+      if (status !== "" && !watched.some(one => { const cell = cellOf(record, one); return cell && hasStatus(record, cell, status); })) return;
       if (words.every(word => matchesWord(record, index, word))) found.push(index);
     });
     const keys = new Map(found.map(index => [index, sortKey(records[index], state.sort)]));
@@ -186,7 +197,7 @@
     if (!cell) return el("td", {class: "cell where", "data-title": columns[index].title, text: "sends no mail"});
     const [status, copies, expired, invalid, , endedBy] = cell;
     const td = el("td", {class: "cell", "data-title": columns[index].title});
-    td.append(el("span", {class: `tag ${statuses[status]}`, text: STATUS_NAMES[statuses[status]]}));
+    td.append(el("span", {class: `tag ${statuses[status] !== "uncovered" || mayLack(record) ? statuses[status] : "unexpected"}`, text: STATUS_NAMES[statuses[status]]}));
     if (invalid.length) td.append(el("span", {class: "tag invalid", text: "invalid value"}));
     if (expired.length) td.append(el("span", {class: "tag expired", text: "expired value"}));
     for (const copy of copies.slice(0, 2)) {
@@ -195,6 +206,7 @@
         el("div", {class: "where", text: place(origin) + (origin[5] ? `, only ${columns[index].direction === "sent" ? "to" : "from"} ${origin[5]}` : "")}));
     }
     if (copies.length > 2) td.append(el("div", {class: "where", text: `and ${copies.length - 2} more`}));
+    if (!copies.length && statuses[status] === "covered") td.append(el("div", {class: "where", text: "by everybody behind it"}));
     if (!copies.length && endedBy) td.append(el("div", {class: "where", text: `“none” at ${rdn(endedBy)}`}));
     return td;
   };
@@ -264,6 +276,8 @@
   }}));
   at("rows").tHead.append(el("tr", {}, header("address", "address"), header("kind", "kind"), ...columns.map((one, index) => header(one.title, String(index)))));
   columns.forEach((one, index) => at("column").append(el("option", {value: index, text: one.title})));
+  [[people, "people", "all people"], [lists, "lists", "all lists"]].forEach(([of, value, text]) =>
+    of.some(kind => summary.entries[kind]) && at("kind").append(el("option", {value, text})));
   kinds.forEach((kind, index) => summary.entries[kind] && at("kind").append(el("option", {value: index, text: kind})));
   domains.map((name, index) => [name, index]).sort().forEach(([name, index]) => at("domain").append(el("option", {value: index, text: name})));
   let waiting = 0;

@@ -172,7 +172,8 @@ def _print_summary(console: Console, about: About, summary: Summary) -> None:
     kinds = ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in summary.kinds.items())
     console.print(f"{summary.entries:,} entries: {kinds}" if kinds else "nobody")
     if summary.lacking:
-        console.print(f"lacking a copy: {summary.lacking_people:,} people, {summary.lacking_groups:,} lists")
+        lists = f"{summary.lacking_groups:,} list{'s' if summary.lacking_groups != 1 else ''}"
+        console.print(f"lacking a copy: {summary.lacking_people:,} people, {lists}")
     if summary.without_address:
         console.print(f"{summary.without_address:,} more without an address: no mail reaches them")
     for text in (*about.narrowed, *about.notes):

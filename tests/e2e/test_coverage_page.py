@@ -53,6 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("page")
     folder.chmod(0o755)
     crowd = [one for number in range(CROWD) for one in account(f"u{number:03}@plain.test", cos_id=STAFF)]
+    crowd += account("galsync@plain.test", zimbraIsSystemResource="TRUE")
     (folder / "directory.ldif").write_text(to_ldif(merge([*covered_company(), *crowd])), encoding="utf-8")
     daemon = Daemon(None, {"ldap": {"uri": f"ldif:{folder / 'directory.ldif'}"}})
     try:
@@ -118,16 +119,29 @@ def test_the_reader_searches_filters_sorts_turns_pages_and_opens_a_row(
       await clear();
       choose("status", "something invalid");
       found.invalid = rows();
+      await clear();
+      found.system = (await search("galsync"), cells("galsync")[0].firstChild.className);
+      await clear();
+      choose("status", "no copy"); choose("domain", "plain.test"); choose("column", "legal, sent");
+      found.lackingLegal = text("count");
+      choose("kind", "system account");
+      found.systemLacks = text("count");
+      await clear();
       click("#figures .figure button.link"); await settle();
       found.chosen = text("count");
     """)
-    assert f"{9 + CROWD} accounts, 1 resource, 3 lists, 1 dynamic group" in found["about"]
+    assert f"{9 + CROWD} accounts, 1 resource, 3 lists, 1 dynamic group, 1 system account" in found["about"]
     assert "cannot be used" in found["notes"]
-    assert "of 130 accounts" in found["figures"]
+    assert "of 130 people" in found["figures"]
+    assert "of 4 lists, as recipients" in found["figures"]
+    assert "1 of Zimbra\u2019s own accounts is not counted" in found["figures"]
+    assert found["system"] == "tag unexpected"
+    assert found["lackingLegal"] == f"{CROWD + 1} of 135 entries: legal, sent; no copy; plain.test"
+    assert found["systemLacks"].startswith("0 of 135 entries")
     assert found["markup"] == 0  # carol's name is text, whatever she writes into it
     assert found["name"] == "Carol <b>Cole</b></script>"
-    assert (len(found["first"]), found["pageOne"], found["count"]) == (50, "1\u201350 of 134", "134 entries")
-    assert (len(found["second"]), found["pageTwo"]) == (50, "51\u2013100 of 134")
+    assert (len(found["first"]), found["pageOne"], found["count"]) == (50, "1\u201350 of 135", "135 entries")
+    assert (len(found["second"]), found["pageTwo"]) == (50, "51\u2013100 of 135")
     assert not set(found["first"]) & set(found["second"])
     assert found["first"] == sorted(found["first"])
     assert found["searched"] == ["carol@example.test"]
@@ -140,13 +154,13 @@ def test_the_reader_searches_filters_sorts_turns_pages_and_opens_a_row(
     assert found["byGroup"] == ["audit-eu@example.test", "grace@example.test"]
     assert found["byCopy"] == ["ann@example.test"]
     assert found["nobody"] == ["Nobody matches."]
-    assert found["cleared"] == "134 entries"
+    assert found["cleared"] == "135 entries"
     assert [one.partition("@")[0] for one in found["lacking"]] == ["dave", "frank", "grace", "room", "vault"]
-    assert found["words"] == "5 of 134 entries: archive, sent; no copy; example.test"
+    assert found["words"] == "5 of 135 entries: archive, sent; no copy; example.test"
     assert [one.partition("@")[0] for one in found["lists"]] == ["audit-eu", "audit", "sales-team"]
     assert found["reversed"] == found["lists"][::-1]
     assert found["invalid"] == ["frank@example.test"]
-    assert found["chosen"] == "4 of 134 entries: archive, sent; covered"
+    assert found["chosen"] == "4 of 135 entries: archive, sent; covered; all people"
 
 
 def test_printing_takes_every_row_that_was_chosen(browse: Callable[[str], dict[str, Any]]) -> None:
@@ -155,7 +169,7 @@ def test_printing_takes_every_row_that_was_chosen(browse: Callable[[str], dict[s
       dispatchEvent(new Event("beforeprint")); found.paper = rows().length;
       dispatchEvent(new Event("afterprint")); found.after = rows().length;
     """)
-    assert found == {"screen": 50, "paper": CROWD + 1, "after": 50}
+    assert found == {"screen": 50, "paper": CROWD + 2, "after": 50}
 
 
 def test_the_page_loads_nothing_from_anywhere(page: Path) -> None:

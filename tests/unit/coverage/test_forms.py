@@ -215,7 +215,7 @@ def test_in_a_pipe_and_at_80_columns_every_entry_has_one_line(report: Report, *,
     assert lines["nina@plain.test"] == "nina@plain.test  account  archive: no copy; legal: no copy"
     by_members = "audit-eu@example.test  list  archive: every account behind it gets a copy; "
     assert lines["audit-eu@example.test"].startswith(by_members)
-    assert "lacking a copy: 6 people, 1 lists" in shown
+    assert "lacking a copy: 6 people, 1 list" in shown
 
 
 def test_the_table_tells_level_condition_and_trouble(report: Report) -> None:
