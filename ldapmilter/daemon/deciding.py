@@ -24,6 +24,7 @@ from ldapmilter.daemon.warming import PutOff
 from ldapmilter.errors import AuditError
 from ldapmilter.policy.identity import as_claimed
 from ldapmilter.policy.model import Decision, Notice
+from ldapmilter.policy.verdict import WAITS_FOR_AUDIT
 
 if TYPE_CHECKING:
     from ldapmilter.daemon.active_configuration import ActiveConfiguration
@@ -113,7 +114,7 @@ class Decider:
             self._keep(message, decision, policy)
         except AuditError:
             # For the log it waits as any other does: one without a line of its own would have a legal copy.
-            held = Decision(identity=decision.identity, verdict="tempfail", waits_for=("the audit",))
+            held = Decision(identity=decision.identity, verdict="tempfail", waits_for=WAITS_FOR_AUDIT)
             self._tell(message, held, policy)
             raise
         self._tell(message, decision, policy)
@@ -149,7 +150,14 @@ class Decider:
             if decision.unknown_client is not None:
                 self.unknown_clients.note(decision.unknown_client, now)
         elif decision.waits_for and not decision.still_reading:
-            self.waiting.told_to_wait(envelope, decision.waits_for, now)
+            self.waiting.told_to_wait(envelope, decision.waits_for, now, outage=self._is_outage(decision))
+
+    def _is_outage(self, decision: Decision) -> bool:
+        """Whether it is not this message alone that has to wait."""
+        if not decision.unavailable:
+            return decision.waits_for == WAITS_FOR_AUDIT
+        servers = self.configurations.active.opened.store.states()
+        return not any(state["up"] for state in servers.values())
 
     def _keep(self, message: HandledMessage, decision: Decision, policy: Policy) -> None:
         if not self.audit.is_kept or not wants_audit(decision):

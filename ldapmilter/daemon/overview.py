@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ldapmilter import __version__
 from ldapmilter.daemon import crowd
@@ -18,6 +18,7 @@ from ldapmilter.daemon.metrics import Snapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
 from ldapmilter.daemon.unknown_clients import busiest
 from ldapmilter.daemon.waiting import by_cause, reminders_of
+from ldapmilter.policy.verdict import WAITS_FOR_AUDIT, WAITS_FOR_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +84,7 @@ class Overview:
         """Yield what is an error for as long as it lasts, a line each."""
         yield from self._sockets.problems()
         yield from self._invalid_values.due(time.time())
-        waiting = by_cause((worker.report.get("waiting", {}) for worker in self._fleet.workers), time.time())
-        yield from reminders_of(waiting)
+        yield from reminders_of(self._waiting())
 
     def few_descriptors(self) -> Iterator[str]:
         """Yield a line where the limit of open files is too low."""
@@ -131,7 +131,7 @@ class Overview:
             "not_applied": list(self.config.policy.not_applied()),
             "invalid_values": self._invalid_values.since(time.time() - _RECENT_SECONDS),
             "unknown_clients": busiest((worker.report.get("unknown_clients", {}) for worker in workers), time.time()),
-            "waiting": by_cause((worker.report.get("waiting", {}) for worker in workers), time.time()),
+            "waiting": self._waiting(),
             "audit_fails": snapshot.audit_fails,
             "last_message": snapshot.last_message,
             "counts": snapshot.counts,
@@ -155,10 +155,22 @@ class Overview:
             cached=sum(report.get("cached", 0) for report in reports),
             servers=self._directory.gauges(time.monotonic()),
             not_applied=len(self.config.policy.not_applied()),
-            waiting=by_cause((report.get("waiting", {}) for report in reports), time.time()),
-            audit_fails=any(report.get("audit_fails", False) for report in reports),
+            waiting=self._waiting(),
+            audit_fails=self._audit_fails,
             last_message=max(times, default=None),
             started_at=self._started_at,
             reloaded_at=self._reloaded_at,
             reload_failed=self.refused is not None,
         )
+
+    @property
+    def _audit_fails(self) -> bool:
+        return any(worker.report.get("audit_fails", False) for worker in self._fleet.workers)
+
+    def _waiting(self) -> list[dict[str, Any]]:
+        """Return what mail waits for, as :func:`by_cause` does."""
+        well = {
+            *(WAITS_FOR_DIRECTORY if self._directory.up else ()),
+            *(WAITS_FOR_AUDIT if not self._audit_fails else ()),
+        }
+        return by_cause((worker.report.get("waiting", {}) for worker in self._fleet.workers), time.time(), well)

@@ -1,8 +1,9 @@
 """Mail that was told to wait and comes back: how much of it there is, for what, and for how long.
 
 The client keeps the message, so nobody here sees it wait. A message is known again by who sends it to whom. It
-waits until it goes through, or until it has not come back for longer than it has taken before. Each try may
-meet another worker: by their parent, workers learn what waits elsewhere, and what went on elsewhere.
+waits until it goes through, or until it has not come back for longer than it has taken before. What an outage
+held up waits no more once the outage is over: its next try goes through, if there is one. Each try may meet
+another worker: by their parent, workers learn what waits elsewhere, and what went on elsewhere.
 """
 
 from __future__ import annotations
@@ -40,27 +41,35 @@ class Waiting:
     def __init__(self) -> None:
         """Begin with none."""
         self._lock = threading.Lock()
-        self._messages: dict[str, tuple[list[str], int, float, float, float]] = {}
-        """What each waits for, its tries, its first and last one, and until when it may be silent."""
+        self._messages: dict[str, tuple[list[str], int, float, float, bool, float]] = {}
+        """What each waits for, its tries, its first and last one, whether an outage was the cause of the last one,
+        and until when it may be silent."""
         self._elsewhere: frozenset[str] = frozenset()
         """What waits as far as other workers know."""
         self._went_on: dict[str, float] = {}
         """Which of those went on here, and when."""
 
-    def told_to_wait(self, envelope: Envelope, causes: Sequence[str], now: float) -> None:
-        """Note a message that was told to wait, for some causes; seconds since the epoch."""
+    def told_to_wait(self, envelope: Envelope, causes: Sequence[str], now: float, *, outage: bool) -> None:
+        """Note a message that was told to wait.
+
+        Args:
+            envelope: the message's.
+            causes: what it waits for.
+            now: seconds since the epoch.
+            outage: whether all mail has to wait for these causes.
+        """
         key = key_of(envelope)
         with self._lock:
             before = self._messages.pop(key, None)
             tries, first, until = 0, now, now + _AT_FIRST
-            if before is not None and now <= before[4]:
+            if before is not None and now <= before[5]:
                 tries, first = before[1], before[2]
                 until = now + min(_MOST_SECONDS, max(_LEAST_SECONDS, _PATIENCE * (now - before[3])))
             if len(self._messages) >= _MOST_MESSAGES:
                 self._forget(now)
                 if len(self._messages) >= _MOST_MESSAGES:
                     return
-            self._messages[key] = (list(causes), tries + 1, first, now, until)
+            self._messages[key] = (list(causes), tries + 1, first, now, outage, until)
 
     def went_on(self, envelope: Envelope, now: float) -> None:
         """Forget a message that has gone through, and have the others forget it."""
@@ -81,15 +90,15 @@ class Waiting:
                     del self._messages[key]
 
     def report(self, now: float) -> dict[str, Any]:
-        """Return ``messages`` that still wait, by key: causes, tries, first and last try; and what ``went_on``."""
+        """Return ``messages`` that still wait, by key: causes, tries, first and last try, outage; and ``went_on``."""
         with self._lock:
             self._forget(now)
-            messages = {key: [*one[:4]] for key, one in self._messages.items()}
+            messages = {key: [*one[:5]] for key, one in self._messages.items()}
             return {"messages": messages, "went_on": dict(self._went_on)}
 
     def _forget(self, now: float) -> None:
         """Forget what has been silent for too long; the lock is held."""
-        self._messages = {key: one for key, one in self._messages.items() if now <= one[4]}
+        self._messages = {key: one for key, one in self._messages.items() if now <= one[5]}
 
 
 def news(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, float]]:
@@ -100,20 +109,25 @@ def news(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> tuple[l
     return elsewhere[:_MOST_MESSAGES], {key: at for at, key in sorted(went_on)}
 
 
-def by_cause(reports: Iterable[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+def by_cause(reports: Iterable[Mapping[str, Any]], now: float, well: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return what mail waits for, over all workers: how many messages came back for it, and for how long.
 
     A first try may have been the last one; a message counts from its second.
+
+    Args:
+        reports: what :meth:`Waiting.report` returned in each worker.
+        now: seconds since the epoch.
+        well: the causes that hold nothing up now: no outage of theirs lasts.
     """
-    messages: dict[str, tuple[list[str], int, float, float]] = {}
+    messages: dict[str, tuple[list[str], int, float, float, bool]] = {}
     for report in reports:
-        for key, (causes, tries, first, last) in report.get("messages", {}).items():
-            others, more, earlier, later = messages.get(key, (causes, 0, first, last))
-            newer = others if later > last else causes
-            messages[key] = (newer, tries + more, min(first, earlier), max(last, later))
+        for key, (causes, tries, first, last, outage) in report.get("messages", {}).items():
+            others, more, earlier, later, held = messages.get(key, (causes, 0, first, last, outage))
+            newest = (others, held) if later > last else (causes, outage)
+            messages[key] = (newest[0], tries + more, min(first, earlier), max(last, later), newest[1])
     found: dict[str, dict[str, Any]] = {}
-    for causes, tries, first, _ in messages.values():
-        if tries > 1:
+    for causes, tries, first, _, outage in messages.values():
+        if tries > 1 and not (outage and set(causes) <= {*well}):
             cause = " and ".join(causes)
             one = found.setdefault(cause, {"cause": cause, "messages": 0, "seconds": 0.0})
             one["messages"] += 1

@@ -28,7 +28,7 @@ from ldapmilter.policy.left_behind import author_changes, fields_of_author, fiel
 from ldapmilter.policy.memory import Memory
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, HeaderChange, ListPost, Notice, Refusal
 from ldapmilter.policy.service_logins import why_unknown
-from ldapmilter.policy.verdict import answer, causes_to_wait
+from ldapmilter.policy.verdict import WAITS_FOR_DIRECTORY, answer, causes_to_wait
 from ldapmilter.policy.witness import FromStays
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.settings import Policy
     from ldapmilter.policy.witness import Witness
 
-_NO_LOGIN, _NO_DIRECTORY = ("a login that is no account's",), ("the directory",)
-"""What mail waits for before anything is decided."""
+_WAITS_FOR_LOGIN = ("a login that is no account's",)
 
 
 def decide(
@@ -77,7 +76,7 @@ def decide(
         author = _identify(envelope, memory, policy, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
             notice = Notice(text=why_unknown(envelope.login or "", policy.identity.service_logins))
-            return replace(_held(author, policy, directory, [notice]), waits_for=_NO_LOGIN)
+            return replace(_held(author, policy, directory, [notice]), waits_for=_WAITS_FOR_LOGIN)
         return _Deciding(Facts(envelope, directory, policy, memory, author), headers).decision(witness)
     except DirectoryUnavailable as error:
         author = author or Sender(identity=as_claimed(envelope))
@@ -94,7 +93,7 @@ def decide(
             notice = Notice(text=str(error), confidential=secret, of_list=not secret)
             return replace(_held(author, policy, directory, [notice]), still_reading=True)
         notice = Notice(text=f"directory unavailable: {error}", error=True)
-        return replace(_held(author, policy, directory, [notice]), unavailable=True, waits_for=_NO_DIRECTORY)
+        return replace(_held(author, policy, directory, [notice]), unavailable=True, waits_for=WAITS_FOR_DIRECTORY)
 
 
 def decide_whole(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from ldapmilter.policy.model import TEMPFAIL_REPLY
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from ldapmilter.policy.model import Mode, Notice, Refusal, Verdict
     from ldapmilter.policy.settings import Policy
+
+WAITS_FOR_DIRECTORY: Final = ("the directory",)
+WAITS_FOR_AUDIT: Final = ("the audit",)
+"""What mail waits for in an outage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -28,6 +29,7 @@ VAULT = "vault@example.test"
 NOBODY = "someone@elsewhere.test"
 SINCE = "the disk has not answered since "
 AGAIN = "the audit can be written again"
+RELOADED = "configuration reloaded in 2 workers"
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,15 @@ def legal_mail_passes_again(scene: Scene) -> None:
     wait_until(lambda: scene.mail(ANN, [JOE], login=ANN).sent.accepted, "the disk", 60)
 
 
+@contextlib.contextmanager
+def reloaded(scene: Scene) -> Iterator[None]:
+    """Reload at the end of the block, and wait until the workers have taken it over."""
+    before = len(scene.daemon.log_lines(RELOADED))
+    yield
+    os.kill(scene.daemon.pid, signal.SIGHUP)
+    wait_until(lambda: len(scene.daemon.log_lines(RELOADED)) > before, "the reload", 60)
+
+
 def is_said(scene: Scene) -> bool:
     status = scene.daemon.cli("status")
     return status.returncode == 1 and "PROBLEM   the audit cannot be written" in status.stdout
@@ -85,8 +96,8 @@ def test_a_write_that_does_not_return_loses_no_line_and_holds_up_legal_mail_alon
         assert scene.mail(ANN, [JOE], login=ANN).sent.code == 451
         assert scene.delivered(scene.submit(BOB, [NOBODY]).token).keys() == {NOBODY}
         assert len(records(scene)) == before
-        os.kill(scene.daemon.pid, signal.SIGHUP)  # as a rotation does: no worker is replaced, with the lines in it
-        wait_until(lambda: bool(scene.daemon.log_lines("configuration reloaded in 2 workers")), "the reload", 60)
+        with reloaded(scene):  # as a rotation does: no worker is replaced, with the lines in it
+            pass
         assert not scene.daemon.log_lines("were replaced")
     legal_mail_passes_again(scene)
 
@@ -109,24 +120,21 @@ def test_a_reload_and_a_rotation_are_refused_in_time(scene: Scene, disk: Stallin
         os.kill(daemon.pid, signal.SIGHUP)
         wait_until(lambda: bool(daemon.log_lines("not reloaded", "audit.jsonl: the disk ")), "the refusal", 60)
         legal_mail_passes(scene)  # with the file that is open
-    os.kill(daemon.pid, signal.SIGHUP)
-    wait_until(lambda: bool(daemon.log_lines("configuration reloaded")), "the reload", 60)
+    with reloaded(scene):
+        pass
     legal_mail_passes(scene)
 
 
 def test_another_disk_is_taken_over_without_a_restart(scene: Scene, disk: StallingDisk) -> None:
     daemon, elsewhere = scene.daemon, scene.daemon.directory / "elsewhere.jsonl"
-    reloads = len(daemon.log_lines("configuration reloaded"))
     with disk.stalled("write", "fdatasync"):
         assert scene.mail(ANN, [JOE], login=ANN).sent.code == 451
-        daemon.configure({"audit": {"file": str(elsewhere)}})
-        os.kill(daemon.pid, signal.SIGHUP)
-        wait_until(lambda: len(daemon.log_lines("configuration reloaded")) > reloads, "the reload", 60)
+        with reloaded(scene):
+            daemon.configure({"audit": {"file": str(elsewhere)}})
         legal_mail_passes(scene)
         assert '"legal"' in elsewhere.read_text(encoding="ascii")
-    daemon.configure({"audit": {"file": str(audit_file(scene))}})
-    os.kill(daemon.pid, signal.SIGHUP)
-    wait_until(lambda: len(daemon.log_lines("configuration reloaded")) > reloads + 1, "the reload", 60)
+    with reloaded(scene):
+        daemon.configure({"audit": {"file": str(audit_file(scene))}})
     legal_mail_passes(scene)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,8 +95,8 @@ def serving(tmp_path: Path) -> Iterator[Decider]:
 
 def _serving(folder: Path, sections: Sections) -> Iterator[Decider]:
     config = world({}, {**sections, "audit": {"file": str(folder / "audit.jsonl")}}).config
-    nothing: Any = None
-    serving = Decider(ActiveConfiguration(config=config, opened=nothing))
+    no_servers: Any = SimpleNamespace(store=SimpleNamespace(states=dict))
+    serving = Decider(ActiveConfiguration(config=config, opened=no_servers))
     yield serving
 
 

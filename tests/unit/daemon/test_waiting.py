@@ -25,23 +25,23 @@ def test_fifty_clients_that_try_for_days_are_one_alarm() -> None:
     waiting = Waiting()
     for round_ in range(2 * 48):
         for number in range(50):
-            waiting.told_to_wait(envelope(number), LEGAL, NOON + round_ * HOUR + number)
+            waiting.told_to_wait(envelope(number), LEGAL, NOON + round_ * HOUR + number, outage=False)
 
     assert told(waiting, NOON + 95 * HOUR + 60) == [(LEGAL[0], 50, NOON)]
 
 
 def test_a_message_counts_when_it_comes_back() -> None:
     waiting = Waiting()
-    waiting.told_to_wait(envelope(), LEGAL, NOON)
+    waiting.told_to_wait(envelope(), LEGAL, NOON, outage=False)
     assert told(waiting, NOON + 1) == []
-    waiting.told_to_wait(envelope(), LEGAL, NOON + 5 * MINUTE)
+    waiting.told_to_wait(envelope(), LEGAL, NOON + 5 * MINUTE, outage=False)
     assert told(waiting, NOON + 5 * MINUTE) == [(LEGAL[0], 1, NOON)]
 
 
 def test_what_went_through_waits_no_more() -> None:
     waiting = Waiting()
     for number in (1, 2, 1, 2):
-        waiting.told_to_wait(envelope(number), LEGAL, NOON)
+        waiting.told_to_wait(envelope(number), LEGAL, NOON, outage=False)
     waiting.went_on(envelope(1), NOON)
     assert told(waiting, NOON) == [(LEGAL[0], 1, NOON)]
 
@@ -49,18 +49,18 @@ def test_what_went_through_waits_no_more() -> None:
 def test_who_stays_away_longer_than_before_has_given_up() -> None:
     waiting = Waiting()
     for tries in range(3):
-        waiting.told_to_wait(envelope(), LEGAL, NOON + tries * 10 * MINUTE)
+        waiting.told_to_wait(envelope(), LEGAL, NOON + tries * 10 * MINUTE, outage=False)
     last = NOON + 20 * MINUTE
     assert len(told(waiting, last + 30 * MINUTE)) == 1
     assert told(waiting, last + 31 * MINUTE) == []
-    waiting.told_to_wait(envelope(), LEGAL, last + 24 * HOUR)
+    waiting.told_to_wait(envelope(), LEGAL, last + 24 * HOUR, outage=False)
     assert told(waiting, last + 24 * HOUR) == []
 
 
 def test_the_tries_of_one_message_meet_several_workers() -> None:
     one, other = Waiting(), Waiting()
-    one.told_to_wait(envelope(), LEGAL, NOON)
-    other.told_to_wait(envelope(), ("the directory",), NOON + MINUTE)
+    one.told_to_wait(envelope(), LEGAL, NOON, outage=False)
+    other.told_to_wait(envelope(), ("the directory",), NOON + MINUTE, outage=False)
     (found,) = by_cause([one.report(NOON + MINUTE), other.report(NOON + MINUTE)], NOON + MINUTE)
     assert found == {"cause": "the directory", "messages": 1, "seconds": MINUTE}
 
@@ -75,8 +75,8 @@ def share(workers: list[Waiting], now: float) -> None:
 def test_what_went_on_in_another_worker_waits_no_more() -> None:
     one, other = workers = [Waiting(), Waiting()]
     for _ in range(2):
-        one.told_to_wait(envelope(), LEGAL, NOON)
-        one.told_to_wait(envelope(1), LEGAL, NOON)
+        one.told_to_wait(envelope(), LEGAL, NOON, outage=False)
+        one.told_to_wait(envelope(1), LEGAL, NOON, outage=False)
     share(workers, NOON)
     other.went_on(envelope(), NOON + MINUTE)
     other.went_on(envelope(7), NOON + MINUTE)
@@ -88,10 +88,10 @@ def test_what_went_on_in_another_worker_waits_no_more() -> None:
 
 def test_what_waits_anew_since_it_went_on_elsewhere_still_waits() -> None:
     one, other = workers = [Waiting(), Waiting()]
-    one.told_to_wait(envelope(), LEGAL, NOON)
+    one.told_to_wait(envelope(), LEGAL, NOON, outage=False)
     share(workers, NOON)
     other.went_on(envelope(), NOON + MINUTE)
-    one.told_to_wait(envelope(), LEGAL, NOON + 2 * MINUTE)
+    one.told_to_wait(envelope(), LEGAL, NOON + 2 * MINUTE, outage=False)
     share(workers, NOON + 2 * MINUTE)
     assert len(told(one, NOON + 2 * MINUTE)) == 1
 
@@ -99,8 +99,30 @@ def test_what_waits_anew_since_it_went_on_elsewhere_still_waits() -> None:
 def test_what_is_kept_is_bounded() -> None:
     waiting = Waiting()
     for number in range(3000):
-        waiting.told_to_wait(envelope(number), LEGAL, NOON)
+        waiting.told_to_wait(envelope(number), LEGAL, NOON, outage=False)
     assert len(waiting.report(NOON)["messages"]) == 1000
+
+
+def test_what_an_outage_held_up_waits_no_more_when_it_is_over() -> None:
+    """Its next try goes through; or it never comes, since others refused it meanwhile."""
+    waiting = Waiting()
+    for number, outage in ((1, True), (2, False)):
+        for _ in range(2):
+            waiting.told_to_wait(envelope(number), ("the directory",), NOON, outage=outage)
+    report = waiting.report(NOON)
+    (during,) = by_cause([report], NOON)
+    (after,) = by_cause([report], NOON, {"the directory", "the audit"})
+    (other,) = by_cause([report], NOON, {"the audit"})
+    assert (during["messages"], after["messages"], other["messages"]) == (2, 1, 2)
+
+
+def test_the_last_try_says_whether_an_outage_holds_a_message_up() -> None:
+    one, other = Waiting(), Waiting()
+    one.told_to_wait(envelope(), ("the directory",), NOON, outage=True)
+    other.told_to_wait(envelope(), ("the directory",), NOON + MINUTE, outage=False)
+    for reports in ([one, other], [other, one]):
+        (found,) = by_cause([each.report(NOON) for each in reports], NOON + MINUTE, {"the directory"})
+        assert found["messages"] == 1
 
 
 def test_the_log_says_the_same_of_every_cause() -> None:
@@ -113,8 +135,8 @@ def test_the_log_says_the_same_of_every_cause() -> None:
 def test_causes_are_told_apart() -> None:
     waiting = Waiting()
     for _ in range(2):
-        waiting.told_to_wait(envelope(1), LEGAL, NOON + 5)
-        waiting.told_to_wait(envelope(2), (*LEGAL, "the directory"), NOON)
+        waiting.told_to_wait(envelope(1), LEGAL, NOON + 5, outage=False)
+        waiting.told_to_wait(envelope(2), (*LEGAL, "the directory"), NOON, outage=False)
     assert told(waiting, NOON + 5) == [(f"{LEGAL[0]} and the directory", 1, NOON), (LEGAL[0], 1, NOON + 5)]
 
 
@@ -122,14 +144,14 @@ def test_more_than_can_be_kept_is_still_an_alarm() -> None:
     waiting = Waiting()
     for round_ in range(3):
         for number in range(1500):
-            waiting.told_to_wait(envelope(number), LEGAL, NOON + round_ * HOUR + number)
+            waiting.told_to_wait(envelope(number), LEGAL, NOON + round_ * HOUR + number, outage=False)
     assert told(waiting, NOON + 2 * HOUR + 1500) == [(LEGAL[0], 1000, NOON)]
 
 
 def test_what_never_comes_back_makes_room() -> None:
     waiting = Waiting()
     for number in range(2000):
-        waiting.told_to_wait(envelope(number), LEGAL, NOON)
+        waiting.told_to_wait(envelope(number), LEGAL, NOON, outage=False)
     for later in (NOON + 2 * HOUR, NOON + 3 * HOUR):
-        waiting.told_to_wait(envelope(5000), LEGAL, later)
+        waiting.told_to_wait(envelope(5000), LEGAL, later, outage=False)
     assert told(waiting, NOON + 3 * HOUR) == [(LEGAL[0], 1, NOON + 2 * HOUR)]
