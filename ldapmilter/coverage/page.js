@@ -90,7 +90,7 @@
     at("rows-title").scrollIntoView({behavior: "smooth"});
   };
   summary.columns.forEach((one, index) => {
-    const count = (number_, status, kind) => el("dd", {}, number_ ? el("button", {
+    const count = (number_, status, kind) => el("dd", {class: kind ? null : "all"}, number_ ? el("button", {
       type: "button", class: "link", text: number(number_), onclick: () => choose(index, status, kind)}) : "–");
     const [persons, groups, own] = [one.accounts, one.groups, one.system].map(sum);
     const lines = [];
@@ -100,7 +100,7 @@
       ...(persons ? [count(one.accounts[status], status, "people")] : []),
       ...(groups ? [count(one.groups[status], status, "lists")] : [])));
     const line = (text, number_, status, alert) => number_ && lines.push(
-      el("dt", {class: alert ? "alert" : null, text}), ...(persons && groups ? [el("dd")] : []), count(number_, status, ""));
+      el("dt", {class: alert ? "alert" : null, text}), count(number_, status, ""));
     line("with an expired value", one.expired, "expired");
     line("with an invalid value", one.invalid, "invalid", true);
     const figure = el("div", {class: "figure"}, el("h3", {text: columns[index].title}));
