@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+_NO_ADDRESS = "has no account or list {!r}, and no list names it as a member"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
@@ -66,16 +68,24 @@ def _flush(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer))
     else:
-        print(f"forgot {answer['entries']} answers in {answer['workers']} workers")
+        print(f"forgot {answer['entries']} answers in {answer['workers']} workers{_none_held(answer)}")
         for pid in answer["killed"]:
             print(f"worker {pid} did not confirm: it was killed, and its successor begins with an empty cache")
     # A daemon of an older version says nothing of names.
     for one in answer.get("unknown", ()):
-        _complain(f"the directory has no {one['kind']} {one['name']!r}{did_you_mean(one['near'])}")
+        what = _NO_ADDRESS if one["kind"] == "address" else f"has no {one['kind']} {{!r}}"
+        _complain(f"the directory {what.format(one['name'])}{did_you_mean(one['near'])}")
     if (why := answer.get("not_asked")) is not None:
         _complain(f"directory unavailable: whether it has what was named could not be asked: {why}")
         return exit_status.DIRECTORY_UNAVAILABLE
     return exit_status.PROBLEM if answer["killed"] or answer.get("unknown") else exit_status.FINE
+
+
+def _none_held(answer: dict[str, Any]) -> str:
+    """Return why nothing was forgotten, where nothing was and what was named exists."""
+    if answer["entries"] or answer["killed"] or answer.get("unknown") or answer.get("not_asked") is not None:
+        return ""
+    return ": none was held, so the next message asks the directory anyway"
 
 
 def _complain(text: str) -> None:

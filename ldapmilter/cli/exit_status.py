@@ -46,8 +46,8 @@ MEANINGS: "Mapping[str, Mapping[int, str]]" = {
     },
     "cache flush": {
         FINE: "forgotten in every worker",
-        PROBLEM: "the directory has no such COS or domain; or a worker did not confirm and was killed",
-        DIRECTORY_UNAVAILABLE: "whether the directory has such a COS or domain cannot be asked",
+        PROBLEM: "the directory has no such COS, domain or address; or a worker did not confirm and was killed",
+        DIRECTORY_UNAVAILABLE: "whether the directory has what was named cannot be asked",
         DAEMON_UNREACHABLE: _NO_DAEMON,
     },
     "cache stats": {FINE: "shown", DAEMON_UNREACHABLE: _NO_DAEMON},

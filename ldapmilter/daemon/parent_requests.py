@@ -118,7 +118,7 @@ async def _flush(request: Message, fleet: Fleet) -> Message:
 
 async def _unknown_names(request: Message, fleet: Fleet) -> Message:
     """Tell which names of a flush the directory does not have: they are misspelt, or were removed."""
-    if request.get("cos") is None and request.get("domain") is None:
+    if not any(request.get(name) for name in ("cos", "domain", "addresses")):
         return {"unknown": [], "not_asked": None}
     try:
         found = await fleet.ask_one({**request, "verb": "names"}, _ASK_SECONDS)

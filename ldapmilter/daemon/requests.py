@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.address import envelope_address, parse_address
+from ldapmilter.address import envelope_address, parse_address, stored_addresses
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.directory import cache_view, flush
 from ldapmilter.directory.backend.store import Deadline
-from ldapmilter.directory.names import unknown_cos, unknown_domain
+from ldapmilter.directory.names import unknown_addresses, unknown_cos, unknown_domain
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.mta.probe import probe
 from ldapmilter.opening import open_directory
@@ -118,13 +118,16 @@ def _flushed(opened: OpenDirectory, request: Message) -> int:
 
 
 def _unknown_names(decider: Decider, request: Message) -> Message:
-    """Tell which COS or domain of a flush the directory does not have."""
+    """Tell which COS, domain or address of a flush the directory does not have."""
     active, deadline = decider.configurations.active, Deadline.after(_NAMES_SECONDS, time.monotonic)
     store, cos, domain = active.opened.store, _text(request, "cos"), _text(request, "domain")
     found = [
         unknown_cos(store, cos, deadline) if cos is not None else None,
         unknown_domain(store, active.config.ldap.search_base, domain, deadline) if domain is not None else None,
     ]
+    if addresses := _texts(request, "addresses"):
+        present = active.opened.directory.present(list(stored_addresses(addresses)))
+        found += unknown_addresses(addresses, present)
     return {"unknown": [one._asdict() for one in found if one is not None]}
 
 

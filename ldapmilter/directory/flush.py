@@ -67,7 +67,7 @@ def flush_addresses(cache: Cache, addresses: Collection[str], look_up: LookUp | 
     for value in cache.values():
         concerned.extend(entry.raw for entry in entries_in(value) if not keys.isdisjoint(entry.own_keys))
     for raw in concerned:
-        keys |= _keys_of(raw, site)
+        keys |= keys_of(raw, site)
     if remembered is not None:
         concerned.extend(raw for raw in remembered.policy_groups if concerns(raw, keys))
     ids = {fold_value(text) for raw in concerned for name in _IDS for text in raw.all_subtypes(name)}
@@ -101,7 +101,7 @@ def _may_be_another(key: Key | str, value: object) -> bool:
     return kind_of(key) == "managed" or not value or any(entry.kind == "group" for entry in entries_in(value))
 
 
-def _keys_of(raw: RawEntry, site: Site | None) -> set[str]:
+def keys_of(raw: RawEntry, site: Site | None) -> set[str]:
     """Return every key that an entry's answers are held by: all its addresses, in all spellings, and its catch-alls."""
     own = stored_addresses(value for name in ADDRESS_ATTRIBUTES for value in raw.all_subtypes(name))
     return {*every_spelling(own, site), *found_by(raw)}

@@ -1,25 +1,30 @@
-"""Whether the directory has a COS or a domain of a name, asked past the cache: for somebody who has typed one."""
+"""Whether the directory has a COS, a domain or an address, asked past the cache: for somebody who has typed one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ldapmilter.address import fold_domain
+from ldapmilter.address import fold_domain, stored_address
 from ldapmilter.directory.backend.filters import Equal
 from ldapmilter.directory.backend.names import COS_BASE
+from ldapmilter.directory.flush import concerns, every_spelling, keys_of
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.folding import fold_value
 from ldapmilter.similar import similar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ldapmilter.directory.backend.store import Deadline, Store
+    from ldapmilter.directory.flush import CurrentEntries
+    from ldapmilter.directory.site import Site
 
 
 class UnknownName(NamedTuple):
     """A name that the directory does not have."""
 
     kind: str
-    """``COS`` or ``domain``."""
+    """``COS``, ``domain`` or ``address``."""
     name: str
     near: str | None
     """The one that was probably meant."""
@@ -47,6 +52,34 @@ def unknown_domain(store: Store, search_base: str, name: str, deadline: Deadline
     names = {fold_domain(fold_value(text)) or fold_value(text) for raw in every for text in raw.all("zimbradomainname")}
     wanted = fold_value(name)
     return _unknown("domain", name, fold_domain(wanted) or wanted, names)
+
+
+def unknown_addresses(addresses: Iterable[str], present: CurrentEntries) -> list[UnknownName]:
+    """Return which of the addresses nobody has, and no list names as a member.
+
+    Args:
+        addresses: as typed.
+        present: what the directory says of them now.
+    """
+    return [
+        UnknownName("address", text, _in_a_similar_domain(text, present.site))
+        for text in addresses
+        if not _is_in(present, text)
+    ]
+
+
+def _is_in(present: CurrentEntries, text: str) -> bool:
+    address = stored_address(text)
+    keys = every_spelling([address], present.site) if address is not None else set()
+    return any(not keys.isdisjoint(keys_of(raw, present.site)) or concerns(raw, keys) for raw in present.raws)
+
+
+def _in_a_similar_domain(text: str, site: Site) -> str | None:
+    """Return the address in the hosted domain that was probably meant, if its own is none."""
+    local, _, domain = text.rpartition("@")
+    folded = fold_domain(domain)
+    near = similar(domain, site.domains) if folded is not None and folded not in site.domains else None
+    return f"{local}@{near}" if near is not None else None
 
 
 def _unknown(

@@ -177,6 +177,7 @@ class Reader:
             DirectoryUnavailable: it does not say.
         """
         search = Searching(self._store, deadline, Trace(deadline, lenient=False), next_server_first=False)
+        addresses = [one for one in addresses if one.is_readable]  # no other is in a directory, nor fit for a filter
         site = self._loading.site([SITE], search)[SITE]
         entries = self._loading.members(every_spelling(addresses, site), search).values()
         raws = {entry.raw.dn: entry.raw for value in entries for entry in entries_in(value)}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldapmilter.address import stored_addresses
 from ldapmilter.directory.backend.store import Deadline
-from ldapmilter.directory.names import unknown_cos, unknown_domain
+from ldapmilter.directory.names import unknown_addresses, unknown_cos, unknown_domain
 from ldapmilter.errors import DirectoryUnavailable
 from tests.contract.asking import address
 from tests.contract.shapes import ANN, ANN_DN, LOOSE
@@ -47,6 +48,18 @@ def test_an_account_names_its_dynamic_groups(opened: OpenDirectory) -> None:
     present = opened.directory.present([address(ANN)])
     ids = {text for raw in present.raws for text in raw.all("zimbramemberof")}
     assert ids == {zimbra_id("group", "dyn@example.test")}
+
+
+def test_an_address_is_known_by_who_has_it_and_by_lists_that_name_it(opened: OpenDirectory) -> None:
+    known = [ANN, "A.Able@alias.test", '" ann"@prov.test', "eng@example.test", "nobody@other.test"]
+    unknown = ["nobody@gmail.com", "nobody@example.test", "ann@exmaple.test", "\udcff@example.test"]
+    present = opened.directory.present(list(stored_addresses([*known, *unknown])))
+    assert [tuple(one) for one in unknown_addresses([*known, *unknown], present)] == [
+        ("address", "nobody@gmail.com", None),
+        ("address", "nobody@example.test", None),
+        ("address", "ann@exmaple.test", "ann@example.test"),
+        ("address", "\udcff@example.test", None),
+    ]
 
 
 @pytest.mark.parametrize("name", ["sales", " SALES ", zimbra_id("cos", "sales")])

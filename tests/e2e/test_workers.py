@@ -390,6 +390,9 @@ def test_a_flush_under_load_acts_on_the_next_message_of_every_worker(daemon: Dae
     unknown = daemon.cli("cache", "flush", "--domain", "exmaple.test")
     assert (unknown.returncode, unknown.stdout[:6]) == (1, "forgot")
     assert "the directory has no domain 'exmaple.test'; did you mean example.test?" in unknown.stderr
+    nobody = daemon.cli("cache", "flush", "nobody@exmaple.test")
+    assert nobody.returncode == 1
+    assert "no account or list 'nobody@exmaple.test'" in nobody.stderr
     assert load.failed == []
     assert run(daemon) == {ARCHIVE, HOLD}
     assert re.fullmatch(r"forgot \d+ answers in 2 workers\n", daemon.cli("cache", "flush", "--cos", "sales").stdout)

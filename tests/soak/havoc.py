@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.company import JOE
 from tests.soak.letters import ANN, CARL, CLERKS
 from tests.support.processes import workers_of
 
@@ -128,12 +127,15 @@ class Havoc:
                 ("--all",),
                 ("--domain", "example.test"),
                 ("--cos", "sales"),
-                (ANN, CARL, JOE),
+                (ANN, CARL),
                 (f"clerk-{self._choice.randrange(CLERKS)}@example.test",),
             )
         )
         done = self.scene.daemon.cli("cache", "flush", *what)
-        if done.returncode != 0:
+        if done.returncode not in {
+            0,
+            3,
+        }:  # 3: forgotten; the directory cannot be asked whether there is any
             said = " ".join((done.stdout + done.stderr).split())
             self.problems.append(f"cache flush {' '.join(what)}: exit status {done.returncode}: {said}")
             sys.stdout.write(f"! {self.problems[-1]}\n")

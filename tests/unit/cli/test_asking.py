@@ -216,6 +216,11 @@ def test_a_daemon_of_an_older_version(daemon: ADaemon, capsys: pytest.CaptureFix
 UNKNOWN: list[tuple[dict[str, Any], int, str]] = [
     ({"unknown": [{"kind": "COS", "name": "slaes", "near": "sales"}]}, 1, "no COS 'slaes'; did you mean sales?"),
     ({"unknown": [{"kind": "domain", "name": "x.test", "near": None}]}, 1, "the directory has no domain 'x.test'"),
+    (
+        {"unknown": [{"kind": "address", "name": "ann@x.test", "near": "ann@y.test"}]},
+        1,
+        "no account or list 'ann@x.test', and no list names it as a member; did you mean ann@y.test?",
+    ),
     ({"unknown": [], "not_asked": "no server answers"}, 3, "could not be asked: no server answers"),
 ]
 
@@ -229,6 +234,22 @@ def test_a_flush_of_a_name_that_does_not_exist(
     shown = capsys.readouterr()
     assert shown.out.startswith("forgot 3 answers")
     assert shown.err.rstrip().endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"unknown": [], "not_asked": None}, "forgot 0 answers in 2 workers: none was held, so the next message"),
+        ({"unknown": [], "not_asked": "no server answers"}, "forgot 0 answers in 2 workers\n"),
+        ({"unknown": [], "killed": [1]}, "forgot 0 answers in 2 workers\n"),
+    ],
+)
+def test_why_a_flush_forgot_nothing(
+    daemon: ADaemon, capsys: pytest.CaptureFixture[str], answer: dict[str, Any], said: str
+) -> None:
+    daemon.answer |= {"entries": 0, "workers": 2} | answer
+    daemon.run("cache", "flush", "ann@example.test")
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_a_socket_that_a_reload_would_not_take_over(daemon: ADaemon, capsys: pytest.CaptureFixture[str]) -> None:

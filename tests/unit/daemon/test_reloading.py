@@ -196,6 +196,13 @@ def test_names_that_the_directory_does_not_have_are_told(serving: Decider) -> No
             {"kind": "domain", "name": "exmaple.test", "near": "example.test"},
         ]
     }
+    asked = {"verb": "names", "addresses": [ANN, "ann@exmaple.test", "nobody@example.test"]}
+    assert requests.serve(serving, asked) == {
+        "unknown": [
+            {"kind": "address", "name": "ann@exmaple.test", "near": "ann@example.test"},
+            {"kind": "address", "name": "nobody@example.test", "near": None},
+        ]
+    }
 
 
 # -- other requests -------------------------------------------------------------------------
