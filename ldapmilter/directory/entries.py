@@ -30,6 +30,7 @@ ENTRY_ATTRIBUTES = (
     "zimbraMailCatchAllAddress",
     "zimbraMailForwardingAddress",
     "zimbraPrefMailForwardingAddress",
+    "zimbraPrefMailLocalDeliveryDisabled",
     "zimbraMemberOf",
     "zimbraGroupId",
     "zimbraIsACLGroup",

@@ -99,6 +99,16 @@ def read_from(values: Sequence[str]) -> FromHeader:
     )
 
 
+def addresses_in(values: Sequence[str]) -> Iterator[Address]:
+    """Yield every address that can be read in the values of To or Cc fields, however many there are.
+
+    Nothing follows from one that cannot be read: it is left out.
+    """
+    for value in values:
+        text = _FOLD.sub("", value).translate(_BLANKS)
+        yield from (mailbox.address for mailbox in _mailboxes(text) if mailbox is not None)
+
+
 def _mailboxes(text: str) -> Iterator[Mailbox | None]:
     """Yield every mailbox of one unfolded value, and ``None`` for every flaw."""
     element = _Element()
