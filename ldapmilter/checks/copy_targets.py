@@ -9,13 +9,14 @@ from ldapmilter.checks import betraying_targets
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.policy_values import INVALID
 from ldapmilter.directory.backend.filters import And, Equal, Present, any_of
+from ldapmilter.directory.backend.names import POLICY_CLASS, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 from ldapmilter.directory.searches import CHUNK
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy.copies import Subject, requested_copies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from ldapmilter.address import Address
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry
     from ldapmilter.directory.zimbra import ZimbraDirectory
+    from ldapmilter.policy.copies import CopyRequest
     from ldapmilter.policy.settings import Policy
 
 _AREA = Area.VALUES
@@ -52,7 +54,16 @@ COPIED = Kind(
     area=_AREA,
     meaning="A mailbox that gets copies is itself copied: mail addressed to it directly is kept twice, or goes on"
     " elsewhere.",
-    remedy="set the value none on it where its COS, domain or the global config copies it",
+    remedy="zmprov ma $address $change; none ends what its COS, domain or the global config says",
+)
+HELD = Kind(
+    code="target-copied-union",
+    severity=Severity.NOTE,
+    area=_AREA,
+    meaning="A mailbox that gets copies is itself copied by a class whose levels add up (`inherit = union`), which is"
+    " what that is for: mail addressed to it directly is copied, too, and no `none` ends that.",
+    remedy="nothing, if that is meant; else set the value where $address does not belong to it: on the COS of those"
+    " whom it is about, or on a list with ldapMilterAppliesToMembers",
 )
 FORWARDS = Kind(
     code="target-forwards",
@@ -99,7 +110,7 @@ REPLIES_UNSEEN = Kind(
     remedy="let the bind identity read $attributes, or look with zmprov ga",
 )
 
-KINDS = (MISSING, FOREIGN, COPIED, FORWARDS, IS_LIST, RESTRICTED, RESTRICTED_UNSEEN, REPLIES, REPLIES_UNSEEN)
+KINDS = (MISSING, FOREIGN, COPIED, HELD, FORWARDS, IS_LIST, RESTRICTED, RESTRICTED_UNSEEN, REPLIES, REPLIES_UNSEEN)
 
 READS = (
     "zimbraPrefOutOfOfficeReplyEnabled",
@@ -219,11 +230,26 @@ def _copied(
         dn: [Subject(direction="received", chain=chain, account=found[dn][0].name, recipient=found[dn][0].name.text)]
         for dn, chain in view.chains(entries).items()
     }
+    union = {one.name for one in policy.copy_classes if one.inherit == "union"}
     for dn, asked in requested_copies(subjects, policy.copy_classes, now.date(), view).items():
         entry, uses = found[dn]
-        others = sorted({one.address.text for one in asked.requests if one.address.key not in entry.addresses})
-        if others:
-            report.add(COPIED.found(f"{entry.name} is copied to {', '.join(others)}: {uses}"))
+        others = [one for one in asked.requests if one.address.key not in entry.addresses]
+        for kind, some in (
+            (COPIED, [one for one in others if one.copy_class not in union]),
+            (HELD, [one for one in others if one.copy_class in union]),
+        ):
+            if some:
+                to = ", ".join(sorted({one.address.text for one in some}))
+                places = sorted({f"{why.attribute} at {why.dn}" for one in some for why in one.reasons})
+                text = f"{entry.name} is copied to {to} ({', '.join(places)}), and gets copies itself: {uses}"
+                report.add(kind.found(text, address=entry.name, change=_ending(some)))
+
+
+def _ending(requests: Iterable[CopyRequest]) -> str:
+    """Return the arguments of ``zmprov ma`` that end the inheritance of some copies."""
+    attributes = sorted({why.attribute for one in requests for why in one.reasons})
+    our_class = ["+objectClass", POLICY_CLASS] if any(map(is_ours, attributes)) else []
+    return " ".join([*our_class, *(f"{name} none" for name in attributes)])
 
 
 def _restricted(groups: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDirectory, report: Report) -> None:

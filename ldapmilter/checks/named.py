@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ldapmilter.address import fold_domain
 from ldapmilter.directory.entries import read_entry
 from ldapmilter.policy.rules import CopyRule, MailboxTemplate, SenderRule
 
@@ -52,8 +53,8 @@ class Named:
     """What ``WHEN`` names: ``("group", key)`` and ``("address", key)``."""
     templates: dict[str, tuple[CopyRule, Uses, set[str]]] = field(default_factory=dict)
     """Copy addresses with placeholders on entries that give them to many accounts, with those entries' DNs."""
-    from_templates: dict[str, tuple[MailboxTemplate, Uses]] = field(default_factory=dict)
-    """From mailboxes, by their address part."""
+    from_templates: dict[tuple[str, str | None], tuple[MailboxTemplate, Uses]] = field(default_factory=dict)
+    """From mailboxes, by their address part and the domain that all their senders are in, where there is one."""
     policy_groups: list[RawEntry] = field(default_factory=list)
     group_rules: list[tuple[str, SenderRule, str]] = field(default_factory=list)
     """From rules of policy groups: the group's DN, the rule, and where it stands, in words."""
@@ -72,12 +73,21 @@ class Named:
             self.targets.setdefault(target.key, (target, Uses()))[1].add(place)
         elif isinstance(value, SenderRule):
             self._add_when(value.when, place)
-            self.from_templates.setdefault(value.mailbox.address, (value.mailbox, Uses()))[1].add(place)
+            key = (value.mailbox.address, _domain_of_senders(entry, kind))
+            self.from_templates.setdefault(key, (value.mailbox, Uses()))[1].add(place)
             if kind == "policy-group":
                 self.group_rules.append((entry.dn, value, place))
         elif isinstance(value, MailboxTemplate):
-            self.from_templates.setdefault(value.address, (value, Uses()))[1].add(place)
+            self.from_templates.setdefault((value.address, None), (value, Uses()))[1].add(place)
 
     def _add_when(self, when: When | None, place: str) -> None:
         if when is not None and when.kind in {"group", "address"}:
             self.parties.setdefault((when.kind, when.operand), Uses()).add(place)
+
+
+def _domain_of_senders(entry: RawEntry, kind: HolderKind) -> str | None:
+    """Return the domain of everybody whom a sender's rule on an entry is for; ``None``: of any domain."""
+    if kind == "domain":
+        return fold_domain(entry.first("zimbradomainname") or "")
+    account = read_entry(entry) if kind == "account" else None
+    return account.name.domain if account is not None else None

@@ -49,8 +49,8 @@ NO_DKIM = Kind(
     code="from-without-dkim",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Mail leaves with a From in a domain without a DKIM key in the directory: it is not signed, and DMARC may"
-    " fail.",
+    meaning="Mail leaves with a From in another domain than its sender's, which has no DKIM key in the directory: it is"
+    " not signed, and DMARC may fail.",
     remedy="as zimbra: /opt/zimbra/libexec/zmdkimkeyutil -a -d $domain, and publish the record that it prints",
 )
 DKIM_UNSEEN = Kind(
@@ -96,8 +96,10 @@ def _from_domains(named: Named, raw_directory: RawDirectory, report: Report) -> 
         return
     site = read_site(raw_directory.search("", "sub", SITE_FILTER, SITE_ATTRIBUTES))
     written: dict[str, Uses] = defaultdict(Uses)
-    for template, uses in named.from_templates.values():
+    for (_address, senders), (template, uses) in named.from_templates.items():
         for domain in _domains(template.address, site):
+            if domain == senders and site.domains_for(domain) == {domain}:
+                continue  # as well signed as before, and SPF goes by the same domain
             for place in uses.places:
                 written[domain].add(place)
     hosted = {domain: uses for domain, uses in written.items() if domain in site.domains}

@@ -113,7 +113,8 @@ def scan(raw_directory: RawDirectory, policy: Policy, report: Report, *, today: 
     attributes = sorted(policy.attributes())
     own = [name for name in attributes if not is_ours(name)]
     marks: list[Filter] = [Equal("objectClass", POLICY_CLASS), *map(Present, own)]
-    asked = tuple(dict.fromkeys((*ENTRY_ATTRIBUTES, "zimbraDomainType", APPLIES_TO_MEMBERS, *attributes)))
+    domain = ("zimbraDomainName", "zimbraDomainType")
+    asked = tuple(dict.fromkeys((*ENTRY_ATTRIBUTES, *domain, APPLIES_TO_MEMBERS, *attributes)))
     for entry in _entries(raw_directory, Or(tuple(marks)), asked):
         _look(entry, wanted, named, report, today=today)
     return named

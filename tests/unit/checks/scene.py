@@ -43,16 +43,12 @@ def config_of(directory: Path, sections: Mapping[str, Mapping[str, str]] | None 
 
 
 def site(*records: Iterable[Record], config: Mapping[str, str] | None = None) -> list[Record]:
-    """Return a small Zimbra with one domain, and whatever a test adds."""
+    """Return a small Zimbra with one domain, and whatever a test adds, or has in place of the like."""
     given = {"zimbraDefaultDomainName": "example.test", **(config or {})}
-    return merge(
-        [
-            *base_records(),
-            *global_config(**given),
-            *domain("example.test", DKIMSelector="s1", DKIMKey="k"),
-            *(record for group in records for record in group),
-        ]
-    )
+    added = [record for group in records for record in group]
+    replaced = {record.dn.lower() for record in added if not record.filler}
+    base = [*base_records(), *global_config(**given), *domain("example.test", DKIMSelector="s1", DKIMKey="k")]
+    return merge([*(record for record in base if record.dn.lower() not in replaced), *added])
 
 
 def look_at(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TODAY = datetime.now(timezone.utc).date()
 VAULT = "vault@example.test"
 ANN = "ann@example.test"
+KIM = "kim@brand.test"
 RULE = "example.net => Sales <sales@example.test>"
 
 
@@ -145,7 +146,11 @@ CASES: dict[str, tuple[list[Iterable[Record]], str]] = {
             account("second@example.test"),
             ann(ldapMilterLegalBcc=VAULT),
         ],
-        "vault@example.test is copied to second@example.test",
+        "vault@example.test is copied to second@example.test (ldapMilterArchiveReceivedBcc at uid=vault,",
+    ),
+    "target-copied-union": (
+        [vault(), account("second@example.test"), cos("default", ldapMilterLegalBcc=[VAULT, "second@example.test"])],
+        "vault@example.test is copied to second@example.test (ldapMilterLegalBcc at cn=default,",
     ),
     "target-forwards": (
         [vault(zimbraPrefMailForwardingAddress="out@example.net"), ann(ldapMilterLegalBcc=VAULT)],
@@ -182,6 +187,17 @@ CASES: dict[str, tuple[list[Iterable[Record]], str]] = {
     ),
     "from-without-dkim": (
         [domain("brand.test"), ann(ldapMilterSenderFromRewrite="* => {localpart}@brand.test")],
+        "brand.test has no DKIM key",
+    ),
+    "from-without-dkim: senders of every domain": (
+        [domain("brand.test"), cos("default", ldapMilterSenderFromRewrite="* => {localpart}@brand.test")],
+        "brand.test has no DKIM key",
+    ),
+    "from-without-dkim: senders in an alias domain": (
+        [
+            domain("brand.test", ldapMilterSenderFromRewrite="* => desk@brand.test"),
+            alias_domain("brands.test", "brand.test"),
+        ],
         "brand.test has no DKIM key",
     ),
     "from-without-dkim: a selector without a key": (
@@ -286,6 +302,24 @@ def test_a_finding_and_no_other(tmp_path: Path, case: str) -> None:
     assert codes(report) == {code}
     assert text in " ".join(texts(report, code))
     assert all(one.remedy and "$" not in one.remedy for one in report.findings)
+
+
+@pytest.mark.parametrize("holder", ["brand.test", KIM])
+def test_a_from_in_the_senders_own_domain_is_as_well_signed_as_before(tmp_path: Path, holder: str) -> None:
+    rule = "example.net => Desk <desk@brand.test>"
+    rules = {name: {"ldapMilterSenderFromRewrite": rule} if name == holder else {} for name in ("brand.test", KIM)}
+    records = [domain("brand.test", **rules["brand.test"]), account(KIM, **rules[KIM]), account("desk@brand.test")]
+    assert look_at(tmp_path, site(*records)).findings == ()
+
+
+def test_what_ends_that_a_mailbox_with_copies_is_copied(tmp_path: Path) -> None:
+    records = [vault(), account("second@example.test"), ann(ldapMilterLegalBcc=VAULT)]
+    everybody = cos("default", ldapMilterArchiveBcc="second@example.test")
+    (found,) = look_at(tmp_path, site(*records, everybody)).findings
+    command = f"zmprov ma {VAULT} +objectClass ldapMilterPolicy ldapMilterArchiveBcc none; "
+    assert (found.code, found.remedy.startswith(command)) == ("target-copied", True)
+    records[0] = vault(ldapMilterArchiveBcc="none")
+    assert look_at(tmp_path, site(*records, everybody)).findings == ()
 
 
 def test_placeholders_are_filled_for_those_they_apply_to(tmp_path: Path) -> None:
