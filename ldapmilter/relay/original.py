@@ -17,10 +17,10 @@ _WANTED = frozenset({b"from", b"to", b"cc", b"subject", b"message-id"})
 
 
 class Octets(Protocol):
-    """A message in memory or in a file, without dot-stuffing: it can be gone through more than once."""
+    """A message in memory or in a file, without dot-stuffing."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield its octets in chunks of any size."""
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its octets in pieces of any size; as often as it is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,10 +38,10 @@ class JournalReport:
     eight_bit: bool
     """Whether any octet of the whole is not ASCII: it needs 8BITMIME."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield its octets in chunks; as often as it is asked for."""
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its octets in pieces; as often as it is asked for."""
         yield self.head
-        yield from self.original
+        yield from self.original.chunks()
         yield self.tail
 
 
@@ -67,7 +67,7 @@ def build(
         settings: of the configuration.
         seal: the latest seal of the audit, ``NUMBER:HASH``; ``None``: there is none.
     """
-    found = read_original(original)
+    found = read_original(original.chunks())
     envelope = "".join(f"{line}\r\n" for line in envelope_lines(decided, expanded, found)).encode(
         "utf-8", "backslashreplace"
     )
@@ -121,7 +121,7 @@ def _boundary(token: str, original: Octets, envelope: bytes) -> str:
     while True:
         boundary = f"journal-{token}-{number}"
         octets = boundary.encode("ascii")
-        if octets not in envelope and not occurs(octets, original):
+        if octets not in envelope and not occurs(octets, original.chunks()):
             return boundary
         number += 1
 

@@ -40,13 +40,13 @@ MESSAGE: Final = (
 
 
 @dataclass(frozen=True)
-class Chunks:
+class Pieces:
     """A message in pieces of one size."""
 
     octets: bytes
     size: int = 7
 
-    def __iter__(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         for start in range(0, len(self.octets), self.size):
             yield self.octets[start : start + self.size]
 
@@ -73,14 +73,14 @@ def report(
     message: bytes = MESSAGE,
     seal: str | None = None,
 ) -> JournalReport:
-    return build(what, behind, Chunks(message), SETTINGS, seal)
+    return build(what, behind, Pieces(message), SETTINGS, seal)
 
 
 def octets(
     what: Decided = DECIDED, behind: Expanded = EXPANDED, message: bytes = MESSAGE, seal: str | None = None
 ) -> bytes:
     made = report(what, behind, message, seal)
-    whole = b"".join(made)
+    whole = b"".join(made.chunks())
     assert len(whole) == made.size
     assert made.eight_bit is not whole.isascii()
     return whole

@@ -1,0 +1,126 @@
+"""What a copy is handed on as: itself, or a journal report around it."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ldapmilter.errors import DirectoryUnavailable
+from ldapmilter.relay.decided import decided
+from ldapmilter.relay.expansion import Expanded, expand, expand_as_known
+from ldapmilter.relay.report import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ldapmilter.directory.interface import Directory
+    from ldapmilter.relay.report import ReportSettings
+
+
+class Wrapped(Protocol):
+    """A message as its archive gets it."""
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether an octet of it is not ASCII."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its octets in pieces, any number of times."""
+
+
+class ThisCopy(Protocol):
+    """What the state knows of a copy."""
+
+    @property
+    def token(self) -> str:
+        """The copy's."""
+
+    @property
+    def delivery(self) -> str:
+        """``tracked`` or ``journal``."""
+
+    @property
+    def message(self) -> int | None:
+        """The message that it is of."""
+
+
+class Messages(Protocol):
+    """What the state knows of messages."""
+
+    def record(self, message: int | None) -> dict[str, Any] | None:
+        """Return the decision's line of the audit; ``None``: it is not there."""
+
+    def expansion(self, message: int | None) -> str | None:
+        """Return what was stored."""
+
+    def store_expansion(self, message: int, text: str) -> None:
+        """Store who the recipients of a message lead to."""
+
+
+class Journaling:
+    """Wraps journaled copies; a tracked one goes on as it came.
+
+    Attributes:
+        directory: makes a strict view of the directory, with a deadline of its own.
+        settings: of reports.
+    """
+
+    def __init__(
+        self,
+        directory: Callable[[], Directory],
+        state: Messages,
+        settings: ReportSettings,
+        *,
+        seal: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Wrap by what a state knows.
+
+        Args:
+            directory: see the attribute.
+            state: what is known of messages; who the recipients lead to is read once, and stored there.
+            settings: see the attribute.
+            seal: returns the latest seal of the audit, if there is one.
+            clock: seconds since the epoch.
+        """
+        self.directory = directory
+        self.settings = settings
+        self._state = state
+        self._seal = seal
+        self._clock = clock
+
+    def __call__(self, copy: ThisCopy, message: Wrapped, *, last_chance: bool) -> Wrapped:
+        """Return what the archive gets.
+
+        Args:
+            copy: what is known of the copy.
+            message: its octets as they came.
+            last_chance: whether it is kept when it is not through now: what cannot be read is left out.
+
+        Raises:
+            DirectoryUnavailable: somebody whom the message went to cannot be looked up now.
+        """
+        if copy.delivery != "journal":
+            return message
+        record = self._state.record(copy.message)
+        said = decided(record, copy.token) if record is not None else None
+        if said is None or copy.message is None:
+            raise DirectoryUnavailable("the state has not the decision that the report tells of")
+        return build(
+            said, self._expanded(copy.message, said.offered, last_chance), message, self.settings, self._seal()
+        )
+
+    def _expanded(self, message: int, offered: Sequence[str], last_chance: bool) -> Expanded:  # noqa: FBT001 - as it came
+        if (stored := self._state.expansion(message)) is not None:
+            return Expanded.from_json(json.loads(stored))
+        now = datetime.fromtimestamp(self._clock(), tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        try:
+            found = expand(offered, self.directory(), now)
+        except DirectoryUnavailable:
+            if not last_chance:
+                raise
+            found = expand_as_known(offered, self.directory(), now)
+        self._state.store_expansion(message, json.dumps(found.as_json(), separators=(",", ":")))
+        return found
