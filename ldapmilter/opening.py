@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from ldapmilter.config import bind_password
 from ldapmilter.directory.cache.entries import Cache
 from ldapmilter.directory.cache.loads import Loads
+from ldapmilter.directory.keys import same_answer
 from ldapmilter.directory.ldap.endpoints import Endpoints, LdapSettings, LocalConfig
 from ldapmilter.directory.ldap.hosts import host_addresses
 from ldapmilter.directory.ldap.resolver import Resolver
-from ldapmilter.directory.reader import Reader, same_answer
+from ldapmilter.directory.reader import Reader
 from ldapmilter.directory.searches import CHUNK
 from ldapmilter.directory.zimbra import ZimbraDirectory
 from ldapmilter.options import LDIF_PREFIX

@@ -10,23 +10,18 @@ in full is taken back, so that a full disk leaves no half line behind and the ne
 writer that was killed in mid-line can take nothing back: whoever comes next ends that line before its own.
 A line that stands there although its message was told to wait in the end (the disk was too slow, or
 reported an error) is taken back by a second one.
-
-The name is followed at every write. Once it stands for another file, that file is written to, with
-or without SIGHUP. Where it stands for nothing, a rotation is under way and may be about to make the
-new file: the old one is used for a moment longer, then the new one is made here.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ldapmilter.audit.batch_thread import BatchThread
+from ldapmilter.audit.followed_file import FollowedFile
 from ldapmilter.audit.lock import AuditLock
-from ldapmilter.audit.open_file import OpenFile
 from ldapmilter.audit.record import line, taken_back
 from ldapmilter.audit.waiting_line import WaitingLine
 from ldapmilter.errors import AuditError, AuditStalled
@@ -35,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-ROTATION_SECONDS = 1.0
-"""How long a file that lost its name is still used before a new one is made."""
 PATIENCE = 1.0
 """For how many seconds a line waits that need not be on disk; once the disk owes an answer for longer, not at all."""
 STALLED_SECONDS = 3.0
@@ -48,8 +41,6 @@ LAST_LINES_SECONDS = 2.0
 WAITING_LINES = 10_000
 WAITING_OCTETS = 64 * 1024 * 1024
 """What may wait to be written, or to be on disk; past it a line is not taken."""
-
-_ATTEMPTS = 20
 
 
 class AuditFile:
@@ -75,15 +66,13 @@ class AuditFile:
         """
         self.path = path
         self._lost = lost
-        self._clock = clock
+        self._lock = AuditLock(path)
+        self._file = FollowedFile(path, self._lock, clock)
         self._writing: BatchThread[WaitingLine] = BatchThread("audit-write", self._write_all, self._let_go)
         self._mutex = threading.Lock()
         """Over what is known of lines."""
         self._lines = self._octets = 0
         """What waits to be written or to be on disk."""
-        self._nameless_since: float | None = None
-        self._lock = AuditLock(path)
-        self._file: OpenFile | None = None
 
     # -- for whoever has a record -----------------------------------------------------------
 
@@ -152,7 +141,7 @@ class AuditFile:
     @property
     def is_open(self) -> bool:
         """Whether there is a file to write to; one that could not be opened is tried again whenever it is needed."""
-        return self._file is not None
+        return self._file.is_open
 
     def stall(self) -> str | None:
         """Say that the disk is stalled, and since when; ``None`` when it is not."""
@@ -213,8 +202,8 @@ class AuditFile:
 
     def _busiest(self) -> BatchThread[Any]:
         """Return the thread for which the disk has owed an answer for longest."""
-        file = self._file
-        threads: list[BatchThread[Any]] = [self._writing, *([file.syncing] if file is not None else [])]
+        syncing = self._file.syncing
+        threads: list[BatchThread[Any]] = [self._writing, *([syncing] if syncing is not None else [])]
         return max(threads, key=BatchThread.busy_for)
 
     def _patience(self) -> float:
@@ -244,7 +233,7 @@ class AuditFile:
         try:
             self._open_anew([one for one in waiting if not one.octets])
             if lines:
-                file = self._append(b"".join(one.octets for one in lines))
+                file = self._file.append(b"".join(one.octets for one in lines))
                 for one in lines:
                     one.stands = True
                 if durable := [one for one in lines if one.durable]:
@@ -262,7 +251,7 @@ class AuditFile:
         later: list[WaitingLine] = []
         problem: str | None = f"{self.path}: the audit file was not opened"
         try:
-            file = self._replace()
+            file = self._file.open_anew()
             if trials := [one for one in asked if one.is_trial]:
                 file.check_room()
                 file.bring_to_disk(lambda problem: self._settle(trials, problem))
@@ -273,44 +262,6 @@ class AuditFile:
         finally:
             self._settle([one for one in asked if not (one.is_trial and later)], problem)
 
-    def _append(self, octets: bytes) -> OpenFile:
-        for _ in range(_ATTEMPTS):
-            file = self._file
-            if file is not None:
-                with self._lock.held():
-                    moved, size = self._look(file)
-                    if not moved and file.append(octets, size):
-                        return file
-            # Rotated, or removed (even while the line was being written: that line is lost with it).
-            self._replace()
-        message = f"{self.path}: the audit file is replaced again and again; something beside ldapmilter writes there"
-        raise AuditError(message)
-
-    def _look(self, file: OpenFile) -> tuple[bool, int | None]:
-        """Return whether another file is to be written to (see the module's text), and the size where it is known."""
-        try:
-            named = os.lstat(self.path)
-        except OSError:
-            now = self._clock()
-            if self._nameless_since is None:
-                self._nameless_since = now
-            return file.is_removed() or now - self._nameless_since >= ROTATION_SECONDS, None
-        self._nameless_since = None
-        return (named.st_dev, named.st_ino) != file.identity, named.st_size
-
-    def _replace(self) -> OpenFile:
-        file, before = OpenFile(self.path), self._file
-        self._nameless_since = None
-        if before is not None and file.identity == before.identity:
-            file.retire()
-            return before
-        self._file = file
-        if before is not None:
-            before.retire()
-        return file
-
     def _let_go(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.retire()
+        self._file.let_go()
         self._lock.close()

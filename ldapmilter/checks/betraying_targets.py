@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.directory.groups import has_members
-from ldapmilter.policy.copies import Subject, requested_copies
+from ldapmilter.policy.copy_requests import Subject, requested_copies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ldapmilter.checks.named import Uses
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry
-    from ldapmilter.policy.model import Direction
+    from ldapmilter.policy.effect import Direction
     from ldapmilter.policy.settings import Policy
 
 BETRAYS = Kind(

@@ -13,7 +13,7 @@ from ldapmilter.directory.backend.names import POLICY_CLASS, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 from ldapmilter.directory.searches import CHUNK
 from ldapmilter.errors import InvalidValue
-from ldapmilter.policy.copies import Subject, requested_copies
+from ldapmilter.policy.copy_requests import Subject, requested_copies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry
     from ldapmilter.directory.zimbra import ZimbraDirectory
-    from ldapmilter.policy.copies import CopyRequest
+    from ldapmilter.policy.copy_requests import CopyRequest
     from ldapmilter.policy.settings import Policy
 
 _AREA = Area.VALUES

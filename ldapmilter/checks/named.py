@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.checks.purposes import HolderKind, Value
     from ldapmilter.directory.backend.raw_entry import RawEntry
-    from ldapmilter.policy.rules import When
+    from ldapmilter.policy.when import When
 
 _PLACES = 3
 """Places that a finding names; of further ones it says how many there are."""

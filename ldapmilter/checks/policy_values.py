@@ -19,8 +19,7 @@ from ldapmilter.directory.backend.filters import Equal, Or, Present
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, GLOBAL_CONFIG_DN, POLICY_CLASS, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 from ldapmilter.errors import InvalidValue
-from ldapmilter.policy.copies import is_none
-from ldapmilter.policy.levels import too_many
+from ldapmilter.policy.levels import is_none, too_many
 from ldapmilter.policy.rules import CopyRule, SenderRule
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from ldapmilter.address import Address
 from ldapmilter.directory.entries import GROUP_CLASSES
 from ldapmilter.policy import list_values
-from ldapmilter.policy.copies import is_none
 from ldapmilter.policy.from_enforce import read_strictness
+from ldapmilter.policy.levels import is_none
 from ldapmilter.policy.list_values import ListField
 from ldapmilter.policy.rules import (
     CopyRule,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ldapmilter.cli.effect_text import EffectText
-    from ldapmilter.policy.document import DecisionDocument, NotAppliedDocument
+    from ldapmilter.policy.document import DecisionDocument
+    from ldapmilter.policy.explanation import NotAppliedDocument
 
 
 def as_text(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument] = ()) -> str:

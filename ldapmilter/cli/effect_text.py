@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.audit.record import AuditRecord
     from ldapmilter.policy.document import CopyDocument, CopyReasonDocument, DecisionDocument, ReasonDocument
-    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.effect import Mode
 
 
 class EffectText(NamedTuple):

@@ -13,14 +13,14 @@ from ldapmilter.config import load
 from ldapmilter.daemon.active_configuration import ActiveConfiguration
 from ldapmilter.daemon.channel import about
 from ldapmilter.plain import plain_json
-from ldapmilter.policy.document import explanation
+from ldapmilter.policy.explanation import explanation
 from ldapmilter.policy.witness import Witness
 
 if TYPE_CHECKING:
     import argparse
 
     from ldapmilter.config import Config
-    from ldapmilter.policy.document import ExplanationDocument
+    from ldapmilter.policy.explanation import ExplanationDocument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

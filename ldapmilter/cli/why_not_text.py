@@ -10,8 +10,8 @@ from ldapmilter.policy.not_applied import entry_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ldapmilter.policy.document import NotAppliedDocument
-    from ldapmilter.policy.model import FromCause
+    from ldapmilter.policy.effect import FromCause
+    from ldapmilter.policy.explanation import NotAppliedDocument
 
 WAYS: dict[FromCause, str] = {
     "rewrite": "sender's rule",

@@ -1,7 +1,7 @@
 """From the directory to rows: what the daemon would do with each entry's mail, page by page.
 
 No verdict is made here. The levels of an entry come from the directory's ``chains``, what they ask
-for from :func:`~ldapmilter.policy.copies.requested_copies`, and which of that a message gets from
+for from :func:`~ldapmilter.policy.copy_requests.requested_copies`, and which of that a message gets from
 :func:`~ldapmilter.policy.copies.copies_for`: what the daemon calls for every message.
 """
 
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from ldapmilter.coverage.model import Cell, Column, Given, Kind, Origin, Row
 from ldapmilter.directory.entries import SYSTEM_ACCOUNT
 from ldapmilter.directory.model import Resolution
-from ldapmilter.policy.copies import Subject, copies_for, is_none, requested_copies
+from ldapmilter.policy.copies import copies_for
+from ldapmilter.policy.copy_requests import Subject, requested_copies
+from ldapmilter.policy.levels import is_none
 from ldapmilter.policy.rules import CopyRule, parse_copy
 
 if TYPE_CHECKING:
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Chain, Entry
-    from ldapmilter.policy.copies import CopyRequests
-    from ldapmilter.policy.model import Copy, CopyReason, Direction, Notice
-    from ldapmilter.policy.rules import When
+    from ldapmilter.policy.copy_requests import CopyRequests
+    from ldapmilter.policy.effect import Copy, CopyReason, Direction
+    from ldapmilter.policy.model import Notice
     from ldapmilter.policy.settings import CopyClass
+    from ldapmilter.policy.when import When
 
 _ALWAYS = date.min
 """A day on which no value has expired yet."""

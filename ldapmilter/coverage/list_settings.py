@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from ldapmilter.checks.mailing_lists import ListInUse
     from ldapmilter.directory.zimbra import ZimbraDirectory
+    from ldapmilter.policy.effect import Reason
     from ldapmilter.policy.list_values import MailingList
-    from ldapmilter.policy.model import Reason
     from ldapmilter.policy.settings import Policy
 
 

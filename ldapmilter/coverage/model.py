@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Level
-    from ldapmilter.policy.model import Direction, Mode
+    from ldapmilter.policy.effect import Direction, Mode
     from ldapmilter.policy.settings import Inherit, OnInvalid
 
 Status = Literal["covered", "conditional", "uncovered"]

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ldapmilter.message import HandledMessage, Identity
-    from ldapmilter.policy.model import Decision, Reason
+    from ldapmilter.policy.effect import Reason
+    from ldapmilter.policy.model import Decision
     from ldapmilter.policy.settings import Policy
 
 _NEEDS_QUOTES = re.compile(r'[ "=\\]')

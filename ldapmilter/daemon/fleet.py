@@ -16,13 +16,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ldapmilter.daemon import leaving
+from ldapmilter.daemon.asking import ask_all, ask_one
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.daemon.health import LONGEST_PAUSE, RestartPauses, longest_silence
 from ldapmilter.daemon.leaving import MARGIN
 from ldapmilter.daemon.tally import Numbers, add
 from ldapmilter.daemon.waiting import news
 from ldapmilter.daemon.worker import MAKE_ROOM_SECONDS, RETIRE_SECONDS
-from ldapmilter.daemon.worker_handle import WorkerGone, WorkerHandle, WorkerSilent
+from ldapmilter.daemon.worker_handle import WorkerSilent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.listener import Listener
     from ldapmilter.daemon.spawning import Spawner
+    from ldapmilter.daemon.worker_handle import WorkerHandle
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +93,11 @@ class Fleet:
     def workers(self) -> list[WorkerHandle]:
         """The workers that serve, in the order of their start."""
         return [worker for worker in self._workers.values() if not worker.draining]
+
+    @property
+    def everyone(self) -> list[WorkerHandle]:
+        """All workers that run, those that are on their way out too."""
+        return list(self._workers.values())
 
     def counts(self) -> Numbers:
         """Return what all workers have counted, those that are gone included."""
@@ -173,38 +180,6 @@ class Fleet:
 
     # -- what they are told -----------------------------------------------------------------
 
-    async def ask_all(self, request: Message, seconds: float) -> tuple[list[Message], list[WorkerHandle]]:
-        """Ask every worker, those that are on their way out too.
-
-        Returns:
-            the answers, and who has not answered in time. One that is gone has nothing to say.
-        """
-        workers = list(self._workers.values())
-        outcomes = await asyncio.gather(*(worker.ask(request, seconds) for worker in workers), return_exceptions=True)
-        answers: list[Message] = []
-        silent: list[WorkerHandle] = []
-        for worker, outcome in zip(workers, outcomes, strict=True):
-            if isinstance(outcome, WorkerSilent):
-                silent.append(worker)
-            elif isinstance(outcome, dict):
-                answers.append({**outcome, "pid": worker.pid})
-            elif not isinstance(outcome, WorkerGone):
-                raise outcome
-        return answers, silent
-
-    async def ask_one(self, request: Message, seconds: float) -> Message:
-        """Ask whichever worker answers, the least busy one first.
-
-        Raises:
-            RequestRefused: none did.
-        """
-        by_load = sorted(self.workers, key=lambda worker: worker.report.get("in_flight", 0))
-        for worker in by_load:
-            with contextlib.suppress(WorkerGone, WorkerSilent):
-                return {**await worker.ask(request, seconds), "pid": worker.pid}
-        message = "no worker answers"
-        raise RequestRefused(message)
-
     def warm_others(self, worker: WorkerHandle, request: Message) -> None:
         """Have the other workers read what a message waits for in one; returns at once."""
         seconds = self.config.ldap.lookup_deadline + MARGIN
@@ -227,7 +202,7 @@ class Fleet:
             RequestRefused: it cannot be read, and why.
         """
         seconds = config.ldap.lookup_deadline + MARGIN
-        answer = await self.ask_one({"verb": "try", "text": config.text}, seconds)
+        answer = await ask_one(self.workers, {"verb": "try", "text": config.text}, seconds)
         if "error" in answer:
             raise RequestRefused(str(answer["error"]))
 
@@ -243,7 +218,7 @@ class Fleet:
         surplus = self.workers[config.milter.workers :]
         self._retire(surplus)
         seconds = _RELOAD_SECONDS + config.ldap.lookup_deadline
-        answers, silent = await self.ask_all({"verb": "reload", "text": config.text}, seconds)
+        answers, silent = await ask_all(self.everyone, {"verb": "reload", "text": config.text}, seconds)
         refusing = {int(answer["pid"]) for answer in answers if "error" in answer}
         for answer in answers:
             if "error" in answer:

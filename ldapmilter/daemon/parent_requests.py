@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ldapmilter.config_text import digest
+from ldapmilter.daemon.asking import ask_all, ask_one
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.daemon.requests import PROBE_SECONDS
 from ldapmilter.errors import LdapmilterError
@@ -49,8 +50,8 @@ async def _answer(request: Message, fleet: Fleet, overview: Overview, takeover: 
         "flush": lambda: _flush(request, fleet),
         "show": lambda: _show(request, fleet),
         "trace": lambda: _trace(request, fleet, overview),
-        "explain": lambda: fleet.ask_one(request, deadline + _ASK_SECONDS),
-        "probe": lambda: fleet.ask_one(request, PROBE_SECONDS + _ASK_SECONDS),
+        "explain": lambda: ask_one(fleet.workers, request, deadline + _ASK_SECONDS),
+        "probe": lambda: ask_one(fleet.workers, request, PROBE_SECONDS + _ASK_SECONDS),
     }
     serving = verbs.get(str(request.get("verb")))
     if serving is None:
@@ -60,7 +61,7 @@ async def _answer(request: Message, fleet: Fleet, overview: Overview, takeover: 
 
 
 async def _status(fleet: Fleet, overview: Overview) -> Message:
-    await fleet.ask_all({"verb": "report"}, _ASK_SECONDS)
+    await ask_all(fleet.everyone, {"verb": "report"}, _ASK_SECONDS)
     return overview.status()
 
 
@@ -69,13 +70,13 @@ async def _configuration(overview: Overview) -> Message:
 
 
 async def _show(request: Message, fleet: Fleet) -> Message:
-    answers, silent = await fleet.ask_all(request, _ASK_SECONDS)
+    answers, silent = await ask_all(fleet.everyone, request, _ASK_SECONDS)
     return {"workers": answers, "silent": [worker.pid for worker in silent]}
 
 
 async def _trace(request: Message, fleet: Fleet, overview: Overview) -> Message:
     """Return the last messages of all workers that answer to a request, the oldest first."""
-    answers, silent = await fleet.ask_all(request, _ASK_SECONDS)
+    answers, silent = await ask_all(fleet.everyone, request, _ASK_SECONDS)
     for answered in answers:
         if "error" in answered:
             raise RequestRefused(str(answered["error"]))
@@ -103,7 +104,7 @@ async def _try_reload(takeover: Takeover) -> Message:
 
 
 async def _flush(request: Message, fleet: Fleet) -> Message:
-    answers, silent = await fleet.ask_all(request, _FLUSH_SECONDS)
+    answers, silent = await ask_all(fleet.everyone, request, _FLUSH_SECONDS)
     for answered in answers:
         if "error" in answered:
             raise RequestRefused(str(answered["error"]))
@@ -121,7 +122,7 @@ async def _unknown_names(request: Message, fleet: Fleet) -> Message:
     if not any(request.get(name) for name in ("cos", "domain", "addresses")):
         return {"unknown": [], "not_asked": None}
     try:
-        found = await fleet.ask_one({**request, "verb": "names"}, _ASK_SECONDS)
+        found = await ask_one(fleet.workers, {**request, "verb": "names"}, _ASK_SECONDS)
     except RequestRefused as error:
         found = {"error": str(error)}
     return {"unknown": found.get("unknown", []), "not_asked": found.get("error")}

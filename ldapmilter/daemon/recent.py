@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ldapmilter.audit.record import AuditRecord
     from ldapmilter.daemon.channel import Message
     from ldapmilter.message import Identity
-    from ldapmilter.policy.model import Copy, Mode
+    from ldapmilter.policy.effect import Copy, Mode
     from ldapmilter.policy.settings import Policy
 
 _MOST_OCTETS = 32 << 20

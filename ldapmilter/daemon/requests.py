@@ -18,7 +18,7 @@ from ldapmilter.directory.names import unknown_addresses, unknown_cos, unknown_d
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.mta.probe import probe
 from ldapmilter.opening import open_directory
-from ldapmilter.policy.document import explanation
+from ldapmilter.policy.explanation import explanation
 from ldapmilter.policy.witness import Witness
 
 if TYPE_CHECKING:

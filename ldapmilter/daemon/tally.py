@@ -12,7 +12,7 @@ import threading
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
 
-from ldapmilter.policy.model import Copy
+from ldapmilter.policy.effect import Copy
 
 if TYPE_CHECKING:
     from ldapmilter.policy.model import Decision

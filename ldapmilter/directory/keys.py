@@ -1,13 +1,14 @@
-"""What cached answers are about."""
+"""What cached answers are about, and when two say the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from ldapmilter.directory.model import Entry
+
 if TYPE_CHECKING:
     from ldapmilter.address import Address
-    from ldapmilter.directory.model import Entry
 
 
 class Key(NamedTuple):
@@ -49,3 +50,17 @@ class GroupMembers:
     addresses: tuple[Address, ...] = ()
     odd: tuple[str, ...] = ()
     """Values of the static unit that hold something else than addresses."""
+
+
+def same_answer(before: object, after: object) -> bool:
+    """Whether two answers say the same: entries are compared by all that was read of them."""
+    if isinstance(before, tuple) and isinstance(after, tuple):
+        return len(before) == len(after) and all(
+            one.raw == other.raw if isinstance(one, Entry) and isinstance(other, Entry) else one == other
+            for one, other in zip(before, after, strict=True)
+        )
+    if isinstance(before, GroupMembers) and isinstance(after, GroupMembers):
+        return (before.addresses, before.odd) == (after.addresses, after.odd) and same_answer(
+            before.entries, after.entries
+        )
+    return before == after

@@ -13,7 +13,6 @@ from ldapmilter.directory.cache.answers import Answers
 from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES
 from ldapmilter.directory.flush import CurrentEntries, concerns, entries_in, every_spelling
 from ldapmilter.directory.keys import GRANTING, SITE, SOURCES, GroupMembers, Key, name_of
-from ldapmilter.directory.model import Entry
 from ldapmilter.directory.searches import CHUNK, Loading
 from ldapmilter.directory.searching import Searching
 from ldapmilter.directory.trace import Trace
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.backend.store import Deadline, Store
     from ldapmilter.directory.cache.entries import Cache, Load
     from ldapmilter.directory.keys import CacheKey
+    from ldapmilter.directory.model import Entry
     from ldapmilter.directory.searches import Search
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.upward import Node
@@ -291,17 +291,3 @@ class Reader:
             trace.count.looked_up += len(part)
             answers.add(found)
         return answers
-
-
-def same_answer(before: object, after: object) -> bool:
-    """Whether two answers say the same: entries are compared by all that was read of them."""
-    if isinstance(before, tuple) and isinstance(after, tuple):
-        return len(before) == len(after) and all(
-            one.raw == other.raw if isinstance(one, Entry) and isinstance(other, Entry) else one == other
-            for one, other in zip(before, after, strict=True)
-        )
-    if isinstance(before, GroupMembers) and isinstance(after, GroupMembers):
-        return (before.addresses, before.odd) == (after.addresses, after.odd) and same_answer(
-            before.entries, after.entries
-        )
-    return before == after

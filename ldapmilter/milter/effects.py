@@ -15,7 +15,8 @@ from ldapmilter.mailbox.writing import fold
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ldapmilter.policy.model import Copy, Decision, HeaderChange
+    from ldapmilter.policy.effect import Copy, HeaderChange
+    from ldapmilter.policy.model import Decision
 
 CHANGES_SENDER = milter.CHGFROM
 """What a changed envelope sender needs of the MTA besides."""

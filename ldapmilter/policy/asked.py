@@ -8,8 +8,8 @@ from ldapmilter.address import parse_address
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.policy import identity
+from ldapmilter.policy.effect import Reason
 from ldapmilter.policy.matching import why_no_match
-from ldapmilter.policy.model import Reason
 from ldapmilter.policy.not_applied import UnusedValue, levels_in_words, names_of
 from ldapmilter.policy.parties import receives_policy, subjects_of
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ldapmilter.directory.model import Entry, Holder, Resolution
-    from ldapmilter.policy.copies import Subject
+    from ldapmilter.policy.copy_requests import Subject
+    from ldapmilter.policy.effect import Direction
     from ldapmilter.policy.facts import Facts
     from ldapmilter.policy.levels import PassedOver
     from ldapmilter.policy.matching import Addressee, One
-    from ldapmilter.policy.model import Direction
     from ldapmilter.policy.not_applied import Cause
-    from ldapmilter.policy.rules import When
+    from ldapmilter.policy.when import When
 
 _MOST_ACCOUNTS = 5
 """Accounts of which it is asked which lists they are in: each costs searches."""

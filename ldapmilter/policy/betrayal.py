@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Expansion, Member, Resolution
-    from ldapmilter.policy.copies import CopyRequest
-    from ldapmilter.policy.model import Direction
-    from ldapmilter.policy.rules import When
+    from ldapmilter.policy.copy_requests import CopyRequest
+    from ldapmilter.policy.effect import Direction
+    from ldapmilter.policy.when import When
 
 
 def confidential_copies_behind(

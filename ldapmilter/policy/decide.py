@@ -10,36 +10,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable, InvalidValue, StillReading
-from ldapmilter.policy import from_enforce, from_rewrite, list_choice, lists
+from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable, StillReading
+from ldapmilter.policy import list_choice, lists
 from ldapmilter.policy.betrayal import betrayals, confidential_copies_behind
 from ldapmilter.policy.copies import copies_for
 from ldapmilter.policy.facts import Facts
-from ldapmilter.policy.from_kept import (
-    AUTOMATIC_FIELDS,
-    CONTENT_FIELDS,
-    RESENT_FIELDS,
-    why_automatic,
-    why_calendar,
-    why_notification,
-)
+from ldapmilter.policy.from_outcome import decide_from
 from ldapmilter.policy.identity import AUTHENTICATED_USER, Sender, as_claimed, decided_before
-from ldapmilter.policy.left_behind import author_changes, fields_of_author, fields_of_original, original_changes
 from ldapmilter.policy.memory import Memory
-from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, Decision, FromChange, HeaderChange, ListPost, Notice, Refusal
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, ListPost, Notice, Refusal
 from ldapmilter.policy.service_logins import why_unknown
 from ldapmilter.policy.verdict import WAITS_FOR_DIRECTORY, answer, causes_to_wait
-from ldapmilter.policy.witness import FromStays
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
-    from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory, RememberingDirectory
     from ldapmilter.message import Envelope, Headers
+    from ldapmilter.policy.effect import Copy, FromChange, HeaderChange
     from ldapmilter.policy.settings import Policy
-    from ldapmilter.policy.witness import Witness
+    from ldapmilter.policy.witness import FromStays, Witness
 
 _WAITS_FOR_LOGIN = ("a login that is no account's",)
 
@@ -163,7 +154,7 @@ class _Deciding:
     def decision(self, witness: Witness | None) -> Decision:
         """Put the parts together."""
         copies = self._copies()
-        change = self._as_posted(self._from_change())
+        change = self._from_change()
         self._warn_of_betrayal()
         if witness is not None:
             witness.facts, witness.from_stays = self.facts, tuple(self.from_stays)
@@ -222,42 +213,15 @@ class _Deciding:
             self.notices.extend(betrayals(secret, authors, meant, self.directory))
 
     def _from_change(self) -> FromChange | None:
-        """Return the From change: by the sender's rules, else the recipient's values, else enforcement.
-
-        Notes the header fields that have to be read before it is final.
-        """
-        policy = self.policy.from_policy
+        """Return the From that the message leaves with; notes what else becomes of it, and what has to be read."""
         if self.author.asks_for_person:
             self.headers_needed.add(AUTHENTICATED_USER)
-        if self.author.resolution is None or self.author.identity.address is None:
-            return None
-        winner = self._winner()
-        if winner is None:
-            return self._enforced()
-        if (why := self._keeps_from()) is not None:
-            change = self._enforced()
-            if change is None and self.refusal is None:
-                self.from_stays.append(FromStays("exempt", why, winner.cause, winner.reasons))
-            return change
-        if winner.template.needs_from_name:
-            self.headers_needed.add("from")
-        self.headers_needed |= fields_of_author(policy) | fields_of_original(policy)
-        entry = self.author.entry
-        author = from_rewrite.Author(
-            address=self.author.identity.address, display_name=entry.display_name if entry is not None else ""
-        )
-        change, notices = from_rewrite.render(winner, author, self.headers, policy, self.directory.hosts)
-        self.notices.extend(notices)
-        if change is None:
-            text = ", ".join(notice.text for notice in notices)
-            self.from_stays.append(FromStays("invalid", text, winner.cause, winner.reasons))
-        elif self.headers is not None:
-            try:
-                self.header_changes.extend(author_changes(author, change, self.headers, policy))
-            except InvalidValue as error:
-                self.notices.append(Notice(text=f"no field names the author: {error}"))
-            self.header_changes.extend(original_changes(change, self.headers, policy))
-        return change
+        outcome = decide_from(self.facts, self.headers)
+        self.headers_needed |= outcome.headers_needed
+        self.header_changes.extend(outcome.header_changes)
+        self.notices.extend(outcome.notices)
+        self.refusal, self.from_stays = outcome.refusal, outcome.stays
+        return self._as_posted(outcome.change)
 
     def _as_posted(self, change: FromChange | None) -> FromChange | None:
         """Return the From of what may be a post to a list; notes what else becomes of it."""
@@ -273,87 +237,3 @@ class _Deciding:
         self.notices.extend(outcome.notices)
         self.list_post = outcome.post
         return (self.list_post.from_change if self.list_post is not None else None) or change
-
-    def _winner(self) -> from_rewrite.Winner | None:
-        seen = self.facts
-        sender_policy, requested = seen.sender_policy, seen.from_values()
-        if sender_policy is None or not (sender_policy.rules.says_something or requested):
-            return None
-        winner, notices = from_rewrite.choose_sender_rule(sender_policy.rules, seen.rule_parties, seen.groups)
-        by_recipient, more = from_rewrite.choose_recipient_from(requested)
-        self.notices.extend(notices)
-        if winner is None:
-            self.notices.extend(more)
-            return by_recipient
-        # A value that cannot be used is told; a conflict between values that do not count is not.
-        self.notices.extend(notice for notice in more if notice.invalid_value_of)
-        return winner
-
-    def _enforced(self) -> FromChange | None:
-        policy = self.policy.from_policy
-        sender_policy = self.facts.sender_policy
-        if sender_policy is None:
-            return None
-        rule, notices = sender_policy.enforcement
-        self.notices.extend(notices)
-        account = self.author.entry
-        if rule is None:
-            return None
-        if account is None:
-            self.from_stays.append(FromStays("no-account", "the sender has no account", "enforce", rule.reasons))
-            return None
-        self._need_for_enforcement()
-        if self.headers is None:
-            return None
-        if self._by_server and (why := why_automatic(self.headers) or why_calendar(self.headers)) is not None:
-            self.from_stays.append(FromStays("exempt", why, "enforce", rule.reasons))
-            return None
-        outcome = from_enforce.enforce(rule, account, self.headers, self.directory, policy, by_server=self._by_server)
-        self.refusal = outcome.refusal
-        self.header_changes.extend(outcome.header_changes)
-        if outcome.change is not None:
-            self.header_changes.extend(original_changes(outcome.change, self.headers, policy))
-        elif outcome.refusal is None:
-            self.from_stays.append(FromStays("allowed", outcome.why_allowed, "enforce", rule.reasons))
-        return outcome.change
-
-    def _need_for_enforcement(self) -> None:
-        """Have the fields read that enforcement looks at or changes, before it is known whether From changes."""
-        self.headers_needed |= from_enforce.fields_for(by_server=self._by_server)
-        self.headers_needed |= fields_of_original(self.policy.from_policy)
-        if self._by_server:
-            self.headers_needed |= AUTOMATIC_FIELDS | CONTENT_FIELDS
-
-    @property
-    def _by_server(self) -> bool:
-        """Whether a mailbox server vouches for what it writes into the header; somebody who logs in does not."""
-        return self.author.identity.source == "mailbox-host"
-
-    def _keeps_from(self) -> str | None:
-        """Return why no rule may change From: who hands the mail in has not written it, or the body repeats who has.
-
-        Whether they may do so, enforcement decides.
-        """
-        self.headers_needed |= CONTENT_FIELDS
-        if self._by_server:
-            self.headers_needed |= AUTOMATIC_FIELDS | RESENT_FIELDS
-        if self.headers is None:
-            sender_policy = self.facts.sender_policy
-            if sender_policy is not None and sender_policy.enforcement[0] is not None:
-                self._need_for_enforcement()
-            return None
-        why = why_calendar(self.headers)
-        if why is None and not self.facts.envelope.sender:
-            why = why_notification(self.headers)
-        if why is None and self._by_server:
-            why = why_automatic(self.headers)
-            if why is None and from_enforce.resent_by(self.headers, self._usable) is not None:
-                why = "the user sends it on: its newest Resent-From or Resent-Sender is the user's own"
-        return why
-
-    def _usable(self, addresses: Collection[Address]) -> Container[str]:
-        """Return the keys of those addresses that the sender may write as."""
-        account, own = self.author.entry, self.author.identity.address
-        if account is not None:
-            return self.directory.may_send_as(account, addresses)
-        return frozenset(address.key for address in addresses if address == own)

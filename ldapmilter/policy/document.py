@@ -6,27 +6,16 @@ renamed. The audit checks what it reads back against the same types (``audit/sha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 # Needed when the program runs: the audit evaluates these annotations.
 from ldapmilter.message import IdentitySource  # noqa: TC001
-from ldapmilter.policy.model import Direction, FromCause, Mode, Verdict
+from ldapmilter.policy.effect import Direction, FromCause, Mode
+from ldapmilter.policy.model import Verdict  # noqa: TC001
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ldapmilter.policy.model import (
-        Copy,
-        CopyReason,
-        Decision,
-        FromChange,
-        HeaderChange,
-        ListPost,
-        Reason,
-        Refusal,
-        SenderChange,
-    )
-    from ldapmilter.policy.not_applied import Cause, NotApplied, ValueCause
+    from ldapmilter.policy.effect import Copy, CopyReason, FromChange, HeaderChange, Reason, SenderChange
+    from ldapmilter.policy.model import Decision, ListPost, Refusal
 
 
 class ReasonDocument(TypedDict):
@@ -163,62 +152,6 @@ class DecisionDocument(VerdictPart, _FromPart, OutcomePart):
     """The whole decision."""
 
 
-class UnusedValueDocument(ReasonDocument):
-    """One value that did not count, and why."""
-
-    cause: ValueCause
-    text: str
-
-
-class LevelDocument(TypedDict):
-    """One entry that was looked at."""
-
-    level: str
-    dn: str
-
-
-_NotAppliedOf = TypedDict(
-    "_NotAppliedOf",
-    {"class": "str | None", "direction": "Direction | None", "way": "FromCause | None"},
-)
-
-
-class NotAppliedDocument(_NotAppliedOf):
-    """What does not happen: a copy of a class in a direction, or one way in which the From could change."""
-
-    cause: Cause
-    text: str
-    values: list[UnusedValueDocument]
-    looked_at: list[LevelDocument]
-
-
-class ExplanationDocument(DecisionDocument):
-    """What ``explain`` tells: the decision, and what does not happen."""
-
-    not_applied: list[NotAppliedDocument]
-
-
-MOST_LOOKED_AT: Final = 50
-"""Entries that are named as looked at: a list may have ten thousand members."""
-
-
-def explanation(decision: Decision, not_applied: Iterable[NotApplied]) -> ExplanationDocument:
-    """Return a decision, and what does not happen, under the keys that programs rely on."""
-    return {**as_json(decision), "not_applied": [_not_applied(one) for one in not_applied]}
-
-
-def _not_applied(one: NotApplied) -> NotAppliedDocument:
-    return {
-        "class": one.copy_class,
-        "direction": one.direction,
-        "way": one.way,
-        "cause": one.cause,
-        "text": one.text,
-        "values": [{**_reason(unused.reason), "cause": unused.cause, "text": unused.text} for unused in one.values],
-        "looked_at": [{"level": holder.level, "dn": holder.dn} for holder in one.looked_at[:MOST_LOOKED_AT]],
-    }
-
-
 def as_json(decision: Decision) -> DecisionDocument:
     """Return the decision under the keys that programs rely on."""
     identity = decision.identity
@@ -252,7 +185,7 @@ def _from(change: FromChange) -> FromDocument:
         "value": change.value,
         "cause": change.cause,
         "mode": change.mode,
-        "reasons": [_reason(reason) for reason in change.reasons],
+        "reasons": [reason_document(reason) for reason in change.reasons],
     }
 
 
@@ -261,7 +194,7 @@ def _header(change: HeaderChange) -> HeaderDocument:
         "name": change.name,
         "value": change.value,
         "mode": change.mode,
-        "reasons": [_reason(reason) for reason in change.reasons],
+        "reasons": [reason_document(reason) for reason in change.reasons],
     }
 
 
@@ -269,7 +202,7 @@ def _sender(change: SenderChange) -> EnvelopeSenderDocument:
     return {
         "address": change.address.text,
         "mode": change.mode,
-        "reasons": [_reason(reason) for reason in change.reasons],
+        "reasons": [reason_document(reason) for reason in change.reasons],
     }
 
 
@@ -277,11 +210,11 @@ def _list(post: ListPost) -> ListDocument:
     change, sender = post.from_change, post.sender_change
     return {
         "address": post.address.text,
-        "from": {"value": change.value, "reasons": [_reason(reason) for reason in change.reasons]}
+        "from": {"value": change.value, "reasons": [reason_document(reason) for reason in change.reasons]}
         if change is not None
         else None,
         "headers": [
-            {"name": one.name, "value": one.value, "reasons": [_reason(reason) for reason in one.reasons]}
+            {"name": one.name, "value": one.value, "reasons": [reason_document(reason) for reason in one.reasons]}
             for one in post.header_changes
             if one.value is not None
         ],
@@ -293,7 +226,7 @@ def _list(post: ListPost) -> ListDocument:
 
 
 def _refusal(refusal: Refusal) -> RefusalDocument:
-    return {"address": refusal.address, "reasons": [_reason(reason) for reason in refusal.reasons]}
+    return {"address": refusal.address, "reasons": [reason_document(reason) for reason in refusal.reasons]}
 
 
 def _copy(copy: Copy) -> CopyDocument:
@@ -308,10 +241,11 @@ def _copy(copy: Copy) -> CopyDocument:
 
 
 def _copy_reason(reason: CopyReason) -> CopyReasonDocument:
-    return {"class": reason.copy_class, "direction": reason.direction, **_reason(reason), "ref": reason.ref}
+    return {"class": reason.copy_class, "direction": reason.direction, **reason_document(reason), "ref": reason.ref}
 
 
-def _reason(reason: Reason) -> ReasonDocument:
+def reason_document(reason: Reason) -> ReasonDocument:
+    """Return one value that causes an effect under the keys that programs rely on."""
     return {
         "level": reason.level,
         "dn": reason.dn,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.errors import StillReading
-from ldapmilter.policy.copies import NO_REQUESTS
+from ldapmilter.policy.copy_requests import NO_REQUESTS
 from ldapmilter.policy.matching import Addressee, Single
 from ldapmilter.policy.model import Notice
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry, Expansion
     from ldapmilter.message import Envelope
-    from ldapmilter.policy.copies import CopyRequests
+    from ldapmilter.policy.copy_requests import CopyRequests
+    from ldapmilter.policy.effect import Direction
     from ldapmilter.policy.identity import Sender
     from ldapmilter.policy.levels import Effective
     from ldapmilter.policy.matching import One
     from ldapmilter.policy.memory import Memory
-    from ldapmilter.policy.model import Direction
     from ldapmilter.policy.parties import Recipient
-    from ldapmilter.policy.rules import MailboxTemplate, When
+    from ldapmilter.policy.rules import MailboxTemplate
     from ldapmilter.policy.settings import Policy
+    from ldapmilter.policy.when import When
 
 
 class Facts:

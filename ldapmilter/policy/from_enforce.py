@@ -18,10 +18,10 @@ from ldapmilter.address import parse_address
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import is_blank, read_from
 from ldapmilter.mailbox.writing import header_value
-from ldapmilter.policy.copies import is_none
+from ldapmilter.policy.effect import FromChange, HeaderChange, Reason
 from ldapmilter.policy.from_kept import RESENT_FIELDS, newest_resent
-from ldapmilter.policy.levels import AsIfAbsent, Effective, PassedOver, effective
-from ldapmilter.policy.model import FromChange, HeaderChange, Notice, Reason, Refusal
+from ldapmilter.policy.levels import AsIfAbsent, Effective, PassedOver, effective, is_none
+from ldapmilter.policy.model import Notice, Refusal
 from ldapmilter.policy.refusal_text import refusal_reply
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from ldapmilter.address import make_address
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import read_from
 from ldapmilter.mailbox.writing import header_value
-from ldapmilter.policy.copies import is_none
-from ldapmilter.policy.levels import Effective, Found, effective
-from ldapmilter.policy.model import FromChange, Notice, Reason
+from ldapmilter.policy.effect import FromChange, Reason
+from ldapmilter.policy.levels import Effective, Found, effective, is_none
+from ldapmilter.policy.model import Notice
 from ldapmilter.policy.rules import MailboxTemplate, SenderRule, parse_mailbox, parse_sender_rule
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Chain
     from ldapmilter.message import Headers
+    from ldapmilter.policy.effect import FromCause
     from ldapmilter.policy.levels import PassedOver
     from ldapmilter.policy.matching import Addressee
-    from ldapmilter.policy.model import FromCause
     from ldapmilter.policy.settings import FromPolicy
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import MAX_LENGTH, is_blank, read_from, read_text
 from ldapmilter.mailbox.writing import MAX_VALUE_OCTETS, header_value, readable_value
-from ldapmilter.policy.model import HeaderChange
+from ldapmilter.policy.effect import HeaderChange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ldapmilter.mailbox.writing import Mailbox
     from ldapmilter.message import Headers
+    from ldapmilter.policy.effect import FromChange
     from ldapmilter.policy.from_rewrite import Author
-    from ldapmilter.policy.model import FromChange
     from ldapmilter.policy.settings import FromPolicy
 
 

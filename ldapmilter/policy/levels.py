@@ -208,3 +208,8 @@ def _with_options(holder: Holder, attributes: Sequence[str]) -> Iterator[tuple[s
         if base in spelled:
             text = f"{spelled[base]} at {holder.dn} has values with an option (;{options}), which are never used"
             yield spelled[base], text
+
+
+def is_none(text: str) -> bool:
+    """Whether a value is ``none``: inheritance ends here."""
+    return text.strip().lower() == "none"

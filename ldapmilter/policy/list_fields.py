@@ -17,9 +17,9 @@ from ldapmilter.mailbox.writing import (
     in_brackets,
     readable_value,
 )
+from ldapmilter.policy.effect import HeaderChange
 from ldapmilter.policy.left_behind import as_it_was, reply_to_left
 from ldapmilter.policy.list_subject import tagged
-from ldapmilter.policy.model import HeaderChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ldapmilter.directory.model import Entry
     from ldapmilter.mailbox.writing import Mailbox
     from ldapmilter.message import Headers
+    from ldapmilter.policy.effect import FromChange, Mode, Reason
     from ldapmilter.policy.list_values import MailingList
-    from ldapmilter.policy.model import FromChange, Mode, Reason
 
 ORIGINAL = "X-Original-From"
 """Keeps the From that a list replaced; Postfix can route such posts by it."""

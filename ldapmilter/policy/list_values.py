@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
 from ldapmilter.address import parse_address
 from ldapmilter.directory.groups import has_members
 from ldapmilter.errors import InvalidValue
-from ldapmilter.policy.copies import is_none
-from ldapmilter.policy.levels import effective
-from ldapmilter.policy.model import Notice, Reason
+from ldapmilter.policy.effect import Reason
+from ldapmilter.policy.levels import effective, is_none
+from ldapmilter.policy.model import Notice
 from ldapmilter.postfix.address import late_refusal
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import read_from
 from ldapmilter.mailbox.writing import Mailbox, header_value
 from ldapmilter.policy import list_fields
+from ldapmilter.policy.effect import FromChange, HeaderChange, SenderChange
 from ldapmilter.policy.from_kept import CONTENT_FIELDS, is_automatic, why_calendar
 from ldapmilter.policy.list_choice import choose
-from ldapmilter.policy.model import FromChange, HeaderChange, ListPost, Notice, SenderChange
+from ldapmilter.policy.model import ListPost, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

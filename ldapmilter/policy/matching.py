@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ldapmilter.directory.model import Resolution
-    from ldapmilter.policy.rules import When
+    from ldapmilter.policy.when import When
 
 
 @dataclass(frozen=True, slots=True)

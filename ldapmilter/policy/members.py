@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ldapmilter.address import parse_address
-from ldapmilter.policy.copies import requested_copies
+from ldapmilter.policy.copy_requests import requested_copies
 from ldapmilter.policy.matching import Party, group_keys
 from ldapmilter.policy.parties import subjects_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory, KeyT
     from ldapmilter.directory.model import Entry
-    from ldapmilter.policy.copies import CopyRequests
+    from ldapmilter.policy.copy_requests import CopyRequests
     from ldapmilter.policy.settings import DatedPolicy
 
 

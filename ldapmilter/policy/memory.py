@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ldapmilter.address import envelope_address
 from ldapmilter.policy import identity
-from ldapmilter.policy.copies import CopyRequests
+from ldapmilter.policy.copy_requests import CopyRequests
 from ldapmilter.policy.identity import Claim, Sender
 from ldapmilter.policy.matching import Party
 from ldapmilter.policy.members import GroupKeys, index_of_members, keys_of_group, requests_behind

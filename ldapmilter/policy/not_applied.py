@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ldapmilter.directory.model import Holder
-    from ldapmilter.policy.model import Direction, FromCause, Reason
+    from ldapmilter.policy.effect import Direction, FromCause, Reason
 
 ValueCause = Literal[
     "mode",

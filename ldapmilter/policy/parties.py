@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.directory.groups import has_members
 from ldapmilter.directory.model import Resolution
 from ldapmilter.policy import from_enforce, from_rewrite
-from ldapmilter.policy.copies import NO_REQUESTS, Subject, requested_copies
+from ldapmilter.policy.copy_requests import NO_REQUESTS, Subject, requested_copies
 from ldapmilter.policy.identity import Claim
 from ldapmilter.policy.levels import Effective
 from ldapmilter.policy.list_values import mailing_list
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Chain, Entry
-    from ldapmilter.policy.copies import CopyRequests
+    from ldapmilter.policy.copy_requests import CopyRequests
+    from ldapmilter.policy.effect import Direction
     from ldapmilter.policy.list_values import MailingList
-    from ldapmilter.policy.model import Direction, Notice
+    from ldapmilter.policy.model import Notice
     from ldapmilter.policy.rules import MailboxTemplate, SenderRule
     from ldapmilter.policy.settings import DatedPolicy
 

@@ -1,4 +1,4 @@
-"""The grammar of policy values: what an administrator may write into an attribute.
+"""The grammar of policy values: what an administrator may write into an attribute; ``WHEN`` is in ``when``.
 
 Every parser returns a frozen value or raises :class:`~ldapmilter.errors.InvalidValue` with a text
 that says what is wrong and what would be right. Nothing here asks the directory.
@@ -11,83 +11,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, fold_domain, make_address, parse_address
+from ldapmilter.address import make_address
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy import value_hints
+from ldapmilter.policy.when import ascii_address, parse_when
 from ldapmilter.postfix.address import late_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-WhenKind = Literal["address", "group", "domain", "subdomains", "internal", "external", "any"]
+    from ldapmilter.address import Address
+    from ldapmilter.policy.when import When
 
-_RANK: dict[WhenKind, int] = {
-    "address": 0,
-    "group": 1,
-    "domain": 2,
-    "subdomains": 3,
-    "internal": 4,
-    "external": 4,
-    "any": 5,
-}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ADDRESS_PLACEHOLDERS = frozenset({"address", "localpart", "domain"})
 _NAME_PLACEHOLDERS = _ADDRESS_PLACEHOLDERS | {"displayName", "fromName"}
 _COPY_PLACEHOLDERS = frozenset({"localpart", "domain"})
 _COPY_ADDRESS = re.compile(r'("(?:[^"\\]|\\.)*"@\S+|\S+)(?:\s+(.*))?\Z', re.DOTALL)
-_WHEN_FORMS = "*, internal, external, example.net, .example.net, user@example.net or group:list@example.com"
-
-
-@dataclass(frozen=True, slots=True)
-class When:
-    """Which other party a rule or a copy is for."""
-
-    kind: WhenKind
-    operand: str = ""
-    """Address key, folded domain (without the leading dot), or nothing."""
-
-    @property
-    def specificity(self) -> tuple[int, int]:
-        """Sort key: the smaller, the more specific (a longer subdomain is more specific)."""
-        return (_RANK[self.kind], -len(self.operand) if self.kind == "subdomains" else 0)
-
-
-@lru_cache(maxsize=4096)
-def parse_when(text: str) -> When:
-    """Parse a ``WHEN``.
-
-    Raises:
-        InvalidValue: the text is none of the forms.
-    """
-    lowered = text.lower()
-    if text == "*":
-        return When("any")
-    if lowered == "internal":
-        return When("internal")
-    if lowered == "external":
-        return When("external")
-    if lowered.startswith("group:"):
-        return When("group", _address(text[len("group:") :], "group: wants the address of a list").key)
-    if "@" in text:
-        return When("address", _address(text, "WHEN looks like an address but is none", value_hints.for_when).key)
-    kind: WhenKind = "subdomains" if text.startswith(".") else "domain"
-    domain = fold_domain(text.removeprefix("."))
-    # A single label is far more often a slip ("interal") than a domain: refuse it aloud.
-    if domain is None or (kind == "domain" and "." not in domain):
-        msg = f"{text!r} is no WHEN; allowed are {_WHEN_FORMS}{value_hints.for_when(text)}"
-        raise InvalidValue(msg)
-    return When(kind, domain)
-
-
-def _address(text: str, complaint: str, hint: Callable[[str], str] = value_hints.for_address) -> Address:
-    address = parse_address(text) if text.isascii() and not text.startswith("<") else None
-    if address is None:
-        msg = f"{complaint}: {text!r}{hint(text)}"
-        raise InvalidValue(msg)
-    return address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +68,7 @@ class CopyRule:
         text = self.template
         if account is not None:
             text = fill_address(text, {"localpart": account.local, "domain": account.domain})
-        address = _address(text, "the copy address is no valid ASCII address")
+        address = ascii_address(text, "the copy address is no valid ASCII address")
         refusal = late_refusal(address)
         if refusal is not None:
             msg = f"no copy can reach {address}: {refusal}"
@@ -243,7 +186,7 @@ class MailboxTemplate:
         name = _fill(self.display_name, values)
         if self.address == "{address}":
             return name, sender
-        return name, _address(fill_address(self.address, values), "the From address is no valid ASCII address")
+        return name, ascii_address(fill_address(self.address, values), "the From address is no valid ASCII address")
 
 
 @lru_cache(maxsize=16384)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import date
 
+    from ldapmilter.policy.effect import Direction, Mode
     from ldapmilter.policy.identity import IdentityPolicy, OnFailure
-    from ldapmilter.policy.model import Direction, Mode
 
 OnInvalid = Literal["tempfail", "ignore"]
 Inherit = Literal["override", "union"]

@@ -10,7 +10,8 @@ from ldapmilter.policy.model import TEMPFAIL_REPLY
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ldapmilter.policy.model import Mode, Notice, Refusal, Verdict
+    from ldapmilter.policy.effect import Mode
+    from ldapmilter.policy.model import Notice, Refusal, Verdict
     from ldapmilter.policy.settings import Policy
 
 WAITS_FOR_DIRECTORY: Final = ("the directory",)

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ldapmilter.policy.asked import Asked
+    from ldapmilter.policy.effect import Direction, FromCause, Reason
     from ldapmilter.policy.levels import PassedOver
-    from ldapmilter.policy.model import Decision, Direction, FromCause, Reason
+    from ldapmilter.policy.model import Decision
     from ldapmilter.policy.settings import FromPolicy
     from ldapmilter.policy.witness import FromStays
 

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.policy import why_from_stays
 from ldapmilter.policy.asked import Asked
-from ldapmilter.policy.copies import PassedOverCopy, requested_copies, why_left_out
+from ldapmilter.policy.copies import why_left_out
+from ldapmilter.policy.copy_requests import PassedOverCopy, requested_copies
 from ldapmilter.policy.not_applied import NotApplied, UnusedValue, nearest_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date
 
-    from ldapmilter.policy.copies import CopyRequest
-    from ldapmilter.policy.model import Decision, Direction, FromCause
+    from ldapmilter.policy.copy_requests import CopyRequest
+    from ldapmilter.policy.effect import Direction, FromCause
+    from ldapmilter.policy.model import Decision
     from ldapmilter.policy.settings import CopyClass, Policy
     from ldapmilter.policy.witness import Witness
 

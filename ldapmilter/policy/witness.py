@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from ldapmilter.policy.effect import FromCause, Reason
     from ldapmilter.policy.facts import Facts
-    from ldapmilter.policy.model import FromCause, Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import MAX_MAILBOXES, read_from
 from ldapmilter.mailbox.writing import clean_display_name, fold, header_value
 from ldapmilter.policy import rules
+from ldapmilter.policy.when import parse_when
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ def fuzz_parse_address(data: bytes) -> None:
 def fuzz_rules(data: bytes) -> None:
     """A policy value is refused with one exception, or used without another."""
     text = _text(data)
-    for parse in (rules.parse_when, rules.parse_mailbox):
+    for parse in (parse_when, rules.parse_mailbox):
         with contextlib.suppress(InvalidValue):
             parse(text)
     try:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from ldapmilter.address import make_address
 from ldapmilter.audit.record import record
 from ldapmilter.message import Envelope, Identity
-from ldapmilter.policy.model import Copy, CopyReason, Decision, FromChange, HeaderChange, Notice, Reason, Refusal
+from ldapmilter.policy.effect import Copy, CopyReason, FromChange, HeaderChange, Reason
+from ldapmilter.policy.model import Decision, Notice, Refusal
 
 ANN_DN: Final = "uid=ann,ou=people,dc=example,dc=test"
 SALES_DN: Final = "cn=sales,cn=cos,cn=zimbra"

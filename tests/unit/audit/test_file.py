@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.audit import file as audit_file
-from ldapmilter.audit.file import ROTATION_SECONDS, AuditFile
+from ldapmilter.audit.file import AuditFile
+from ldapmilter.audit.followed_file import ROTATION_SECONDS, FollowedFile
 from ldapmilter.audit.lock import AuditLock, lock_file
 from ldapmilter.errors import AuditError
 from tests.support.ports import HANG, wait_until
@@ -357,7 +358,7 @@ def test_a_bug_leaves_no_line_that_counts_as_written(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(AuditFile, "_look", broken)
+        patch.setattr(FollowedFile, "_look", broken)
         assert all("was not written" in str(writer.error) for writer in together(2, durable=(0, 1)))
     audit.write({"n": 3}, durable=True)
     assert numbers(path) == [3]
@@ -476,7 +477,7 @@ def test_a_failing_sync_fails_every_line_it_was_for_and_no_other(path: Path, aud
 def test_a_rotation_does_not_take_the_file_away_from_a_sync(path: Path, audit: AuditFile, disk: Disk) -> None:
     writer = Writer(audit, 1)
     assert disk.began.acquire(timeout=HANG)
-    old = audit._file
+    old = audit._file._file
     assert old is not None
     path.rename(path.with_name("audit.jsonl.1"))
     audit.open()
@@ -634,11 +635,11 @@ def test_a_file_whose_opening_does_not_return_is_an_error_in_time(path: Path, mo
 def test_a_line_after_the_end_is_written_all_the_same(path: Path, audit: AuditFile) -> None:
     """A message of before a reload may still have one for the file of before."""
     audit.close()
-    assert audit._file is None
+    assert not audit._file.is_open
     audit.write({"n": 1}, durable=True)
     assert numbers(path) == [1]
     assert audit._writing.join(HANG)
-    assert audit._file is None
+    assert not audit._file.is_open
 
 
 # -- whether lines could be written again --------------------------------------------------------
@@ -804,6 +805,6 @@ def test_something_that_replaces_the_file_again_and_again_ends_in_an_error(
     def always(*_: Any) -> tuple[bool, None]:
         return True, None
 
-    monkeypatch.setattr(AuditFile, "_look", always)
+    monkeypatch.setattr(FollowedFile, "_look", always)
     with pytest.raises(AuditError, match="replaced again and again"):
         audit.write({"n": 1}, durable=False)

@@ -22,7 +22,8 @@ from ldapmilter.audit.record import line, taken_back
 from ldapmilter.audit.search import Search
 from ldapmilter.cli.main import main
 from ldapmilter.message import Envelope, Identity
-from ldapmilter.policy.model import Decision, FromChange
+from ldapmilter.policy.effect import FromChange
+from ldapmilter.policy.model import Decision
 from tests.unit.audit.example import ANN, FULL, NOON, copy, recorded
 
 if TYPE_CHECKING:

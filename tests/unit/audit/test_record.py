@@ -23,7 +23,8 @@ from ldapmilter.audit.record import (
 from ldapmilter.cli.audit_text import as_text
 from ldapmilter.config import load
 from ldapmilter.message import Envelope
-from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, FromChange, HeaderChange, Notice, Refusal
+from ldapmilter.policy.effect import FromChange, HeaderChange
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, Notice, Refusal
 from tests.unit.audit.example import ANN, ANN_DN, ENVELOPE, FULL, NOON, SALES_DN, copy, recorded
 from tests.unit.policy.table import read_tables
 

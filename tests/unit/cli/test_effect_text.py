@@ -10,12 +10,13 @@ import pytest
 from ldapmilter.address import make_address
 from ldapmilter.cli import audit_text, decision_text
 from ldapmilter.policy.document import as_json
+from ldapmilter.policy.effect import SenderChange
 from ldapmilter.policy.identity import NOBODY
-from ldapmilter.policy.model import ListPost, SenderChange
+from ldapmilter.policy.model import ListPost
 from tests.unit.audit.example import FULL, recorded
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.effect import Mode
 
 ENCODED = "=?utf-8?q?Z=C3=B6=C3=AB?= <zoe@example.test>"
 BECAUSE = (

@@ -14,10 +14,11 @@ from ldapmilter.address import make_address
 from ldapmilter.config import load
 from ldapmilter.daemon import decision_log
 from ldapmilter.message import Envelope, HandledMessage, Identity
-from ldapmilter.policy.model import Copy, CopyReason, Decision, FromChange, Notice, Reason
+from ldapmilter.policy.effect import Copy, CopyReason, FromChange, Reason
+from ldapmilter.policy.model import Decision, Notice
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.effect import Mode
     from ldapmilter.policy.settings import Policy
 
 ANN = Identity(source="sasl", address=make_address("ann", "example.test"), dn="uid=ann,ou=people,dc=example,dc=test")

@@ -13,7 +13,8 @@ from ldapmilter.audit.record import is_record
 from ldapmilter.daemon import recent as module
 from ldapmilter.daemon.recent import RecentMessages
 from ldapmilter.message import Envelope, HandledMessage, Identity
-from ldapmilter.policy.model import Copy, CopyReason, Decision, Notice
+from ldapmilter.policy.effect import Copy, CopyReason
+from ldapmilter.policy.model import Decision, Notice
 from tests.unit.policy.example import example
 from tests.unit.policy.world import ANN, BOB, Message
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ldapmilter.address import make_address
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, Tally, add
 from ldapmilter.message import Identity
-from ldapmilter.policy.model import Copy, Decision, Verdict
+from ldapmilter.policy.effect import Copy
+from ldapmilter.policy.model import Decision, Verdict
 
 NOBODY = Identity(source="none")
 Counts = dict[str, dict[str, int]]

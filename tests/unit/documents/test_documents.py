@@ -12,7 +12,7 @@ import pytest
 
 from ldapmilter.daemon import decision_log
 from ldapmilter.message import HandledMessage
-from ldapmilter.policy.model import HeaderChange
+from ldapmilter.policy.effect import HeaderChange
 from tests.unit.audit.example import ENVELOPE, FULL, copy
 from tests.unit.policy.world import read_config
 

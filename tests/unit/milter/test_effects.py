@@ -10,10 +10,11 @@ import pytest
 from ldapmilter.address import make_address
 from ldapmilter.message import Identity
 from ldapmilter.milter import effects
-from ldapmilter.policy.model import Copy, CopyReason, Decision, FromChange, HeaderChange, SenderChange
+from ldapmilter.policy.effect import Copy, CopyReason, FromChange, HeaderChange, SenderChange
+from ldapmilter.policy.model import Decision
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.effect import Mode
 
 Call = tuple[object, ...]
 

@@ -14,13 +14,14 @@ from ldapmilter.address import make_address
 from ldapmilter.message import Envelope, HandledMessage, Headers, Identity
 from ldapmilter.milter.callbacks import register
 from ldapmilter.milter.session import reply
-from ldapmilter.policy.model import TEMPFAIL_REPLY, Copy, CopyReason, Decision, FromChange, HeaderChange, SenderChange
+from ldapmilter.policy.effect import Copy, CopyReason, FromChange, HeaderChange, SenderChange
+from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision
 from tests.unit.policy.test_new_kind import tagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.effect import Mode
 
 ALL_ACTIONS = 0x1FF
 ALL_STEPS = 0x1FFFFF

@@ -13,7 +13,8 @@ from tests.unit.policy.example import example
 from tests.unit.policy.world import ANN, BOB, JOE, Message
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Copy, Decision
+    from ldapmilter.policy.effect import Copy
+    from ldapmilter.policy.model import Decision
 
 VAULT: Final = "vault@example.com"
 """An account with the alias safe@example.com."""

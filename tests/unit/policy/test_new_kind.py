@@ -11,11 +11,12 @@ from ldapmilter.audit.record import wants_audit
 from ldapmilter.daemon import decision_log
 from ldapmilter.daemon.tally import Tally
 from ldapmilter.message import Envelope, HandledMessage, Identity
-from ldapmilter.policy.model import Decision, Effect, Reason
+from ldapmilter.policy.effect import Effect, Reason
+from ldapmilter.policy.model import Decision
 from tests.unit.policy.world import read_config
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Mode
+    from ldapmilter.policy.effect import Mode
 
 REASON: Final = Reason(level="group", dn="cn=staff", attribute="tagAttribute", value="[staff]")
 MESSAGE: Final = HandledMessage(queue_id="4QID", envelope=Envelope(sender="ann@example.com"))

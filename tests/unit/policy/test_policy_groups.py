@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ldapmilter.policy.model import CopyReason
+from ldapmilter.policy.effect import CopyReason
 from tests.support import builders
 from tests.support.names import account_dn, cos_dn, group_dn, zimbra_id
 from tests.unit.policy.example import GLOBAL, example, example_records

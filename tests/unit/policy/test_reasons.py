@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ldapmilter.policy.model import CopyReason, Reason
+from ldapmilter.policy.effect import CopyReason, Reason
 from tests.support import builders
 from tests.unit.policy.example import GLOBAL, example
 from tests.unit.policy.world import ANN, BOB, JOE, Message, addresses, warnings_about
