@@ -17,7 +17,7 @@ from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import ConfigError, DeadlineExceeded, DirectoryUnavailable
 from tests.support.certificates import make_certificates
 from tests.support.directory_data import ANN_DN, MILTER_DN, MILTER_PASSWORD
-from tests.support.ports import HANG, free_port
+from tests.support.ports import HANG, free_port, wait_until
 from tests.support.slapd import Slapd
 from tests.unit.directory import peers
 from tests.unit.directory.hand import Clock
@@ -503,7 +503,4 @@ def test_closing_leaves_nothing_behind(slapd: Slapd) -> None:
     before = threading.active_count()
     with opened(slapd.uri) as store:
         assert _ask_together(store, 4) == [[ANN_DN]] * 4
-    for thread in threading.enumerate():
-        if thread.name == "ldap-watchdog":
-            thread.join(AMPLE)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, "the end of its threads")
