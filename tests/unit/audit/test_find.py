@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ldapmilter.audit import search as search_module
+from ldapmilter.audit import reading as reading_module
 from ldapmilter.audit.criteria import Criteria
 from ldapmilter.audit.lock import AuditLock, lock_file
 from ldapmilter.audit.record import line, taken_back
@@ -289,7 +289,7 @@ def test_nothing_is_held_while_searching(place: Place) -> None:
 def test_a_writer_that_is_stopped_in_mid_line_does_not_stop_the_search(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "_LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(reading_module, "_LOCK_SECONDS", 0.01)
     place.put("audit.jsonl", message("1"))
     with AuditLock(place.file).held():
         assert place.ids("--queue-id", "1") == ["1"]

@@ -1,0 +1,252 @@
+"""Handing a copy on: one transaction with an archive's server, by SMTP (RFC 5321) or LMTP (RFC 2033).
+
+Postfix has looked at the message already; here its octets go out as they came. A connection that has served is
+used again for a while.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from ldapmilter.relay.answers import ServerAnswer
+from ldapmilter.relay.stuffing import stuffed
+from ldapmilter.relay.wire import NoAnswer, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ldapmilter.delivery.next_hop import NextHop
+    from ldapmilter.delivery.settings import StartTls
+    from ldapmilter.relay.answers import Step
+
+GREETING_SECONDS: Final = 30.0
+"""In which a server has to be reached and has to have greeted; MAIL, RCPT and DATA have as long each."""
+_IDLE_SECONDS: Final = 5.0
+_USES: Final = 100
+"""Of one connection."""
+_IDLE_CONNECTIONS: Final = 32
+"""To one server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A copy on its way out."""
+
+    target: str
+    """Its recipient."""
+    sender: str
+    """Its envelope sender; empty: the null sender."""
+    chunks: Callable[[], Iterator[bytes]]
+    """Its octets in pieces, anew for each server that is tried."""
+    eight_bit: bool
+    """Whether an octet of it has its highest bit set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How servers are talked to."""
+
+    host_name: str
+    """What this host calls itself in EHLO and LHLO, in ASCII."""
+    starttls: StartTls = "may"
+    """``must``: encrypted, and the certificate is that of the next hop's name. Not over a unix socket."""
+    ca_file: Path | None = None
+    """The authorities that certificates have to be of; ``None``: those of the system."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """A connection that has been greeted."""
+
+    wire: Wire
+    extensions: frozenset[str]
+    uses: int = 0
+    idle_since: float = field(default=0.0)
+
+
+class CopyClient:
+    """Hands copies on; for any number of threads."""
+
+    def __init__(self, terms: Terms, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare.
+
+        Args:
+            terms: how servers are talked to.
+            clock: seconds, monotonic.
+        """
+        self._terms = terms
+        self._clock = clock
+        self._idle: dict[str, list[_Connection]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    def hand_on(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
+        """Hand a copy on to one server, and return what it said last.
+
+        Args:
+            hop: the server.
+            copy: the copy.
+            until: when to give up, by the clock.
+        """
+        while (connection := self._take_idle(hop)) is not None:
+            answer = self._transaction(connection, copy, until)
+            if answer.step != "mail" or answer.code not in {None, 421}:
+                return answer
+            # It hung up while nobody looked: that says nothing of the server.
+        try:
+            connection = self._open(hop, until)
+        except NoAnswer as error:
+            return error.answer
+        return self._transaction(connection, copy, until)
+
+    def close(self) -> None:
+        """Hang up wherever nothing is going on."""
+        with self._lock:
+            idle = [connection for connections in self._idle.values() for connection in connections]
+            self._idle.clear()
+        for connection in idle:
+            connection.wire.close(politely=True)
+
+    # -- connections ------------------------------------------------------------------------
+
+    def _take_idle(self, hop: NextHop) -> _Connection | None:
+        while True:
+            with self._lock:
+                connections = self._idle.get(hop.text)
+                if not connections:
+                    return None
+                connection = connections.pop()
+            if self._clock() - connection.idle_since < _IDLE_SECONDS and connection.wire.is_quiet():
+                return connection
+            connection.wire.close(politely=True)
+
+    def _give_back(self, connection: _Connection) -> None:
+        connection.uses += 1
+        connection.idle_since = self._clock()
+        stale: list[_Connection] = []
+        with self._lock:
+            connections = self._idle[connection.wire.hop.text]
+            while connections and connection.idle_since - connections[0].idle_since >= _IDLE_SECONDS:
+                stale.append(connections.pop(0))
+            if connection.uses >= _USES or len(connections) >= _IDLE_CONNECTIONS:
+                stale.append(connection)
+            else:
+                connections.append(connection)
+        for one in stale:
+            one.wire.close(politely=True)
+
+    def _open(self, hop: NextHop, until: float) -> _Connection:
+        """Connect and be greeted.
+
+        Raises:
+            NoAnswer: the server does not serve now.
+        """
+        until = min(until, self._clock() + GREETING_SECONDS)
+        if self._terms.starttls == "no" or hop.path:
+            return self._greeted(hop, until, encrypted=False)
+        try:
+            return self._greeted(hop, until, encrypted=True)
+        except NoAnswer as error:
+            if error.answer.step != "tls" or self._terms.starttls == "must":
+                raise
+        return self._greeted(hop, until, encrypted=False)  # better than not at all (RFC 7435)
+
+    def _greeted(self, hop: NextHop, until: float, *, encrypted: bool) -> _Connection:
+        wire = Wire(hop, self._clock)
+        wire.connect(until)
+        try:
+            self._expect(wire, "banner", b"", until)
+            extensions = self._hello(wire, until)
+            if encrypted and "STARTTLS" in extensions:
+                context = self._tls(hop)
+                self._expect(wire, "tls", b"STARTTLS", until)
+                wire.encrypt(context, until)
+                extensions = self._hello(wire, until)
+            elif encrypted and self._terms.starttls == "must":
+                self._give_up(hop, "it does not offer STARTTLS")
+        except BaseException:
+            wire.close()
+            raise
+        return _Connection(wire, extensions)
+
+    def _hello(self, wire: Wire, until: float) -> frozenset[str]:
+        verb = b"LHLO " if wire.hop.kind == "lmtp" else b"EHLO "
+        answer = self._expect(wire, "hello", verb + self._terms.host_name.encode("ascii"), until)
+        return frozenset(line.partition(" ")[0].upper() for line in answer.text.split("\n")[1:])
+
+    @staticmethod
+    def _give_up(hop: NextHop, why: str) -> NoReturn:
+        raise NoAnswer(ServerAnswer(server=hop.text, step="tls", text=why))
+
+    @staticmethod
+    def _expect(wire: Wire, step: Step, command: bytes, until: float) -> ServerAnswer:
+        answer = wire.ask(step, command, until)
+        if answer.becomes != "goes on":
+            raise NoAnswer(answer)
+        return answer
+
+    def _tls(self, hop: NextHop) -> ssl.SSLContext:
+        try:
+            with self._lock:
+                if self._context is None:
+                    self._context = tls_context(self._terms)
+                return self._context
+        except OSError as error:
+            self._give_up(hop, f"the authorities cannot be read: {self._terms.ca_file}: {error.strerror or error}")
+
+    # -- one transaction --------------------------------------------------------------------
+
+    def _transaction(self, connection: _Connection, copy: Outgoing, until: float) -> ServerAnswer:
+        wire = connection.wire
+        again = False
+        try:
+            for step, command in self._commands(connection, copy):
+                answer = wire.ask(step, command, min(until, self._clock() + GREETING_SECONDS))
+                if answer.becomes != "goes on":
+                    return answer
+            answer = wire.send_message(stuffed(copy.chunks()), until)
+        except NoAnswer as error:
+            return error.answer
+        else:
+            again = answer.becomes == "accepted"
+            return answer
+        finally:
+            if again:
+                self._give_back(connection)
+            else:
+                wire.close(politely=True)
+
+    @staticmethod
+    def _commands(connection: _Connection, copy: Outgoing) -> Iterator[tuple[Step, bytes]]:
+        body = b" BODY=8BITMIME" if copy.eight_bit and "8BITMIME" in connection.extensions else b""
+        yield "mail", b"MAIL FROM:<" + _path(copy.sender) + b">" + body
+        yield "rcpt", b"RCPT TO:<" + _path(copy.target) + b">"
+        yield "data", b"DATA"
+
+
+def tls_context(terms: Terms) -> ssl.SSLContext:
+    """Return how connections are encrypted.
+
+    Raises:
+        OSError: the authorities cannot be read.
+    """
+    if terms.starttls == "must":
+        return ssl.create_default_context(cafile=terms.ca_file)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _path(address: str) -> bytes:
+    octets = address.encode("utf-8")
+    if any(octet < ord(" ") for octet in octets):
+        message = "an address with a control character"
+        raise ValueError(message)
+    return octets

@@ -1,0 +1,159 @@
+"""What an administrator may do with copies: send kept ones again, discard copies, take another host's audit over."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ldapmilter.address import envelope_address
+from ldapmilter.errors import LdapmilterError
+from ldapmilter.relay.client import Outgoing
+from ldapmilter.relay.handling import DONE
+from ldapmilter.relay.stored import KnownCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ldapmilter.relay.handling import Handling
+    from ldapmilter.relay.kept import KeptCopy
+
+RESEND_PAUSE: Final = 0.1
+"""Seconds between two copies that are sent again: at most 10 a second."""
+MOST_TOKENS: Final = 50
+"""Of one request; whoever has more asks again."""
+SECONDS: Final = 240.0
+"""For which one copy may take."""
+
+
+class CommandRefused(LdapmilterError):
+    """What was asked cannot be done; the text says why, and the way out."""
+
+
+class Commands:
+    """Serves requests, one at a time."""
+
+    def __init__(
+        self,
+        handling: Handling,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            handling: handles copies.
+            clock: seconds, monotonic; that of the hops.
+            sleep: waits for so many seconds.
+        """
+        self._handling = handling
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+
+    def serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Serve a request: ``action`` is ``resend``, ``discard`` or ``learn``.
+
+        Returns:
+            for ``resend`` and ``discard`` ``results``: for each token what became of it (``state``: an end of the
+            audit, or ``unchanged``) and ``code``, ``reply``, ``why``; for ``learn`` ``lines``: how many tell of copies.
+
+        Raises:
+            LdapmilterError: it cannot be served; nothing was done.
+        """
+        with self._lock:
+            action = request.get("action")
+            if action == "resend":
+                return {"results": self._resend(_tokens(request), str(request.get("to") or ""))}
+            if action == "discard":
+                why = str(request.get("why") or "").strip()
+                if not why:
+                    message = "to discard a copy takes a reason (--why TEXT)"
+                    raise CommandRefused(message)
+                return {"results": [self._discard(token, why) for token in _tokens(request)]}
+            if action == "learn":
+                return {"lines": self._handling.following.learn(Path(str(request.get("file") or "")))}
+        message = f"the relay knows no action {action!r}"
+        raise CommandRefused(message)
+
+    # -- sending again ----------------------------------------------------------------------
+
+    def _resend(self, tokens: Sequence[str], to: str) -> list[dict[str, Any]]:
+        if to and envelope_address(to) is None:
+            message = f"--to {to}: is no address"
+            raise CommandRefused(message)
+        results = []
+        for number, token in enumerate(tokens):
+            if number:
+                self._sleep(RESEND_PAUSE)
+            with self._handling.at_work_on(token) as mine:
+                results.append(self._resend_one(token, to) if mine else _unchanged(token, "the relay is at work on it"))
+        return results
+
+    def _resend_one(self, token: str, to: str) -> dict[str, Any]:
+        handling = self._handling
+        kept = handling.maildir.read(token)
+        if kept is None:
+            return _unchanged(token, "no such copy is kept here")
+        copy = handling.state.copy(token) or _of_file(token, kept)
+        target = to or copy.target or kept.fields.get("Target", "")
+        hops = handling.hops_for(target)
+        if not hops:
+            return _unchanged(token, "no next hop takes copies for its target: --to ADDRESS names another")
+        outgoing = Outgoing(
+            target=target,
+            sender=handling.settings.envelope_sender,
+            chunks=kept.chunks,
+            eight_bit=not _is_ascii(kept.chunks()),
+        )
+        answer = handling.hops.hand_on(hops, outgoing, self._clock() + SECONDS)
+        told = {"code": answer.code, "reply": answer.text, "server": answer.server}
+        if answer.becomes != "accepted":
+            return {**_unchanged(token, "it was not accepted"), **told}
+        if handling.end(copy, "resent", answer, target=target) != DONE:
+            return {**_unchanged(token, f"it was accepted, which cannot be recorded: {handling.problem}"), **told}
+        handling.maildir.remove(token)
+        return {"token": token, "state": "resent", "why": "", **told}
+
+    # -- discarding -------------------------------------------------------------------------
+
+    def _discard(self, token: str, why: str) -> dict[str, Any]:
+        handling = self._handling
+        with handling.at_work_on(token) as mine:
+            if not mine:
+                return _unchanged(token, "the relay is at work on it")
+            kept = handling.maildir.read(token)
+            copy = handling.state.copy(token) or (_of_file(token, kept) if kept is not None else None)
+            if copy is None:
+                return _unchanged(token, "no such copy is known here")
+            if copy.state == "ended" and copy.fate != "kept":
+                return _unchanged(token, f"it has ended: {copy.fate}")
+            if handling.end(copy, "discarded", why=why) != DONE:
+                return _unchanged(token, f"it cannot be recorded: {handling.problem}")
+            handling.maildir.remove(token)
+            return {"token": token, "state": "discarded", "code": None, "reply": "", "why": why}
+
+
+def _tokens(request: Mapping[str, Any]) -> list[str]:
+    tokens = request.get("tokens")
+    if not isinstance(tokens, list) or not all(isinstance(token, str) and token.isalnum() for token in tokens):
+        message = "no tokens, or not as text"
+        raise CommandRefused(message)
+    if len(tokens) > MOST_TOKENS:
+        message = f"more than {MOST_TOKENS} tokens at a time"
+        raise CommandRefused(message)
+    return tokens
+
+
+def _of_file(token: str, kept: KeptCopy) -> KnownCopy:
+    return KnownCopy(token=token, state="ended", fate="kept", target=kept.fields.get("Target", ""))
+
+
+def _unchanged(token: str, why: str) -> dict[str, Any]:
+    return {"token": token, "state": "unchanged", "code": None, "reply": "", "why": why}
+
+
+def _is_ascii(chunks: Iterable[bytes]) -> bool:
+    return all(chunk.isascii() for chunk in chunks)

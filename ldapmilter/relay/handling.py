@@ -1,0 +1,284 @@
+"""What the relay does with one copy: known, handed on, kept, written down, and only then answered.
+
+Postfix gets 250 for what its archive's server has accepted, or what lies in the Maildir, and for what has ended before,
+once the audit has it on disk. It gets 451 otherwise, with one of four fixed texts: what a server says may
+name addresses, and is for the audit alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from ldapmilter.address import envelope_address
+from ldapmilter.errors import AuditError, DirectoryUnavailable
+from ldapmilter.plain import plain
+from ldapmilter.relay.client import Outgoing
+from ldapmilter.relay.ends import EVENT, EndLine, as_text
+from ldapmilter.relay.kept import KeepError
+from ldapmilter.relay.stored import StateError
+from ldapmilter.relay.wrapping import as_it_came
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ldapmilter.delivery.next_hop import NextHop
+    from ldapmilter.delivery.settings import RelaySettings
+    from ldapmilter.relay.answers import ServerAnswer
+    from ldapmilter.relay.ends import End
+    from ldapmilter.relay.following import Following
+    from ldapmilter.relay.hops import Hops
+    from ldapmilter.relay.journaling import Wrapped
+    from ldapmilter.relay.kept import Maildir
+    from ldapmilter.relay.spool import Spooled
+    from ldapmilter.relay.state import RelayState
+    from ldapmilter.relay.stored import KnownCopy
+    from ldapmilter.relay.wrapping import Wrapping
+
+_log = logging.getLogger(__name__)
+
+DONE: Final = "250 2.0.0 settled"
+LATER: Final = "451 4.4.1 the server of this copy does not take it now"
+BUSY: Final = "451 4.3.2 the relay is busy with this copy, or with others"
+UNKNOWN: Final = "451 4.3.0 this copy is not known here yet"
+NO_RECORD: Final = "451 4.3.0 what becomes of this copy cannot be recorded now"
+
+_NOT_IN_THE_AUDIT: Final = "no line of this host's audit knows the token"
+
+
+class Handling:
+    """Handles copies, each by its token; for any number of threads."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        *,
+        state: RelayState,
+        following: Following,
+        maildir: Maildir,
+        hops: Hops,
+        write: Callable[[Mapping[str, object]], None],
+        host: str,
+        wrap: Wrapping = as_it_came,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            settings: the ``[relay]`` section; may be replaced while copies are handled.
+            state: what is known of copies.
+            following: brings it up to date.
+            maildir: where refused copies go.
+            hops: hands copies on.
+            write: brings a line of the audit to disk; raises :class:`~ldapmilter.errors.AuditError`.
+            host: this host's name, for the audit.
+            wrap: makes of a copy what its archive gets.
+            clock: seconds since the epoch.
+        """
+        self.settings = settings
+        self.hops = hops
+        self.state = state
+        self.following = following
+        self.maildir = maildir
+        self.counts = {"accepted": 0, "refused": 0, "kept": 0, "repeat": 0, "deferred": 0}
+        """What became of copies since the start."""
+        self.problem: str | None = None
+        """Why ends cannot be recorded, if so; names no address."""
+        self._write = write
+        self._host = host
+        self._wrap = wrap
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._at_work: set[str] = set()
+        self._unwritten: dict[str, EndLine] = {}
+        """Ends that are facts, while the audit could not be written: a copy that comes again is not handed on again."""
+
+    def take(self, token: str, message: Spooled, until: float) -> str:
+        """Handle a copy that Postfix presents; return the reply.
+
+        Args:
+            token: a valid one.
+            message: its octets.
+            until: when Postfix has to be answered, by the clock of the hops.
+        """
+        with self.at_work_on(token) as mine:
+            reply = self._take(token, message, until) if mine else BUSY
+        if reply != DONE:
+            self._count("deferred")
+        return reply
+
+    @contextlib.contextmanager
+    def at_work_on(self, token: str) -> Iterator[bool]:
+        """Keep other sessions from a token; yields whether it was free."""
+        with self._lock:
+            mine = token not in self._at_work
+            self._at_work.add(token)
+        try:
+            yield mine
+        finally:
+            if mine:
+                with self._lock:
+                    self._at_work.discard(token)
+
+    def _take(self, token: str, message: Spooled, until: float) -> str:
+        try:
+            copy = self._known(token)
+            if copy.state == "ended":
+                return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
+            if (unwritten := self._unwritten.get(token)) is not None:
+                return self._record(unwritten)
+            if not copy.is_known:
+                return self._unknown(copy, message)
+            return self._hand_on(copy, message, until)
+        except (AuditError, StateError) as error:
+            return self.cannot_record(error)
+        except KeepError as error:
+            return self.cannot_record(error)
+
+    def _known(self, token: str) -> KnownCopy:
+        """Return what is known of a copy, which is now seen.
+
+        Raises:
+            AuditError: the audit cannot be read.
+            StateError: the state cannot be read or written.
+        """
+        self.following.catch_up()
+        found = self.state.copy(token)
+        if found is None or not found.is_known:
+            self.following.look_for(token)
+        elif found.state == "ended":
+            return found
+        return self.state.seen(token, self._clock())
+
+    def _unknown(self, copy: KnownCopy, message: Spooled) -> str:
+        if self._is_overdue(copy):
+            return self._keep(copy, message, "kept", None, _NOT_IN_THE_AUDIT)
+        self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=_NOT_IN_THE_AUDIT)
+        return UNKNOWN
+
+    def _hand_on(self, copy: KnownCopy, message: Spooled, until: float) -> str:
+        overdue = self._is_overdue(copy)
+        try:
+            wrapped = self._wrap(copy, message, last_chance=overdue)
+        except DirectoryUnavailable as error:
+            self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=str(error))
+            return LATER
+        outgoing = Outgoing(
+            target=copy.target,
+            sender=self.settings.envelope_sender,
+            chunks=wrapped.chunks,
+            eight_bit=wrapped.eight_bit,
+        )
+        answer = self.hops.hand_on(self.hops_for(copy.target), outgoing, until)
+        if answer.becomes == "accepted":
+            return self.end(copy, "accepted", answer)
+        if answer.becomes == "refused":
+            return self._keep(copy, wrapped, "refused", answer, "refused by the server")
+        if overdue:
+            return self._keep(copy, wrapped, "kept", answer, "not through in time")
+        reply, why = (answer.text, "") if answer.code is not None else ("", answer.text)
+        self.state.tried(copy.token, self._clock(), server=answer.server, code=answer.code, reply=reply, why=why)
+        return LATER
+
+    def hops_for(self, target: str) -> tuple[NextHop, ...]:
+        """Return the servers that take copies for a target, in order; none: it has no way."""
+        address = envelope_address(target)
+        return self.settings.hops_for(address) if address is not None else ()
+
+    def _is_overdue(self, copy: KnownCopy) -> bool:
+        return self._clock() - copy.since >= self.settings.keep_after
+
+    # -- ends -------------------------------------------------------------------------------
+
+    def end(
+        self, copy: KnownCopy, state: End, answer: ServerAnswer | None = None, why: str = "", target: str = ""
+    ) -> str:
+        """Record how a copy has ended; return the reply for Postfix.
+
+        Args:
+            copy: what was known of it.
+            state: how it has ended.
+            answer: the server's, if one settled it.
+            why: what the answer does not tell.
+            target: another one than the copy's.
+        """
+        now = self._clock()
+        attempts = copy.attempts + (answer is not None)
+        line: EndLine = {
+            "event": EVENT,
+            "time": as_text(now),
+            "host": self._host,
+            "token": copy.token,
+            "target": target or copy.target,
+            "state": state,
+            "server": answer.server if answer is not None else "",
+            "code": answer.code if answer is not None else None,
+            "reply": answer.text if answer is not None and answer.code is not None else "",
+            "attempts": attempts,
+            "seconds": round(max(0.0, now - copy.since), 3) if copy.since else 0.0,
+            "why": why or (answer.text if answer is not None and answer.code is None else ""),
+            "takes_back": None,
+        }
+        return self._record(line)
+
+    def _keep(self, copy: KnownCopy, wrapped: Wrapped, state: End, answer: ServerAnswer | None, why: str) -> str:
+        """Keep a copy and record it.
+
+        Raises:
+            KeepError: it cannot be kept.
+        """
+        now = self._clock()
+        fields = {
+            "Target": copy.target,
+            "Sender": self.settings.envelope_sender,
+            "Delivery": copy.delivery,
+            "Class": " ".join(copy.classes),
+            "Queue-Id": copy.queue_id,
+            "Message-Id": copy.message_id,
+            "Decided": as_text(copy.decided_at) if copy.decided_at is not None else "",
+            "Kept": as_text(now),
+            "State": state,
+            "Server": answer.server if answer is not None else "",
+            "Reply": f"{answer.code or ''} {answer.text}".strip() if answer is not None else "",
+            "Why": why,
+        }
+        self.maildir.keep(copy.token, fields, wrapped.chunks())
+        reply = self.end(copy, state, answer, why)
+        if reply == DONE:
+            code = answer.code if answer is not None else None
+            _log.error(
+                "a copy is kept: %s%s; token %s (ldapmilter copies)", why, f" with {code}" if code else "", copy.token
+            )
+        return reply
+
+    def _record(self, line: EndLine) -> str:
+        token = line["token"]
+        try:
+            self._write(line)
+        except AuditError as error:
+            if line["state"] != "repeat":
+                self._unwritten[token] = line
+            return self.cannot_record(error)
+        self._unwritten.pop(token, None)
+        self.problem = None
+        if line["state"] in self.counts:
+            self._count(line["state"])
+        try:
+            self.state.take([dict(line)])
+        except StateError as error:
+            self.cannot_record(error)  # the audit has it, which the state is made from
+        return DONE
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self.counts[what] += 1
+
+    def cannot_record(self, error: Exception) -> str:
+        """Say why copies are deferred, once; return the reply."""
+        if (problem := plain(str(error))) != self.problem:
+            _log.error("copies are deferred, or will be: %s", problem)
+        self.problem = problem
+        return NO_RECORD

@@ -1,0 +1,78 @@
+"""The next hops of a copy, in order: which are tried, and which need not be for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from ldapmilter.relay.answers import ServerAnswer, decisive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ldapmilter.delivery.next_hop import NextHop
+    from ldapmilter.relay.client import CopyClient, Outgoing
+
+DOWN_SECONDS: Final = 30.0
+"""For which a server that could not be reached is not tried."""
+_AT_A_TIME: Final = 32
+"""Transactions with one server: a slow one must not hold up the copies for others."""
+
+
+class Hops:
+    """Hands copies on to the first of several servers that settles it; for any number of threads."""
+
+    def __init__(self, client: CopyClient, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with all servers up.
+
+        Args:
+            client: talks to one server.
+            clock: seconds, monotonic; the client's.
+        """
+        self._client = client
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._down: dict[str, tuple[float, str]] = {}
+        self._turns: dict[str, threading.BoundedSemaphore] = {}
+
+    def hand_on(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
+        """Hand a copy on; return the answer that tells what becomes of it.
+
+        Args:
+            hops: the servers, in order.
+            copy: the copy.
+            until: when to give up, by the clock.
+        """
+        if not hops:
+            return ServerAnswer(server="", step="connect", text="no next hop takes copies for its domain")
+        answers: list[ServerAnswer] = []
+        for hop in hops:
+            answers.append(self._ask(hop, copy, until))
+            if answers[-1].becomes in {"accepted", "refused"}:
+                break
+        return decisive(answers)
+
+    def down(self) -> dict[str, str]:
+        """Return the servers that are not tried at present, and why."""
+        with self._lock:
+            now = self._clock()
+            return {hop: why for hop, (until, why) in self._down.items() if now < until}
+
+    def _ask(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
+        if (why := self.down().get(hop.text)) is not None:
+            return ServerAnswer(server=hop.text, step="connect", text=f"not tried again yet: {why}")
+        with self._lock:
+            turn = self._turns.setdefault(hop.text, threading.BoundedSemaphore(_AT_A_TIME))
+        if not turn.acquire(timeout=max(0.0, until - self._clock())):
+            return ServerAnswer(server=hop.text, step="connect", text="busy with other copies")
+        try:
+            answer = self._client.hand_on(hop, copy, until)
+        except ValueError as error:  # an address that cannot be said
+            return ServerAnswer(server=hop.text, step="rcpt", text=str(error))
+        finally:
+            turn.release()
+        if answer.hop_is_down:
+            with self._lock:
+                self._down[hop.text] = self._clock() + DOWN_SECONDS, answer.text or str(answer.code)
+        return answer

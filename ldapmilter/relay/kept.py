@@ -1,0 +1,204 @@
+"""Copies that are kept: a Maildir, a file each, on disk before anybody relies on it.
+
+A file is a header block of ours, an empty line, and the octets as they were, or would have been, handed on. It is
+written under ``tmp/``, brought to disk, and only then has its name under ``new/``: what a crash leaves is half a
+file in ``tmp/``, while Postfix still has the copy. The name is made of the token, so a copy is kept once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ldapmilter.errors import LdapmilterError
+from ldapmilter.plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+_PIECE: Final = 64 * 1024
+_MOST_HEADER: Final = 64 * 1024
+_FOLDERS: Final = ("tmp", "new", "cur")
+PREFIX: Final = "X-Ldapmilter-"
+
+
+class KeepError(LdapmilterError):
+    """A copy cannot be kept, or a kept one cannot be read; the text names the file and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptCopy:
+    """One file."""
+
+    path: Path
+    fields: Mapping[str, str]
+    """Of the header block of ours, without :data:`PREFIX`: Token, Target, Sender and so on."""
+    begins: int
+    """Where its octets begin."""
+    size: int
+    """How many they are."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its octets in pieces.
+
+        Raises:
+            KeepError: they cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.begins)
+                while piece := file.read(_PIECE):
+                    yield piece
+        except OSError as error:
+            message = f"{self.path}: the kept copy cannot be read: {error.strerror}"
+            raise KeepError(message) from error
+
+
+class Maildir:
+    """The kept copies; for any number of threads of one process."""
+
+    def __init__(self, path: Path) -> None:
+        """Prepare; nothing is made yet."""
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the Maildir where there is none, for its owner alone, and remove what a crash left half-written.
+
+        Raises:
+            KeepError: it cannot be made or used.
+        """
+        try:
+            for folder in (self.path, *(self.path / name for name in _FOLDERS)):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.chmod(0o700)
+            for leftover in (self.path / "tmp").iterdir():
+                leftover.unlink()
+            _sync(self.path)
+        except OSError as error:
+            message = (
+                f"{self.path}: copies cannot be kept there: {error.strerror}; [relay] kept has to name a Maildir of the"
+                f" daemon's user (install -d -m 0700 -o USER {self.path.parent})"
+            )
+            raise KeepError(message) from error
+
+    def keep(self, token: str, fields: Mapping[str, str], chunks: Iterable[bytes]) -> Path:
+        """Keep a copy; when this returns it is on disk, whole.
+
+        Args:
+            token: the copy's.
+            fields: for the header block of ours, without :data:`PREFIX`.
+            chunks: its octets.
+
+        Raises:
+            KeepError: it is not kept.
+        """
+        half, whole = self.path / "tmp" / token, self.path / "new" / token
+        try:
+            if (there := self.find(token)) is not None:
+                _sync(there.parent)  # the name may not have come to disk when it was given
+                return there
+            descriptor = os.open(half, _FLAGS, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(_block({"Token": token, **fields}))
+                    for chunk in chunks:
+                        file.write(chunk)
+                    file.flush()
+                    os.fsync(file.fileno())
+                half.rename(whole)
+                _sync(whole.parent)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    half.unlink()
+                raise
+        except OSError as error:
+            message = f"{whole}: the copy cannot be kept: {error.strerror or error}"
+            raise KeepError(message) from error
+        return whole
+
+    def find(self, token: str) -> Path | None:
+        """Return the file of a copy; ``None``: it is not kept here. A mail program may have moved it to ``cur/``."""
+        with contextlib.suppress(OSError):
+            if (here := self.path / "new" / token).exists():
+                return here
+            return next((Path(one.path) for one in os.scandir(self.path / "cur") if one.name.startswith(token)), None)
+        return None
+
+    def read(self, token: str) -> KeptCopy | None:
+        """Return a kept copy; ``None``: it is not kept here.
+
+        Raises:
+            KeepError: it cannot be read.
+        """
+        path = self.find(token)
+        return None if path is None else read_kept(path)
+
+    def copies(self) -> Iterator[KeptCopy]:
+        """Yield every kept copy.
+
+        Raises:
+            KeepError: one, or the Maildir, cannot be read.
+        """
+        for folder in ("new", "cur"):
+            try:
+                files = sorted((self.path / folder).iterdir())
+            except OSError as error:
+                message = f"{self.path}: the kept copies cannot be read: {error.strerror}"
+                raise KeepError(message) from error
+            yield from map(read_kept, files)
+
+    def remove(self, token: str) -> None:
+        """Let a copy go, for good; one that is not there is gone already.
+
+        Raises:
+            KeepError: it cannot be removed.
+        """
+        path = self.find(token)
+        if path is None:
+            return
+        try:
+            path.unlink(missing_ok=True)
+            _sync(path.parent)
+        except OSError as error:
+            message = f"{path}: the kept copy cannot be removed: {error.strerror}"
+            raise KeepError(message) from error
+
+
+def read_kept(path: Path) -> KeptCopy:
+    """Read the header block of a kept copy's file.
+
+    Raises:
+        KeepError: it cannot be read, or is none of ours.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_MOST_HEADER)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        message = f"{path}: the kept copy cannot be read: {error.strerror}"
+        raise KeepError(message) from error
+    block, end, _ = head.partition(b"\n\n")
+    lines = block.decode("utf-8", "replace").split("\n")
+    if not end or not all(line.startswith(PREFIX) and ": " in line for line in lines):
+        message = f"{path}: is no copy that the relay kept: it does not begin with {PREFIX}Token and the like"
+        raise KeepError(message)
+    fields = dict(line.removeprefix(PREFIX).split(": ", 1) for line in lines)
+    begins = len(block) + len(end)
+    return KeptCopy(path=path, fields=fields, begins=begins, size=size - begins)
+
+
+def _block(fields: Mapping[str, str]) -> bytes:
+    lines = (f"{PREFIX}{name}: {plain(value)[:1000]}\n" for name, value in fields.items())
+    return "".join(lines).encode("utf-8", "replace") + b"\n"
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

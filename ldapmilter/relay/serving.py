@@ -1,0 +1,232 @@
+"""A relay that serves: its sessions, the threads that handle copies, and what is looked after beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ldapmilter.audit.file import AuditFile
+from ldapmilter.delivery.token import TokenKey, token_at
+from ldapmilter.errors import LdapmilterError
+from ldapmilter.relay.client import CopyClient, Terms
+from ldapmilter.relay.commands import Commands
+from ldapmilter.relay.following import HORIZON, Following
+from ldapmilter.relay.handling import BUSY, Handling
+from ldapmilter.relay.hops import Hops
+from ldapmilter.relay.kept import Maildir
+from ldapmilter.relay.session import Desk, RelaySession
+from ldapmilter.relay.spool import Room
+from ldapmilter.relay.state import RelayState
+from ldapmilter.relay.wrapping import as_it_came
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ldapmilter.delivery.settings import RelaySettings
+    from ldapmilter.relay.spool import Spooled
+    from ldapmilter.relay.wrapping import Wrapping
+
+_log = logging.getLogger(__name__)
+
+ANSWER_SECONDS: Final = 240.0
+"""In which Postfix has its answer: it waits for 600 s (``lmtp_data_done_timeout``)."""
+DRAIN_SECONDS: Final = 30.0
+"""For which copies under way may go on at the end."""
+_AUDIT_SECONDS: Final = 20.0
+"""For which a line may take to come to disk."""
+_THREADS: Final = 128
+"""Copies that are handled at a time."""
+_TICK_SECONDS: Final = 1.0
+_FORGET_SECONDS: Final = 3600.0
+_TRY_SECONDS: Final = 5.0
+"""After which a state or Maildir that could not be used is tried again."""
+
+
+class Relay:
+    """One relay."""
+
+    def __init__(self, settings: RelaySettings, audit: Path, wrap: Wrapping = as_it_came) -> None:
+        """Open what it needs.
+
+        Args:
+            settings: the ``[relay]`` section.
+            audit: the audit file of this host.
+            wrap: makes of a copy what its archive gets.
+
+        Raises:
+            ConfigError: the key cannot be had.
+            StateError: the state cannot be.
+            KeepError: the Maildir cannot be.
+        """
+        self._settings = settings
+        self._key = TokenKey.load_or_make(settings.key_file)
+        host, self._host_name = socket.gethostname(), _host_name()
+        self._audit = AuditFile(audit)
+        self._state = RelayState(settings.state)
+        maildir = Maildir(settings.kept)
+        maildir.prepare()
+        self._client = CopyClient(self._terms(settings))
+        self._handling = Handling(
+            settings,
+            state=self._state,
+            following=Following(audit, self._state),
+            maildir=maildir,
+            hops=Hops(self._client),
+            write=partial(self._audit.write, durable=True, seconds=_AUDIT_SECONDS),
+            host=host,
+            wrap=wrap,
+        )
+        self._commands = Commands(self._handling)
+        self._room = Room()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="copy")
+        self._beside = ThreadPoolExecutor(4, thread_name_prefix="beside")
+        self._desk = Desk(
+            host_name=self._host_name,
+            room=self._room,
+            directory=settings.state.parent,
+            token_in=self._token_in,
+            take=self._take,
+        )
+        self._server: asyncio.AbstractServer | None = None
+        self._numbers: dict[str, Any] = {}
+
+    # -- serving ----------------------------------------------------------------------------
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Begin to accept from a bound socket; what the audit says is read first, so that nothing is unknown."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._beside, self._begin)
+
+        def session() -> RelaySession:
+            return RelaySession(self._desk, loop)
+
+        self._server = await loop.create_server(session, sock=listening)
+
+    async def look_after(self) -> None:
+        """Keep up with the audit, and forget what is old; until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        forgot_at, behind = 0.0, False
+        while True:
+            try:
+                await loop.run_in_executor(self._beside, self._keep_up)
+                if time.monotonic() - forgot_at >= _FORGET_SECONDS:
+                    forgot_at = time.monotonic()
+                    await loop.run_in_executor(self._beside, self._state.forget, time.time() - HORIZON)
+                if behind:
+                    behind, self._handling.problem = False, None
+            except LdapmilterError as error:
+                behind = True
+                self._handling.cannot_record(error)
+                await asyncio.sleep(_TRY_SECONDS)
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
+        """Accept no more, let copies under way end, for so many seconds at most; return whether all have."""
+        self._desk.draining = True
+        if self._server is not None:
+            self._server.close()
+        for session in list(self._desk.sessions):
+            if session.is_idle():
+                session.hang_up()
+        deadline = time.monotonic() + seconds
+        while self._desk.sessions or self._desk.copies:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+    def close(self) -> None:
+        """Let go of everything; threads that still wait for a server are left to the end of the process."""
+        for session in list(self._desk.sessions):
+            session.hang_up()
+        self._client.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._beside.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(LdapmilterError):
+            self._audit.close()
+        self._state.close()
+
+    def reload(self, settings: RelaySettings) -> None:
+        """Let other settings count. State, Maildir, key and socket stay: they need another start."""
+        old, self._settings = self._settings, settings
+        self._handling.settings = settings
+        if self._terms(settings) != self._terms(old):
+            before, self._client = self._client, CopyClient(self._terms(settings))
+            self._handling.hops = Hops(self._client)
+            before.close()
+
+    async def command(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Serve an administrator's request (:meth:`Commands.serve`).
+
+        Raises:
+            LdapmilterError: it cannot be served.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._beside, self._commands.serve, request)
+
+    def report(self) -> dict[str, Any]:
+        """Return what it says of itself: numbers, and problems without an address in them."""
+        return {
+            **self._numbers,
+            "counts": dict(self._handling.counts),
+            "sessions": len(self._desk.sessions),
+            "octets": self._room.in_memory + self._room.in_files,
+            "problem": self._handling.problem,
+            "down": self._handling.hops.down(),
+        }
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        try:
+            self._keep_up()
+            self._adopt()
+        except LdapmilterError as error:
+            self._handling.cannot_record(error)
+
+    def _keep_up(self) -> None:
+        """Read what the audit says that is new, and count."""
+        self._handling.following.catch_up()
+        self._numbers = {
+            "waiting": self._state.count(state="waiting"),
+            "kept": self._state.count(state="ended", fate="kept"),
+            "oldest": self._state.oldest(),
+        }
+
+    def _adopt(self) -> None:
+        """Know of every kept copy, should the audit have lost the line."""
+        for kept in self._handling.maildir.copies():
+            token = kept.fields.get("Token", "")
+            if self._state.copy(token) is None:
+                line = {"event": "copy", "token": token, "state": "kept", "time": kept.fields.get("Kept")}
+                self._state.take([{**line, "target": kept.fields.get("Target"), "why": kept.fields.get("Why")}])
+
+    def _token_in(self, recipient: str) -> str | None:
+        token = token_at(recipient, self._settings.domain)
+        if token is None or not self._key.valid(token) or self._key.is_probe(token):
+            return None
+        return token
+
+    async def _take(self, token: str, message: Spooled) -> str:
+        until = time.monotonic() + ANSWER_SECONDS
+        take = partial(self._handling.take, token, message, until)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, take)
+        except Exception:  # noqa: BLE001 - each recipient has an answer, whatever happens
+            _log.exception("unexpected error with a copy")
+            return BUSY
+
+    def _terms(self, settings: RelaySettings) -> Terms:
+        return Terms(host_name=self._host_name, starttls=settings.starttls, ca_file=settings.ca_file)
+
+
+def _host_name() -> str:
+    """Return this host's name as servers accept it: qualified, where that can be found out."""
+    name = socket.getfqdn()
+    return name if name.isascii() and "." in name else f"{socket.gethostname() or 'localhost'}.localdomain"

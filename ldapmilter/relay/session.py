@@ -1,0 +1,264 @@
+"""One connection of Postfix: LMTP (RFC 2033) on aiosmtpd, with one answer for each recipient.
+
+aiosmtpd reads commands and keeps time. What it does otherwise is replaced where copies would be lost by it: a message
+is held in memory once, one answer serves all recipients, a long line or an unexpected error is refused for good.
+
+A session that loses its client goes on with the copies it has: the archive may have taken one by then, and
+when Postfix presents it again it is known how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from aiosmtpd.lmtp import LMTP
+
+from ldapmilter.relay.handling import BUSY, NO_RECORD
+from ldapmilter.relay.spool import Spooled
+from ldapmilter.relay.stuffing import Unstuffer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from aiosmtpd.smtp import Envelope, Session
+
+    from ldapmilter.relay.spool import Room
+
+_log = logging.getLogger(__name__)
+
+_COMMAND_OCTETS: Final = 4096
+_READ_OCTETS: Final = 1 << 20
+"""More than the reader ever holds, so that each read empties it."""
+_SILENCE_SECONDS: Final = 300.0
+"""After which a client that says nothing is hung up on (RFC 5321, 4.5.3.2)."""
+_MOST_RECIPIENTS: Final = 1000
+_SWITCHED_OFF: Final = ("AUTH", "STARTTLS", "HELP", "VRFY", "EXPN", "HELO", "EHLO")
+EXTENSIONS: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
+"""Not SIZE: whatever Postfix has accepted is taken. Not CHUNKING, BINARYMIME: lines are passed on."""
+
+NO_SUCH_COPY: Final = "550 5.1.1 no such copy"
+_PATH: Final = re.compile(r"<(?:[^<>@\s]*@[^<>\s]*:)?([^<>]*)>(?: +(.*))?\Z")
+
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's own: every command, with its addresses
+
+
+class Desk:
+    """What all sessions of a relay share."""
+
+    def __init__(
+        self,
+        *,
+        host_name: str,
+        room: Room,
+        directory: Path,
+        token_in: Callable[[str], str | None],
+        take: Callable[[str, Spooled], Awaitable[str]],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            host_name: what the relay calls itself.
+            room: how many octets may lie here.
+            directory: where large messages lie.
+            token_in: returns the valid token that a recipient is, or ``None``.
+            take: handles one copy, and returns the reply.
+        """
+        self.host_name = host_name
+        self.room = room
+        self.directory = directory
+        self.token_in = token_in
+        self.take = take
+        self.sessions: set[RelaySession] = set()
+        self.copies: set[asyncio.Future[list[str]]] = set()
+        """Copies under way, a future for each message."""
+        self.draining = False
+
+    # -- what aiosmtpd asks -----------------------------------------------------------------
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, _server: LMTP, session: Session, _envelope: Envelope, host_name: str, _responses: list[str]
+    ) -> list[str]:
+        """Offer what there is."""
+        session.host_name = host_name
+        lines = [self.host_name, *EXTENSIONS]
+        return [*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Answer where a command failed: for now, never for good."""
+        _log.error("unexpected error in a session", exc_info=error)
+        return BUSY
+
+
+class RelaySession(LMTP):
+    """One connection."""
+
+    line_length_limit = 64 * 1024  # of the reader; a message's lines have no limit
+
+    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve at a desk."""
+        super().__init__(
+            desk,
+            data_size_limit=None,
+            enable_SMTPUTF8=True,
+            hostname=desk.host_name,
+            ident="copy relay",
+            timeout=_SILENCE_SECONDS,
+            loop=loop,
+        )
+        self._desk = desk
+        self._tokens: list[str] = []
+        self.command_size_limits = collections.defaultdict(lambda: _COMMAND_OCTETS)
+        for name in _SWITCHED_OFF:
+            self._smtp_methods.pop(name, None)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._desk.sessions.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End; copies that are under way go on."""
+        self._desk.sessions.discard(self)
+        super().connection_lost(error)
+
+    def is_idle(self) -> bool:
+        """Whether nothing of a message has come that has not been answered."""
+        return not self._tokens
+
+    def hang_up(self) -> None:
+        """Hang up."""
+        if self.transport is not None:
+            self.transport.close()
+
+    # -- commands ---------------------------------------------------------------------------
+
+    def _set_post_data_state(self) -> None:
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]
+        self._tokens = []
+
+    async def smtp_LHLO(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd's name
+        """Greet."""
+        if not arg:
+            await self.push("501 5.5.4 Syntax: LHLO hostname")
+            return
+        await super().smtp_LHLO(arg)
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd's name
+        """Begin a transaction. Neither the author nor a parameter (RET, ENVID, BODY, SMTPUTF8) changes anything."""
+        if await self.check_helo_needed("LHLO"):
+            return
+        if self.envelope is None or self.envelope.mail_from is not None:
+            await self.push("503 5.5.1 nested MAIL command")
+        elif _path("FROM:", arg) is None:
+            await self.push("501 5.5.4 Syntax: MAIL FROM:<address>")
+        elif self._desk.draining:
+            await self.push("421 4.3.2 the relay is going down")
+            self.hang_up()
+        else:
+            self.envelope.mail_from = ""
+            await self.push("250 2.1.0 fine")
+
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd's name
+        """Take a recipient: a valid token, or nobody. NOTIFY and ORCPT change nothing: nobody is notified."""
+        if self.envelope is None or self.envelope.mail_from is None:
+            await self.push("503 5.5.1 need MAIL command")
+        elif (recipient := _path("TO:", arg)) is None:
+            await self.push("501 5.5.4 Syntax: RCPT TO:<address>")
+        elif (token := self._desk.token_in(recipient)) is None:
+            await self.push(NO_SUCH_COPY)
+        elif len(self._tokens) >= _MOST_RECIPIENTS:
+            await self.push("452 4.5.3 too many recipients")
+        else:
+            self._tokens.append(token)
+            await self.push("250 2.1.5 fine")
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd's name
+        """Take a message and answer for each recipient, in the order of RCPT."""
+        tokens = self._tokens
+        if not tokens:
+            await self.push("503 5.5.1 need RCPT command")
+        elif arg:
+            await self.push("501 5.5.4 Syntax: DATA")
+        elif not self._desk.room.lets_in():
+            await self.push(BUSY)
+            self._set_post_data_state()
+        else:
+            await self.push("354 go on, end with <CR><LF>.<CR><LF>")
+            try:
+                await self._take_message(tokens)
+            except OSError:
+                raise
+            except Exception:  # noqa: BLE001 - one answer for all would put the others off the track
+                _log.exception("unexpected error with a message")
+                self.hang_up()
+            self._set_post_data_state()
+
+    async def _take_message(self, tokens: list[str]) -> None:
+        message = Spooled(self._desk.room, self._desk.directory)
+        try:
+            problem = await self._receive(message)
+            if problem is not None:
+                _log.error("copies are deferred: a message cannot be held in %s: %s", self._desk.directory, problem)
+        except BaseException:
+            message.close()
+            raise
+        self._reset_timeout(24 * 3600.0)  # it is the relay's turn
+        if problem is None:
+            replies = await self._handled(tokens, message)
+        else:
+            message.close()
+            replies = [NO_RECORD] * len(tokens)
+        self._reset_timeout()
+        await self.push("\r\n".join(replies))
+
+    async def _receive(self, message: Spooled) -> str | None:
+        """Read a message up to the final dot; return why it could not be held, if so."""
+        taking, rest, problem = Unstuffer(), None, None
+        while rest is None:
+            octets = await self._reader.read(_READ_OCTETS)
+            if not octets:
+                raise ConnectionResetError  # as aiosmtpd expects it
+            self._reset_timeout()
+            plain, rest = taking.feed(octets)
+            if problem is None:
+                problem = await _written(message, plain)
+        if rest:
+            self._reader.feed_data(rest)  # the commands that follow: the reader is empty
+        return problem
+
+    async def _handled(self, tokens: list[str], message: Spooled) -> list[str]:
+        """Handle all copies of a message; they go on when this is cancelled."""
+        copies = asyncio.gather(*(self._desk.take(token, message) for token in tokens))
+        self._desk.copies.add(copies)
+
+        def over(_done: Any) -> None:  # noqa: ANN401 - a future of any kind
+            self._desk.copies.discard(copies)
+            message.close()
+
+        copies.add_done_callback(over)
+        return await asyncio.shield(copies)
+
+
+async def _written(message: Spooled, octets: bytes) -> str | None:
+    """Append octets; return why that cannot be."""
+    try:
+        if message.would_touch_the_disk(len(octets)):
+            await asyncio.get_running_loop().run_in_executor(None, message.write, octets)
+        else:
+            message.write(octets)
+    except OSError as error:
+        return str(error.strerror or error)
+    return None
+
+
+def _path(keyword: str, arg: str | None) -> str | None:
+    """Return the address of a command, whatever parameters follow it; ``None``: there is none."""
+    if arg is None or not arg.upper().startswith(keyword):
+        return None
+    match = _PATH.match(arg[len(keyword) :].strip())
+    return match[1] if match is not None else None

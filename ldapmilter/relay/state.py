@@ -1,0 +1,185 @@
+"""What is known of every copy that travels by the relay, and its one writer.
+
+It holds nothing that the audit does not say, but for attempts that have not led to an end. So it may be lost: whoever
+finds none, or one that is damaged or of another version, begins with an empty one and reads the audit again.
+
+The audit is on disk before Postfix is answered; this is not (``synchronous = NORMAL``: whole after a crash, perhaps
+without the last moments, which the audit has).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from ldapmilter.relay.ends import end_of
+from ldapmilter.relay.state_file import open_state
+from ldapmilter.relay.state_lines import UNKNOWN, drop_messages, take_decision, take_end
+from ldapmilter.relay.stored import FilePosition, StateError, StateReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from ldapmilter.relay.stored import KnownCopy
+
+_log = logging.getLogger(__name__)
+
+
+class RelayState(StateReader):
+    """The one writer's state, for any number of threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or begin one.
+
+        Raises:
+            StateError: that cannot be.
+        """
+        super().__init__(open_state(path), path)
+        self._identity = self._named()
+
+    def close(self) -> None:
+        """Let it go."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def check(self) -> bool:
+        """Begin anew where the file was removed, replaced or damaged; return whether that was so.
+
+        Raises:
+            StateError: no other can be begun.
+        """
+        with self._lock:
+            if self._identity is not None and self._identity == self._named():
+                return False
+            _log.error("%s: the relay's state was removed: it is made again from the audit", self.path)
+            self._begin_anew()
+            return True
+
+    # -- what the audit says ----------------------------------------------------------------
+
+    def take(self, lines: Iterable[Mapping[str, Any]], read: FilePosition | None = None) -> None:
+        """Take over lines of the audit, and how far it has been read, in one step; the same lines again do no harm.
+
+        Raises:
+            StateError: nothing was taken over.
+        """
+        with self._changing() as connection:
+            for line in lines:
+                if line.get("event") is None:
+                    take_decision(connection, line)
+                elif end_of(line) is not None:
+                    take_end(connection, line)
+            if read is not None:
+                connection.execute(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+                    (read.device, read.inode, read.octets, read.head),
+                )
+
+    def positions(self) -> list[FilePosition]:
+        """Return how far which files of the audit have been read."""
+        rows = self._all("SELECT device, inode, octets, head FROM files", ())
+        return [FilePosition(device=row[0], inode=row[1], octets=row[2], head=row[3]) for row in rows]
+
+    def forget_files(self, gone: Iterable[FilePosition]) -> None:
+        """Forget files of the audit that are no more."""
+        with self._changing() as connection:
+            for file in gone:
+                connection.execute("DELETE FROM files WHERE device = ? AND inode = ?", (file.device, file.inode))
+
+    # -- what happens to copies -------------------------------------------------------------
+
+    def seen(self, token: str, now: float) -> KnownCopy:
+        """Note that Postfix presents a copy; return what is known of it now.
+
+        Raises:
+            StateError: that cannot be noted.
+        """
+        with self._changing() as connection:
+            connection.execute(UNKNOWN, (token,))
+            connection.execute(
+                "UPDATE copies SET seen_at = coalesce(seen_at, ?), state = 'waiting'"
+                " WHERE token = ? AND state != 'ended'",
+                (now, token),
+            )
+        found = self.copy(token)
+        if found is None:
+            message = f"{self.path}: the relay's state does not keep what is written to it"
+            raise StateError(message)
+        return found
+
+    def tried(self, token: str, now: float, *, server: str, code: int | None, reply: str, why: str) -> None:
+        """Note an attempt that did not get a copy through.
+
+        Raises:
+            StateError: that cannot be noted.
+        """
+        with self._changing() as connection:
+            connection.execute(
+                "UPDATE copies SET attempts = attempts + 1, tried_at = ?, server = ?, code = ?, reply = ?, why = ?"
+                " WHERE token = ? AND state != 'ended'",
+                (now, server, code, reply, why, token),
+            )
+
+    def store_expansion(self, message: int, text: str) -> None:
+        """Store who the recipients of a message lead to.
+
+        Raises:
+            StateError: that cannot be stored.
+        """
+        with self._changing() as connection:
+            connection.execute("UPDATE messages SET expansion = ? WHERE id = ?", (text, message))
+
+    def forget(self, before: float) -> int:
+        """Forget what ended, or was decided and never seen, before a time; what is kept stays. Return how many."""
+        with self._changing() as connection:
+            gone = connection.execute(
+                "DELETE FROM copies WHERE (state = 'ended' AND fate != 'kept' AND ended_at < ?)"
+                " OR (state = 'decided' AND decided_at < ?)",
+                (before, before),
+            ).rowcount
+            drop_messages(connection)
+        return gone
+
+    # -- the file ---------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Change all of something, or nothing.
+
+        Raises:
+            StateError: it cannot be changed.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error):
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                if not isinstance(error, sqlite3.OperationalError):
+                    self._identity = None  # damaged: the next look begins anew
+                message = f"{self.path}: the relay's state cannot be written: {error}"
+                raise StateError(message) from error
+
+    def _named(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _begin_anew(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._connection = open_state(self.path)
+        self._identity = self._named()

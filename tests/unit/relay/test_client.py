@@ -1,0 +1,219 @@
+"""Handing a copy on to a server that behaves, and to servers that do not."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ldapmilter.delivery.next_hop import parse_next_hops
+from ldapmilter.relay.client import CopyClient, Outgoing, Terms
+from tests.support.archive_server import DROP, SILENT, TAKE_AND_DROP, ArchiveServer
+from tests.support.certificates import make_certificates
+from tests.support.ports import LOOPBACK, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ldapmilter.relay.answers import ServerAnswer
+
+MESSAGE = b"Subject: one\r\n\r\n.a dot\r\nand \xe9\r\n"
+
+
+@pytest.fixture(name="archive")
+def running_archive() -> Iterator[ArchiveServer]:
+    with ArchiveServer() as server:
+        yield server
+
+
+def copy(message: bytes = MESSAGE, target: str = "vault@archive.example", sender: str = "") -> Outgoing:
+    return Outgoing(target=target, sender=sender, chunks=lambda: iter([message]), eight_bit=not message.isascii())
+
+
+def client(starttls: str = "no", ca_file: Path | None = None) -> CopyClient:
+    return CopyClient(Terms(host_name="relay.example", starttls=starttls, ca_file=ca_file))  # type: ignore[arg-type]
+
+
+def hand_on(server: ArchiveServer, one: Outgoing, by: CopyClient | None = None, seconds: float = 60.0) -> ServerAnswer:
+    (hop,) = parse_next_hops(server.next_hop)
+    by = by or client()
+    try:
+        return by.hand_on(hop, one, time.monotonic() + seconds)
+    finally:
+        by.close()
+
+
+def test_octets_as_they_are(archive: ArchiveServer) -> None:
+    answer = hand_on(archive, copy())
+    assert (answer.becomes, answer.code, answer.text) == ("accepted", 250, "2.0.0 filed as 4711")
+    assert answer.server == archive.next_hop
+    (filed,) = archive.filed
+    assert (filed.octets, filed.sender, filed.recipient) == (MESSAGE, "", "vault@archive.example")
+    assert filed.mail == "MAIL FROM:<> BODY=8BITMIME"
+    assert archive.commands[:4] == ["EHLO relay.example", filed.mail, "RCPT TO:<vault@archive.example>", "DATA"]
+
+
+@pytest.mark.parametrize(("extensions", "message"), [((), MESSAGE), (("8BITMIME", "SIZE 10", "DSN"), b"plain\r\n")])
+def test_no_parameter_that_is_not_needed_or_not_offered(extensions: tuple[str, ...], message: bytes) -> None:
+    with ArchiveServer(extensions=extensions) as archive:
+        assert hand_on(archive, copy(message, sender="relay@example.com")).becomes == "accepted"
+        assert archive.filed[0].mail == "MAIL FROM:<relay@example.com>"
+        assert archive.filed[0].octets == message
+
+
+def test_lmtp_by_a_unix_socket(tmp_path: Path) -> None:
+    with ArchiveServer("lmtp", path=tmp_path / "lmtp") as archive:
+        assert hand_on(archive, copy()).becomes == "accepted"
+        assert archive.commands[0] == "LHLO relay.example"
+        assert archive.filed[0].octets == MESSAGE
+
+
+@pytest.mark.parametrize("message", [b"", b"\r\n", b"\r\n\r\nno header\r\n", b"x" * 5000 + b"\r\n", b".\r\n..\r\n"])
+def test_odd_messages(archive: ArchiveServer, message: bytes) -> None:
+    assert hand_on(archive, copy(message)).becomes == "accepted"
+    assert archive.filed[0].octets == message
+
+
+@pytest.mark.parametrize("moment", ["banner", "hello", "mail", "rcpt", "data", "end"])
+@pytest.mark.parametrize("reply", ["451 4.3.0 later", "554 5.7.1 never", "421 4.3.2 closing", DROP, "what?"])
+def test_an_answer_at_every_step(archive: ArchiveServer, moment: str, reply: str) -> None:
+    archive.answers = {moment: reply}  # type: ignore[dict-item]
+    answer = hand_on(archive, copy())
+    refused = reply.startswith("554") and moment in {"rcpt", "data", "end"}
+    assert answer.becomes == ("refused" if refused else "next hop")
+    assert answer.step == moment
+    if reply[:3].isdigit():
+        assert (answer.code, answer.text) == (int(reply[:3]), reply[4:])
+    else:
+        assert answer.code is None
+        assert answer.text
+    assert archive.filed == []
+
+
+def test_silence_ends(archive: ArchiveServer) -> None:
+    archive.answers = {"rcpt": SILENT}
+    answer = hand_on(archive, copy(), seconds=0.3)
+    assert (answer.step, answer.code, answer.text) == ("rcpt", None, "nothing came in time")
+
+
+def test_what_was_taken_without_a_word_is_in_doubt(archive: ArchiveServer) -> None:
+    archive.answers = {"end": TAKE_AND_DROP}
+    answer = hand_on(archive, copy())
+    assert (answer.becomes, answer.step, answer.text) == ("next hop", "end", "the connection was closed")
+    assert len(archive.filed) == 1
+
+
+def large() -> Outgoing:
+    line = b"x" * 998 + b"\r\n"
+    return Outgoing(target="v@a.example", sender="", chunks=lambda: (line * 64 for _ in range(400)), eight_bit=False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "becomes"), [("552 5.3.4 too big", "refused"), ("250 2.0.0 fine", "next hop"), (DROP, "next hop")]
+)
+def test_cut_off_in_the_middle_of_the_message(archive: ArchiveServer, reply: str, becomes: str) -> None:
+    archive.answers = {"content": reply, "end": "451 4.3.0 no"}
+    answer = hand_on(archive, large())
+    assert (answer.step, answer.becomes) == ("end", becomes)
+    assert archive.filed == []
+
+
+def test_nobody_is_there() -> None:
+    (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{free_port()}")
+    answer = client().hand_on(hop, copy(), time.monotonic() + 10)
+    assert (answer.step, answer.code, answer.text) == ("connect", None, "Connection refused")
+    assert answer.hop_is_down
+
+
+def test_a_connection_is_used_again_and_its_loss_is_not_the_copys(archive: ArchiveServer) -> None:
+    (hop,) = parse_next_hops(archive.next_hop)
+    one = client()
+    for _ in range(3):
+        assert one.hand_on(hop, copy(), time.monotonic() + 10).becomes == "accepted"
+    assert archive.connections == 1
+    with archive.away():
+        pass
+    assert one.hand_on(hop, copy(), time.monotonic() + 10).becomes == "accepted"
+    closings = ["421 4.3.2 enough"]
+    archive.choose = lambda moment, _: closings.pop() if moment == "mail" and closings else None
+    assert one.hand_on(hop, copy(), time.monotonic() + 10).becomes == "accepted"
+    assert archive.connections == 3
+    one.close()
+    assert [filed.octets for filed in archive.filed] == [MESSAGE] * 5
+
+
+def test_a_refused_copy_leaves_nothing_behind_for_the_next(archive: ArchiveServer) -> None:
+    (hop,) = parse_next_hops(archive.next_hop)
+    one = client()
+    archive.choose = lambda moment, who: "550 5.1.1 nobody" if moment == "rcpt" and who.startswith("no") else None
+    for target in ("no@a.example", "yes@a.example", "no@a.example"):
+        expected = "refused" if target.startswith("no") else "accepted"
+        assert one.hand_on(hop, copy(target=target), time.monotonic() + 10).becomes == expected
+    one.close()
+    assert [filed.recipient for filed in archive.filed] == ["yes@a.example"]
+
+
+def test_an_address_cannot_break_out_of_its_command(archive: ArchiveServer) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        hand_on(archive, copy(target="a@b\r\nDATA"))
+
+
+def test_what_says_no_end_or_no_reply() -> None:
+    with socket.create_server((LOOPBACK, 0)) as babbler:
+
+        def babble() -> None:
+            connection, _ = babbler.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"220-" + b"x" * 100_000)
+                connection.settimeout(5)
+                connection.recv(1)
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{babbler.getsockname()[1]}")
+        answer = client().hand_on(hop, copy(), time.monotonic() + 10)
+        thread.join()
+    assert (answer.step, answer.code, answer.text) == ("banner", None, "what it says has no end")
+
+
+@pytest.fixture(name="certificates", scope="module")
+def made_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificates(tmp_path_factory.mktemp("certificates")).parent
+
+
+@pytest.mark.parametrize(
+    ("starttls", "offered", "trusted", "becomes", "encrypted"),
+    [
+        ("no", True, True, "accepted", False),
+        ("may", False, True, "accepted", False),
+        ("may", True, False, "accepted", True),
+        ("must", True, True, "accepted", True),
+        ("must", True, False, "next hop", None),
+        ("must", False, True, "next hop", None),
+    ],
+)
+def test_starttls(
+    certificates: Path, starttls: str, *, offered: bool, trusted: bool, becomes: str, encrypted: bool | None
+) -> None:
+    pair = (certificates / "server.pem", certificates / "server.key") if offered else None
+    with ArchiveServer(certificate=pair) as archive:
+        one = client(starttls, certificates / "ca.pem" if trusted else None)
+        answer = hand_on(archive, copy(), one)
+        assert answer.becomes == becomes
+        assert [filed.encrypted for filed in archive.filed] == ([] if encrypted is None else [encrypted])
+        if encrypted is None:
+            assert answer.step == "tls"
+            assert answer.hop_is_down
+            assert ("certificate" if offered else "does not offer STARTTLS") in answer.text
+
+
+def test_may_goes_on_in_the_clear_where_encryption_fails(certificates: Path) -> None:
+    with ArchiveServer(certificate=(certificates / "server.pem", certificates / "server.key")) as archive:
+        archive.answers = {"tls": "454 4.7.0 not now"}
+        assert hand_on(archive, copy(), client("may")).becomes == "accepted"
+        assert not archive.filed[0].encrypted

@@ -1,0 +1,360 @@
+"""What the relay does with a copy, step by step, and what Postfix is told."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ldapmilter.errors import AuditError
+from ldapmilter.relay.answers import ServerAnswer
+from ldapmilter.relay.commands import CommandRefused, Commands
+from ldapmilter.relay.following import Following
+from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN, Handling
+from ldapmilter.relay.hops import Hops
+from ldapmilter.relay.kept import Maildir
+from ldapmilter.relay.spool import Room, Spooled
+from ldapmilter.relay.state import RelayState
+from tests.support.relay import decision, new_token, relay_settings, utc, write_audit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ldapmilter.delivery.next_hop import NextHop
+    from ldapmilter.relay.client import Outgoing
+
+MESSAGE = b"Subject: one\r\n\r\ntext\r\n"
+DAY = 86_400.0
+
+
+class FakeHops:
+    """Answers as told, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.answer = ServerAnswer(server="smtp:[archive]:25", step="end", code=250, text="2.0.0 filed")
+        self.given: list[tuple[str, bytes]] = []
+
+    def hand_on(self, hops: Sequence[NextHop], copy: Outgoing, _until: float) -> ServerAnswer:
+        assert hops
+        self.given.append((copy.target, b"".join(copy.chunks())))
+        return self.answer
+
+    def down(self) -> dict[str, str]:
+        return {}
+
+
+class Office:
+    """A relay's innards in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = float(int(time.time()))  # the audit's files are of today
+        self.directory = directory
+        self.audit = directory / "audit.jsonl"
+        self.audit.touch(mode=0o600)
+        self.written: list[Mapping[str, Any]] = []
+        self.audit_fails = False
+        self.hops = FakeHops()
+        self.settings = relay_settings(directory, "smtp:[archive.example]:25")
+        self.state = RelayState(self.settings.state)
+        self.maildir = Maildir(self.settings.kept)
+        self.maildir.prepare()
+        self.handling = self.handler()
+
+    def handler(self) -> Handling:
+        return Handling(
+            self.settings,
+            state=self.state,
+            following=Following(self.audit, self.state, lambda: self.now),
+            maildir=self.maildir,
+            hops=self.hops,  # type: ignore[arg-type]
+            write=self.write,
+            host="mta1",
+            clock=lambda: self.now,
+        )
+
+    def write(self, line: Mapping[str, object]) -> None:
+        if self.audit_fails:
+            message = "the disk has not answered"
+            raise AuditError(message)
+        self.written.append(line)
+        write_audit(self.audit, dict(line))
+
+    def decided(self, **more: Any) -> str:
+        token = new_token(self.directory)
+        write_audit(self.audit, decision([token], at=self.now, **more))
+        return token
+
+    def take(self, token: str, octets: bytes = MESSAGE) -> str:
+        message = Spooled(Room(), self.directory)
+        message.write(octets)
+        try:
+            return self.handling.take(token, message, 0.0)
+        finally:
+            message.close()
+
+    def kept(self) -> list[str]:
+        return sorted(path.name for path in (self.settings.kept / "new").iterdir())
+
+
+@pytest.fixture(name="office")
+def open_office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+def server(step: str, code: int | None, text: str = "told") -> ServerAnswer:
+    return ServerAnswer(server="smtp:[archive]:25", step=step, code=code, text=text)  # type: ignore[arg-type]
+
+
+def test_an_accepted_copy_ends_once(office: Office) -> None:
+    token = office.decided()
+    office.now += 3
+    assert office.take(token) == DONE
+    assert office.hops.given == [("vault@archive.example", MESSAGE)]
+    line = dict(office.written[0])
+    assert line.pop("time") == utc(office.now)
+    assert line == {
+        "event": "copy",
+        "host": "mta1",
+        "token": token,
+        "target": "vault@archive.example",
+        "state": "accepted",
+        "server": "smtp:[archive]:25",
+        "code": 250,
+        "reply": "2.0.0 filed",
+        "attempts": 1,
+        "seconds": 3.0,
+        "why": "",
+        "takes_back": None,
+    }
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert (copy.state, copy.fate, copy.queue_id, copy.classes) == ("ended", "accepted", "4F1", ("archive",))
+    assert office.take(token) == DONE
+    assert len(office.hops.given) == 1
+    assert office.written[1]["state"] == "repeat"
+
+
+@pytest.mark.parametrize(
+    "answer", [server("connect", None), server("rcpt", 451), server("end", None), server("mail", 550)]
+)
+def test_what_is_not_through_waits(office: Office, answer: ServerAnswer) -> None:
+    token = office.decided()
+    office.hops.answer = answer
+    assert office.take(token) == LATER
+    assert office.take(token) == LATER
+    assert office.written == []
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert (copy.state, copy.attempts, copy.code) == ("waiting", 2, answer.code)
+    assert (copy.reply, copy.why) == (("told", "") if answer.code else ("", "told"))
+    office.hops.answer = server("end", 250)
+    assert office.take(token) == DONE
+    assert office.written[0]["attempts"] == 3
+
+
+def test_a_refused_copy_is_kept_whole_and_sent_again(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("end", 554, "5.7.1 not you")
+    assert office.take(token) == DONE
+    assert (office.written[0]["state"], office.written[0]["code"]) == ("refused", 554)
+    kept = office.maildir.read(token)
+    assert kept is not None
+    assert b"".join(kept.chunks()) == MESSAGE
+    assert kept.fields["Target"] == "vault@archive.example"
+    assert kept.fields["Reply"] == "554 5.7.1 not you"
+    assert office.state.count(state="ended", fate="kept") == 1
+    commands = Commands(office.handling, sleep=lambda _seconds: None)
+    (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
+    assert (told["state"], told["code"]) == ("unchanged", 554)
+    office.hops.answer = server("end", 250)
+    (told,) = commands.serve({"action": "resend", "tokens": [token], "to": "other@archive.example"})["results"]
+    assert (told["state"], told["code"]) == ("resent", 250)
+    assert office.hops.given[-1] == ("other@archive.example", MESSAGE)
+    assert [line["state"] for line in office.written] == ["refused", "resent"]
+    assert office.written[1]["target"] == "other@archive.example"
+    assert office.kept() == []
+    assert office.state.count(state="ended", fate="accepted") == 1
+    assert office.take(token) == DONE
+    assert office.written[-1]["state"] == "repeat"
+
+
+def test_discarding_takes_a_reason_and_is_written_down(office: Office) -> None:
+    token, waiting, ended = office.decided(), office.decided(), office.decided()
+    office.take(ended)
+    office.hops.answer = server("rcpt", 550)
+    office.take(token)
+    commands = Commands(office.handling)
+    with pytest.raises(CommandRefused, match="--why"):
+        commands.serve({"action": "discard", "tokens": [token], "why": " "})
+    told = commands.serve({"action": "discard", "tokens": [token, waiting, ended, "beef"], "why": "a test"})
+    assert [one["state"] for one in told["results"]] == ["discarded", "discarded", "unchanged", "unchanged"]
+    assert [(line["state"], line["why"]) for line in office.written[2:]] == [("discarded", "a test")] * 2
+    assert office.kept() == []
+    assert office.take(waiting) == DONE
+    assert len(office.hops.given) == 2
+
+
+def test_what_is_overdue_is_tried_once_more_and_kept(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("connect", None, "Connection refused")
+    office.now += 2 * DAY - 1
+    assert office.take(token) == LATER
+    office.now += 1
+    assert office.take(token) == DONE
+    assert (office.written[0]["state"], office.written[0]["attempts"]) == ("kept", 2)
+    assert office.written[0]["why"] == "not through in time"
+    assert office.kept() == [token]
+    through = office.decided()
+    office.now += 3 * DAY
+    office.hops.answer = server("end", 250)
+    assert office.take(through) == DONE
+    assert office.kept() == [token]
+
+
+def test_a_token_that_the_audit_lacks_waits_and_is_kept_in_the_end(office: Office) -> None:
+    token = new_token(office.directory)
+    assert office.take(token) == UNKNOWN
+    office.now += 2 * DAY
+    assert office.take(token) == DONE
+    assert office.hops.given == []
+    assert office.written[0]["state"] == "kept"
+    assert office.kept() == [token]
+    (told,) = Commands(office.handling).serve({"action": "resend", "tokens": [token]})["results"]
+    assert told["state"] == "unchanged"
+    told = Commands(office.handling).serve({"action": "resend", "tokens": [token], "to": "v@archive.example"})
+    assert told["results"][0]["state"] == "resent"
+
+
+def test_what_another_host_knows_is_learnt(office: Office) -> None:
+    token = new_token(office.directory)
+    assert office.take(token) == UNKNOWN
+    other = office.directory / "other.jsonl"
+    write_audit(other, decision([token], at=office.now - 5, target="v@archive.example"), {"event": "seal"})
+    assert Commands(office.handling).serve({"action": "learn", "file": str(other)}) == {"lines": 1}
+    assert office.take(token) == DONE
+    assert office.hops.given == [("v@archive.example", MESSAGE)]
+    with pytest.raises(AuditError, match="No such file"):
+        Commands(office.handling).serve({"action": "learn", "file": str(office.directory / "none")})
+
+
+def test_nothing_is_settled_that_is_not_written_down(office: Office) -> None:
+    accepted, refused = office.decided(), office.decided()
+    office.audit_fails = True
+    assert office.take(accepted) == NO_RECORD
+    office.hops.answer = server("end", 554)
+    assert office.take(refused) == NO_RECORD
+    assert office.handling.problem == "the disk has not answered"
+    assert office.take(accepted) == NO_RECORD
+    office.audit_fails = False
+    assert office.take(accepted) == DONE
+    assert office.take(refused) == DONE
+    assert len(office.hops.given) == 2
+    assert [line["state"] for line in office.written] == ["accepted", "refused"]
+    assert office.kept() == [refused]
+    assert office.handling.problem is None
+
+
+def test_a_crash_between_the_archive_and_the_audit_repeats_the_copy(office: Office) -> None:
+    token = office.decided()
+    office.audit_fails = True
+    assert office.take(token) == NO_RECORD
+    office.audit_fails, office.handling = False, office.handler()
+    assert office.take(token) == DONE
+    assert [octets for _, octets in office.hops.given] == [MESSAGE] * 2
+
+
+def test_a_maildir_that_takes_nothing(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("rcpt", 550)
+    (office.settings.kept / "tmp").rmdir()
+    assert office.take(token) == NO_RECORD
+    assert office.written == []
+    assert "the copy cannot be kept" in str(office.handling.problem)
+    (office.settings.kept / "tmp").mkdir()
+    assert office.take(token) == DONE
+    assert office.kept() == [token]
+
+
+def test_the_state_is_lost(office: Office) -> None:
+    accepted, kept, waiting = office.decided(), office.decided(), office.decided()
+    office.take(accepted)
+    office.hops.answer = server("rcpt", 550)
+    office.take(kept)
+    office.hops.answer = server("rcpt", 450)
+    office.take(waiting)
+    for file in office.settings.state.parent.iterdir():
+        file.unlink()
+    assert office.take(waiting) == LATER
+    assert office.take(accepted) == DONE
+    assert [line["state"] for line in office.written] == ["accepted", "refused", "repeat"]
+    assert [copy.token for copy in office.state.copies(fate="kept")] == [kept]
+    assert [copy.token for copy in office.state.copies(state="waiting")] == [waiting]
+
+
+@pytest.mark.parametrize("octets", [b"no database at all", b""])
+def test_the_state_is_damaged(office: Office, octets: bytes) -> None:
+    token = office.decided()
+    office.take(token)
+    office.state.close()
+    for file in office.settings.state.parent.iterdir():
+        file.unlink()
+    office.settings.state.write_bytes(octets)
+    office.state = RelayState(office.settings.state)
+    office.handling = office.handler()
+    assert office.take(token) == DONE
+    assert len(office.hops.given) == 1
+
+
+def test_a_state_that_cannot_be_written(office: Office) -> None:
+    token = office.decided()
+    office.state._connection.execute("PRAGMA query_only = ON")
+    assert office.take(token) == NO_RECORD
+    assert office.hops.given == []
+    assert "relay's state cannot be written" in str(office.handling.problem)
+    office.state._connection.execute("PRAGMA query_only = OFF")
+    assert office.take(token) == DONE
+
+
+def test_one_session_at_a_time(office: Office) -> None:
+    token = office.decided()
+    with office.handling.at_work_on(token):
+        assert office.take(token) == BUSY
+    assert office.take(token) == DONE
+
+
+def test_a_target_without_a_way_waits(office: Office) -> None:
+    token = office.decided()
+    office.handling.settings = relay_settings(office.directory, "", next_hop_for="other.example smtp:[a.example]:25")
+    office.handling.hops = Hops(None)  # type: ignore[arg-type]
+    assert office.take(token) == LATER
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert copy.why == "no next hop takes copies for its domain"
+
+
+def test_a_decision_that_was_taken_back_is_forgotten(office: Office) -> None:
+    token = new_token(office.directory)
+    write_audit(office.audit, decision([token], at=office.now))
+    office.handling.following.catch_up()
+    assert office.state.copy(token) is not None
+    write_audit(office.audit, decision([token], at=office.now + 1, takes_back=utc(office.now)))
+    office.handling.following.catch_up()
+    assert office.state.copy(token) is None
+
+
+def test_the_decision_of_a_journaled_copy_stays_until_its_last_end(office: Office) -> None:
+    tokens = [new_token(office.directory) for _ in range(2)]
+    line = decision(tokens, at=office.now, delivery="journal")
+    write_audit(office.audit, line)
+    office.handling.following.catch_up()
+    copies = [copy for token in tokens if (copy := office.state.copy(token)) is not None]
+    assert copies[0].message == copies[1].message is not None
+    assert office.state.record(copies[0].message) == line
+    office.state.store_expansion(copies[0].message or 0, "who")
+    assert office.state.expansion(copies[0].message) == "who"
+    for number, copy in enumerate(copies):
+        assert (office.state.record(copy.message) is None) == (number == 2)
+        office.handling.end(copy, "accepted", server("end", 250))
+    assert office.state.record(copies[0].message) is None

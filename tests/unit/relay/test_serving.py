@@ -1,0 +1,289 @@
+"""A relay that serves, by LMTP, with an archive's server behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import smtplib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ldapmilter.relay import session as session_module
+from ldapmilter.relay.handling import BUSY, DONE, LATER, UNKNOWN
+from ldapmilter.relay.serving import Relay
+from tests.support.archive_server import DROP, ArchiveServer
+from tests.support.ports import HANG, LOOPBACK, wait_until
+from tests.support.relay import DOMAIN, decision, ends, new_token, relay_settings, write_audit
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from pathlib import Path
+
+    from ldapmilter.delivery.settings import RelaySettings
+
+MESSAGE = b"Subject: one\r\n\r\n.text\r\n"
+
+
+class Running:
+    """A relay in a thread of its own."""
+
+    def __init__(self, directory: Path, settings: RelaySettings) -> None:
+        self.directory = directory
+        self.audit = directory / "audit.jsonl"
+        self.audit.touch(mode=0o600)
+        self.relay = Relay(settings, self.audit)
+        self.listening = socket.create_server((LOOPBACK, 0))
+        self.listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self.port = self.listening.getsockname()[1]
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.do(self.relay.serve(self.listening))
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(HANG)
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.do(self.relay.drain(5))
+        self.relay.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+        self.listening.close()
+
+    def decided(self, count: int = 1) -> list[str]:
+        tokens = [new_token(self.directory) for _ in range(count)]
+        write_audit(self.audit, decision(tokens, at=time.time()))
+        return tokens
+
+    def client(self) -> smtplib.LMTP:
+        client = smtplib.LMTP(LOOPBACK, self.port, "mta.example", timeout=HANG)
+        client.ehlo()
+        return client
+
+    def send(self, tokens: list[str], message: bytes = MESSAGE) -> list[str]:
+        """Send one message; return the reply to each recipient."""
+        with self.client() as client:
+            assert client.docmd("MAIL", "FROM:<ann@example.com> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=QQ")[0] == 250
+            for token in tokens:
+                client.docmd("RCPT", f"TO:<{token}@{DOMAIN}> NOTIFY=NEVER ORCPT=rfc822;v@archive.example")
+            assert client.docmd("DATA")[0] == 354
+            client.send(b"".join(session_stuffed(message)))
+            return [line(client) for _ in tokens]
+
+
+def session_stuffed(message: bytes) -> Iterator[bytes]:
+    from ldapmilter.relay.stuffing import stuffed  # noqa: PLC0415
+
+    return stuffed([message])
+
+
+def hold(moment: str, until: threading.Event) -> None:
+    """Have the archive answer at the end of a message only once it may."""
+    if moment == "end":
+        until.wait(HANG)
+
+
+def line(client: smtplib.LMTP) -> str:
+    code, text = client.getreply()
+    return f"{code} {text.decode()}"
+
+
+@pytest.fixture(name="archive")
+def running_archive() -> Iterator[ArchiveServer]:
+    with ArchiveServer() as server:
+        yield server
+
+
+@pytest.fixture(name="relay")
+def running_relay(tmp_path: Path, archive: ArchiveServer) -> Iterator[Running]:
+    relay = Running(tmp_path, relay_settings(tmp_path, archive.next_hop))
+    yield relay
+    relay.close()
+
+
+def test_what_it_offers(relay: Running) -> None:
+    with relay.client() as client:
+        assert client.does_esmtp
+        assert set(client.esmtp_features) == {"pipelining", "8bitmime", "smtputf8", "enhancedstatuscodes", "dsn"}
+        assert client.docmd("EHLO", "x")[0] == 500
+        assert client.docmd("AUTH", "PLAIN")[0] == 500
+        assert client.docmd("NOOP")[0] == 250
+        assert client.docmd("RSET")[0] == 250
+
+
+def test_a_message_comes_through(relay: Running, archive: ArchiveServer) -> None:
+    (token,) = relay.decided()
+    assert relay.send([token]) == [DONE]
+    (filed,) = archive.filed
+    assert (filed.recipient, filed.sender, filed.octets) == ("vault@archive.example", "", MESSAGE)
+    assert ends(relay.audit) == [(token, "accepted")]
+    assert relay.send([token]) == [DONE]
+    assert len(archive.filed) == 1
+    assert ends(relay.audit) == [(token, "accepted"), (token, "repeat")]
+
+
+def test_each_recipient_has_its_answer_in_order(relay: Running, archive: ArchiveServer) -> None:
+    fine, unknown, later = relay.decided()[0], new_token(relay.directory), new_token(relay.directory)
+    write_audit(relay.audit, decision([later], at=time.time(), target="later@archive.example"))
+    archive.choose = lambda moment, who: "451 4.2.1 later" if moment == "rcpt" and who.startswith("later") else None
+    assert relay.send([later, fine, unknown, fine]) in ([LATER, DONE, UNKNOWN, BUSY], [LATER, BUSY, UNKNOWN, DONE])
+    assert len(archive.filed) == 1
+
+
+def test_nobody_else_is_a_recipient(relay: Running) -> None:
+    token = new_token(relay.directory)
+    with relay.client() as client:
+        client.docmd("MAIL", "FROM:<>")
+        for nobody in (
+            f"{token[:-1]}{(int(token[-1], 16) + 1) % 16:x}@{DOMAIN}",
+            f"{token}@example.com",
+            new_token(relay.directory, probe=True) + f"@{DOMAIN}",
+            "postmaster",
+            "",
+            "vault@archive.example",
+        ):
+            assert client.docmd("RCPT", f"TO:<{nobody}>") == (550, b"5.1.1 no such copy")
+        assert client.docmd("DATA")[0] == 503
+        assert client.docmd("RCPT", f"TO:<{token.upper()}@{DOMAIN.upper()}>")[0] == 250
+
+
+def test_commands_out_of_order_and_malformed(relay: Running) -> None:
+    with smtplib.LMTP(LOOPBACK, relay.port, timeout=HANG) as client:
+        assert client.docmd("MAIL", "FROM:<>")[0] == 503
+        assert client.docmd("LHLO")[0] == 501
+        client.ehlo("x")
+        assert client.docmd("RCPT", "TO:<a@b>")[0] == 503
+        for bad in ("FROM:", "<>", "FROM:<a", "FROM:a@b"):
+            assert client.docmd("MAIL", bad)[0] == 501
+        assert client.docmd("MAIL", "FROM:<>")[0] == 250
+        assert client.docmd("MAIL", "FROM:<>")[0] == 503
+        assert client.docmd("RCPT", "TO:a@b")[0] == 501
+        assert client.docmd("MAIL", "x" * 5000)[0] == 500
+
+
+ODD = {
+    "no octet": b"",
+    "no header": b"\r\ntext\r\n",
+    "no body": b"Subject: x\r\n",
+    "8-bit without MIME": b"Subject: \xe9\r\n\r\n\xff\xfe\r\n",
+    "998 octets": b"X: " + b"y" * 995 + b"\r\n\r\n" + b"z" * 998 + b"\r\n",
+    "a line of 100,000 octets": b"\r\n" + b"z" * 100_000 + b"\r\n",
+    "dots": b".\r\n..\r\n\r\n.\r\n...\r\n",
+    "a lone CR, a lone LF, NUL": b"a\rb\nc\n.\nd\x00\r\n",
+}
+
+
+@pytest.mark.parametrize("message", ODD.values(), ids=ODD.keys())
+def test_octets_as_they_are(relay: Running, archive: ArchiveServer, message: bytes) -> None:
+    assert relay.send(relay.decided(), message) == [DONE]
+    assert archive.filed[0].octets == message
+    assert archive.filed[0].mail.endswith("BODY=8BITMIME") != message.isascii()
+
+
+def test_commands_that_follow_the_final_dot_are_obeyed(relay: Running, archive: ArchiveServer) -> None:
+    first, second = relay.decided(2)
+    one = f"MAIL FROM:<>\r\nRCPT TO:<{first}@{DOMAIN}>\r\nDATA\r\n".encode()
+    two = f"MAIL FROM:<>\r\nRCPT TO:<{second}@{DOMAIN}>\r\nDATA\r\n".encode()
+    with socket.create_connection((LOOPBACK, relay.port), timeout=HANG) as connection:
+        connection.sendall(b"LHLO x\r\n" + one + b"one\r\n.\r\n" + two + b"two\r\n.\r\nQUIT\r\n")
+        told = b""
+        while octets := connection.recv(4096):
+            told += octets
+    assert told.decode().splitlines()[-1].startswith("221")
+    assert [filed.octets for filed in archive.filed] == [b"one\r\n", b"two\r\n"]
+    assert told.decode().count(DONE) == 2
+
+
+def test_a_client_that_goes_away_in_the_middle_of_a_message(relay: Running, archive: ArchiveServer) -> None:
+    (token,) = relay.decided()
+    with socket.create_connection((LOOPBACK, relay.port), timeout=HANG) as connection:
+        connection.sendall(f"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<{token}@{DOMAIN}>\r\nDATA\r\nhalf".encode())
+        connection.recv(10)
+    wait_until(lambda: relay.relay.report()["sessions"] == 0, "the end of the session")
+    assert relay.relay.report()["octets"] == 0
+    assert relay.send([token]) == [DONE]
+    assert len(archive.filed) == 1
+
+
+def test_a_client_that_goes_away_before_its_answer_finds_the_copy_ended(relay: Running, archive: ArchiveServer) -> None:
+    (token,) = relay.decided()
+    may_answer = threading.Event()
+    archive.choose = lambda moment, _: hold(moment, may_answer)
+    with socket.create_connection((LOOPBACK, relay.port), timeout=HANG) as connection:
+        connection.sendall(f"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<{token}@{DOMAIN}>\r\nDATA\r\nx\r\n.\r\n".encode())
+        wait_until(lambda: "DATA" in archive.commands, "the archive to be at work")
+    assert relay.send([token]) == [BUSY]
+    may_answer.set()
+    wait_until(lambda: ends(relay.audit) == [(token, "accepted")], "the end of the copy")
+    assert relay.send([token]) == [DONE]
+    assert len(archive.filed) == 1
+
+
+def test_a_full_house_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    (token,) = relay.decided()
+    monkeypatch.setattr(relay.relay._room, "lets_in", lambda: False)
+    with relay.client() as client:
+        client.docmd("MAIL", "FROM:<>")
+        client.docmd("RCPT", f"TO:<{token}@{DOMAIN}>")
+        assert client.docmd("DATA") == (451, BUSY[4:].encode())
+    monkeypatch.undo()
+    assert relay.send([token]) == [DONE]
+
+
+def test_a_bug_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    (token,) = relay.decided()
+    monkeypatch.setattr(relay.relay._handling, "take", lambda *_: 1 / 0)
+    assert relay.send([token, token]) == [BUSY, BUSY]
+    monkeypatch.setattr(session_module.RelaySession, "smtp_NOOP", lambda *_: 1 / 0)
+    with relay.client() as client:
+        assert client.docmd("NOOP") == (451, BUSY[4:].encode())
+    monkeypatch.undo()
+    assert relay.send([token]) == [DONE]
+
+
+def test_a_drain_lets_what_is_under_way_end(relay: Running, archive: ArchiveServer) -> None:
+    (token,) = relay.decided()
+    may_answer = threading.Event()
+    archive.choose = lambda moment, _: hold(moment, may_answer)
+    replies: list[str] = []
+    sending = threading.Thread(target=lambda: replies.extend(relay.send([token])))
+    sending.start()
+    wait_until(lambda: "DATA" in archive.commands, "the archive to be at work")
+    assert relay.do(relay.relay.drain(0.1)) is False
+    may_answer.set()
+    sending.join(HANG)
+    assert replies == [DONE]
+    wait_until(lambda: relay.do(relay.relay.drain(1)), "the end")
+    with pytest.raises(OSError, match="refused"), socket.create_connection((LOOPBACK, relay.port), timeout=5):
+        pass
+
+
+def test_the_next_server_in_order(tmp_path: Path, archive: ArchiveServer) -> None:
+    with ArchiveServer("lmtp", path=tmp_path / "second") as second:
+        relay = Running(tmp_path, relay_settings(tmp_path, f"{archive.next_hop} {second.next_hop}"))
+        try:
+            archive.answers = {"banner": "554 5.3.2 closed"}
+            assert relay.send(relay.decided()) == [DONE]
+            assert len(second.filed) == 1
+            assert list(relay.relay.report()["down"]) == [archive.next_hop]
+            tried = archive.connections
+            assert relay.send(relay.decided()) == [DONE]
+            assert archive.connections == tried
+        finally:
+            relay.close()
+
+
+def test_other_settings(relay: Running, tmp_path: Path, archive: ArchiveServer) -> None:
+    archive.answers = {"rcpt": DROP}
+    tokens = relay.decided()
+    assert relay.send(tokens) == [LATER]
+    with ArchiveServer() as other:
+        relay.relay.reload(relay_settings(tmp_path, other.next_hop, starttls="may"))
+        assert relay.send(tokens) == [DONE]
+        assert len(other.filed) == 1
