@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING
 from ldapmilter.address import envelope_address, strip_brackets
 from ldapmilter.audit.criteria import Criteria, bare_message_id
 from ldapmilter.audit.search import Search
-from ldapmilter.cli import arguments, audit_text, exit_status
+from ldapmilter.cli import arguments, audit_text, exit_status, fate_text
 from ldapmilter.config import load
 from ldapmilter.errors import ConfigError
 from ldapmilter.plain import plain
+from ldapmilter.relay.fates import ends_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ldapmilter.address import Address
+    from ldapmilter.audit.record import AuditRecord
+    from ldapmilter.relay.ends import EndLine
 
 _OCTET = re.compile(r"\\x[0-9A-F]{2}")
 """An octet that is not UTF-8, as the audit spells it: what it shows can be looked for."""
@@ -99,9 +104,18 @@ def _find(options: argparse.Namespace) -> int:
         raise ConfigError(message)
     search = Search(file, _complain)
     found = 0
+    held: list[AuditRecord] = []
     for record in search.run(criteria):
         found += 1
-        print(json.dumps(record) if options.json else audit_text.as_text(record) + "\n")
+        # How a copy has ended stands further on: what has to be shown after it waits, too.
+        if held or fate_text.tokens_of(record):
+            held.append(record)
+        else:
+            _show(record, {}, as_json=options.json)
+    if held:
+        ends = ends_of(file, {token for record in held for token in fate_text.tokens_of(record)})
+        for record in held:
+            _show(record, ends, as_json=options.json)
     read = _read(search)
     if not found:
         _complain(f"nothing found: {read}")
@@ -111,6 +125,19 @@ def _find(options: argparse.Namespace) -> int:
     if search.problems:
         _complain("THIS ANSWER MAY BE INCOMPLETE: not everything could be read (see above)")
     return exit_status.FINE if found and not search.problems else exit_status.PROBLEM
+
+
+def _show(record: AuditRecord, ends: Mapping[str, Sequence[EndLine]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(fate_text.with_ends(record, ends)))
+        return
+    applied = record["verdict"] == "accept" and record.get("takes_back") is None and not record["probe"]
+    told = {
+        token: tuple(fate_text.in_lines(token, ends.get(token, ())))
+        for token in fate_text.tokens_of(record)
+        if applied or token in ends
+    }
+    print(audit_text.as_text(record, told) + "\n")
 
 
 def _read(search: Search) -> str:

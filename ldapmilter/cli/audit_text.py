@@ -8,7 +8,7 @@ from ldapmilter.cli import effect_text
 from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ldapmilter.audit.record import AuditRecord
 
@@ -19,12 +19,17 @@ _SOURCES = {
 }
 
 
-def as_text(record: AuditRecord) -> str:
-    """Return a record (of the shape that the audit promises) as lines that hold no control character."""
-    return "\n".join(map(plain, _lines(record)))
+def as_text(record: AuditRecord, fates: Mapping[str, tuple[str, ...]] | None = None) -> str:
+    """Return a record (of the shape that the audit promises) as lines that hold no control character.
+
+    Args:
+        record: of one message.
+        fates: what became of copies, in lines, by token.
+    """
+    return "\n".join(map(plain, _lines(record, fates)))
 
 
-def _lines(record: AuditRecord) -> Iterator[str]:
+def _lines(record: AuditRecord, fates: Mapping[str, tuple[str, ...]] | None) -> Iterator[str]:
     yield f"{record['time']}  queue id {record['queue_id'] or '(none)'}  on {record['host']}"
     yield from _kind(record)
     yield from (f"  message id  {text or '(empty)'}" for text in _message_ids(record))
@@ -36,7 +41,7 @@ def _lines(record: AuditRecord) -> Iterator[str]:
     if record["refused"] is not None:
         yield f"  refused     From {record['refused']['address']} was not theirs to use"
         yield from (_because(effect_text.because(reason)) for reason in record["refused"]["reasons"])
-    for effect in effect_text.recorded(record):
+    for effect in effect_text.recorded(record, fates):
         applied = "" if effect.mode == "apply" else f" [{effect.mode}: would, was not applied]"
         yield f"  {effect.label:<12}{effect.text}{applied}"
         yield from (f"              {text}" for text in effect.further)

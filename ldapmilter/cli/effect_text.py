@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ldapmilter.mailbox import encoded_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ldapmilter.audit.record import AuditRecord
     from ldapmilter.policy.document import CopyDocument, CopyReasonDocument, DecisionDocument, ReasonDocument
@@ -45,8 +45,13 @@ def expected(decision: DecisionDocument) -> Iterator[EffectText]:
         yield _copy("copy", copy, place, reasons)
 
 
-def recorded(record: AuditRecord) -> Iterator[EffectText]:
-    """Yield what a message met, in the order in which it happened."""
+def recorded(record: AuditRecord, fates: Mapping[str, tuple[str, ...]] | None = None) -> Iterator[EffectText]:
+    """Yield what a message met, in the order in which it happened.
+
+    Args:
+        record: of the message.
+        fates: what became of copies, in lines, by token.
+    """
     if (change := record["from"]) is not None:
         old = ", ".join(map(encoded_word.decode, change["old"])) if change["old"] is not None else "(not read)"
         text = f"{old or '(none)'} -> {encoded_word.decode(change['value'])} ({change['cause']})"
@@ -60,7 +65,9 @@ def recorded(record: AuditRecord) -> Iterator[EffectText]:
         yield EffectText("sender", sender["address"], sender["mode"], (), _because(sender["reasons"]))
     for copy in record["copies"]:
         place = "the copy took its place" if copy.get("added", True) else "the copy is what it got"
-        yield _copy("copy to", copy, place, tuple(map(_with_ref, copy["reasons"])))
+        effect = _copy("copy to", copy, place, tuple(map(_with_ref, copy["reasons"])))
+        told = (fates or {}).get(str(copy.get("token")), ())
+        yield effect._replace(further=(*effect.further, *told))
 
 
 def _decoded(value: str) -> tuple[str, tuple[str, ...]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.relay.decided import decided
+from ldapmilter.relay.ends import as_text
 from ldapmilter.relay.expansion import Expanded, expand, expand_as_known
 from ldapmilter.relay.report import build
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory
     from ldapmilter.relay.report import ReportSettings
+    from ldapmilter.relay.stored import KnownCopy
 
 
 class Wrapped(Protocol):
@@ -28,22 +29,6 @@ class Wrapped(Protocol):
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its octets in pieces, any number of times."""
-
-
-class ThisCopy(Protocol):
-    """What the state knows of a copy."""
-
-    @property
-    def token(self) -> str:
-        """The copy's."""
-
-    @property
-    def delivery(self) -> str:
-        """``tracked`` or ``journal``."""
-
-    @property
-    def message(self) -> int | None:
-        """The message that it is of."""
 
 
 class Messages(Protocol):
@@ -91,7 +76,7 @@ class Journaling:
         self._seal = seal
         self._clock = clock
 
-    def __call__(self, copy: ThisCopy, message: Wrapped, *, last_chance: bool) -> Wrapped:
+    def __call__(self, copy: KnownCopy, message: Wrapped, *, last_chance: bool) -> Wrapped:
         """Return what the archive gets.
 
         Args:
@@ -115,7 +100,7 @@ class Journaling:
     def _expanded(self, message: int, offered: Sequence[str], last_chance: bool) -> Expanded:  # noqa: FBT001 - as it came
         if (stored := self._state.expansion(message)) is not None:
             return Expanded.from_json(json.loads(stored))
-        now = datetime.fromtimestamp(self._clock(), tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        now = as_text(self._clock())
         try:
             found = expand(offered, self.directory(), now)
         except DirectoryUnavailable:

@@ -25,6 +25,7 @@ from ldapmilter.config import load
 from ldapmilter.message import Envelope
 from ldapmilter.policy.effect import FromChange, HeaderChange
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, Notice, Refusal
+from ldapmilter.relay.ends import FATES, EndLine
 from tests.unit.audit.example import ANN, ANN_DN, ENVELOPE, FULL, NOON, SALES_DN, copy, recorded
 from tests.unit.policy.table import read_tables
 
@@ -288,6 +289,13 @@ def test_a_message_that_waits_has_no_copy_to_account_for(policy: Policy) -> None
 def test_the_page_names_every_key_and_no_other(repository: Path) -> None:
     (rows,) = (rows for name, rows in read_tables(page(repository)).items() if name == "audit-keys")
     assert [row.value("key") for row in rows] == list(_paths(record_shape()))
+
+
+def test_the_page_names_every_key_of_the_end_of_a_copy(repository: Path) -> None:
+    (rows,) = (rows for name, rows in read_tables(page(repository)).items() if name == "end-keys")
+    assert [row.value("key") for row in rows] == list(EndLine.__annotations__)
+    table = page(repository).partition("<!-- table: end-keys -->")[2].partition("\n\n| ")[2].partition("\n\n")[0]
+    assert all(f"`{state}`" in table for state in FATES)
 
 
 @pytest.fixture

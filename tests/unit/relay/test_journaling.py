@@ -9,6 +9,7 @@ import pytest
 
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.relay.journaling import Journaling
+from ldapmilter.relay.stored import KnownCopy
 from tests.support.builders import static_list
 from tests.support.journal_readers import Journal, strictly
 from tests.unit.directory.scene import Scene
@@ -46,16 +47,13 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Carried:
-    token: str = TOKEN
-    delivery: str = "journal"
-    message: int | None = 1
-
-
-@dataclass(frozen=True)
 class Plain(Pieces):
     octets: bytes = MESSAGE
     eight_bit: bool = False
+
+
+def carried(delivery: str = "journal", message: int = 1) -> KnownCopy:
+    return KnownCopy(token=TOKEN, state="waiting", delivery=delivery, message=message)
 
 
 class Stage:
@@ -65,12 +63,12 @@ class Stage:
         self.wrap = Journaling(self.scene.view, self.known, SETTINGS, seal=lambda: "3:abc", clock=lambda: NOW)
 
     def report(self, *, last_chance: bool = False) -> Journal:
-        return strictly(b"".join(self.wrap(Carried(), Plain(), last_chance=last_chance).chunks()))
+        return strictly(b"".join(self.wrap(carried(), Plain(), last_chance=last_chance).chunks()))
 
 
 def test_a_tracked_copy_goes_on_as_it_came() -> None:
     message = Plain()
-    assert Stage().wrap(Carried(delivery="tracked"), message, last_chance=False) is message
+    assert Stage().wrap(carried(delivery="tracked"), message, last_chance=False) is message
 
 
 def test_a_report_of_what_the_audit_and_the_directory_say() -> None:
@@ -108,4 +106,4 @@ def test_at_the_last_chance_the_report_is_incomplete() -> None:
 
 def test_a_decision_that_is_not_there() -> None:
     with pytest.raises(DirectoryUnavailable, match="decision"):
-        Stage().wrap(Carried(message=2), Plain(), last_chance=False)
+        Stage().wrap(carried(message=2), Plain(), last_chance=False)
