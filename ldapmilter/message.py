@@ -42,6 +42,8 @@ class Headers:
 
     fields: tuple[tuple[str, str], ...] = ()
     """Name in lower case and value, in message order."""
+    cut: frozenset[str] = frozenset()
+    """The names (lower case) that the message has more fields of than stand here."""
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return the values of every field called ``name`` (lower case), in message order."""

@@ -14,6 +14,7 @@ from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 from ldapmilter.policy.list_values import mailing_list
+from ldapmilter.policy.lists import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,9 +34,10 @@ UNALIGNED = Kind(
     code="list-unaligned",
     severity=Severity.WARNING,
     area=_AREA,
-    meaning="Posts from outside leave with the From of a list without `ldapMilterListBounces`: without a signature of"
-    " the list's domain they fail DMARC. A problem where that domain publishes p=quarantine or p=reject.",
-    remedy="set ldapMilterListBounces on $name, or route its posts to a signing hop (docs/lists.md), and accept this",
+    meaning="Posts from outside leave with the From of a list without `ldapMilterListBounces` in its domain: without a"
+    " signature of the list's domain they fail DMARC. A problem where that domain publishes p=quarantine or p=reject.",
+    remedy="set ldapMilterListBounces on $name to an address in its domain, or route"
+    " its posts to a signing hop (docs/lists.md), and accept this",
 )
 REPLY_TO = Kind(
     code="list-reply-to",
@@ -157,7 +159,7 @@ def check(
                 if notice.invalid_value_of:
                     report.add(INVALID.found(notice.text.removeprefix("invalid value of ")))
             name = one.entry.name
-            if one.rewrites and settings.bounces is None:
+            if one.rewrites and (settings.bounces is None or not aligned(settings.bounces.value, name)):
                 if name.domain not in policies:
                     policies[name.domain] = ask(name.domain)
                 report.add(_unaligned(name.text, name.domain, policies[name.domain]))

@@ -151,9 +151,9 @@ class Word(NamedTuple):
             octets = front.encode(self.codec)
         except UnicodeError:
             return None
-        if not self.octets.startswith(octets):
+        rest = self.octets[len(octets) :] if self.octets.startswith(octets) else self._written_anew(front)
+        if rest is None:
             return None
-        rest = self.octets[len(octets) :]
         if not rest:
             return ""
         if self.encoding in "bB":
@@ -161,6 +161,16 @@ class Word(NamedTuple):
         else:
             inside = "".join(_q_octet(octet) for octet in rest)
         return f"=?{self.charset}?{self.encoding}?{inside}?="
+
+    def _written_anew(self, front: str) -> bytes | None:
+        """Return what follows some characters of a charset in which a character has several spellings (ISO-2022-JP)."""
+        try:
+            text = self.octets.decode(self.codec)
+            rest = text.removeprefix(front).encode(self.codec)
+            is_same = text.startswith(front) and front + rest.decode(self.codec) == text
+        except UnicodeError:
+            return None
+        return rest if is_same else None
 
 
 def _q_octet(octet: int) -> str:

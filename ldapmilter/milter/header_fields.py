@@ -57,7 +57,8 @@ class HeaderFields:
 
     def headers(self) -> Headers:
         """Return what policy reads."""
-        return Headers(fields=tuple(self.all()))
+        cut = frozenset(name for name, kept in self._places.items() if self.counts[name] - kept > 1)
+        return Headers(fields=tuple(self.all()), cut=cut)
 
     def all(self) -> list[tuple[str, str]]:
         """Return names and values in order."""

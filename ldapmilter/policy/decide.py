@@ -236,4 +236,12 @@ class _Deciding:
         outcome = lists.post(addressed, self.facts, self.headers, lists.Before(change, self.header_changes))
         self.notices.extend(outcome.notices)
         self.list_post = outcome.post
-        return (self.list_post.from_change if self.list_post is not None else None) or change
+        posted = outcome.post.from_change if outcome.post is not None else None
+        if posted is None or change is None:
+            return posted or change
+        if posted.mode != change.mode and "apply" in {posted.mode, change.mode}:
+            # The message leaves with the one that is carried out; the other is told of.
+            told, carried_out = (change, posted) if posted.mode == "apply" else (posted, change)
+            self.header_changes.append(told)
+            return carried_out
+        return posted

@@ -7,24 +7,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from ldapmilter.address import parse_address
-from ldapmilter.errors import InvalidValue
-from ldapmilter.mailbox.reading import is_blank, read_from
-from ldapmilter.mailbox.writing import (
-    MAX_DISPLAY_NAME,
-    MAX_VALUE_OCTETS,
-    fold,
-    header_value,
-    in_brackets,
-    readable_value,
-)
+from ldapmilter.mailbox.reading import is_blank
+from ldapmilter.mailbox.writing import MAX_VALUE_OCTETS, fold, in_brackets, readable_value
+from ldapmilter.policy import list_answers
 from ldapmilter.policy.effect import HeaderChange
-from ldapmilter.policy.left_behind import as_it_was, reply_to_left
+from ldapmilter.policy.left_behind import as_it_was
 from ldapmilter.policy.list_subject import tagged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ldapmilter.address import Address
     from ldapmilter.directory.model import Entry
     from ldapmilter.mailbox.writing import Mailbox
     from ldapmilter.message import Headers
@@ -52,15 +44,14 @@ _SIGNED = frozenset({"from", "subject", "reply-to", "cc", *map(str.lower, _LIST_
 FIELDS = frozenset(
     map(
         str.lower,
-        (*_LIST_NAMES, "Cc", "Reply-To", "Subject", "Precedence", ORIGINAL, _SIGNATURE, _ORIGINAL_SIGNATURE),
+        (*_LIST_NAMES, "Subject", "Precedence", ORIGINAL, _SIGNATURE, _ORIGINAL_SIGNATURE),
     )
-)
+).union(list_answers.FIELDS)
 _NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+")
 _ID = re.compile(r"<([^<>]*)>[^<>]*\Z")
 _MAILTO = re.compile(r"mailto:([^<>?\s]+)", re.IGNORECASE)
 _SAFE_IN_URI = "@!$'*+-./=^_`{|}~"
 _MOST_LIST_FIELD = 2000
-_TOO_LONG = "Cc is too long for the author to join it"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -117,9 +108,12 @@ def list_headers(posts: MailingList, headers: Headers, mode: Mode) -> list[Heade
 
 
 def subject(headers: Headers, tag: str, reason: Reason, mode: Mode) -> list[HeaderChange]:
-    """Return the Subject with the tag, where it is not there."""
-    came = headers.values("subject")
-    value = tagged(came[0] if came else "", tag)
+    """Return one Subject with the tag, where it is not there; of several, the first that says anything."""
+    present = headers.values("subject")
+    came = next((value for value in present if value.strip()), "")
+    value = tagged(came, tag)
+    if value is None and len(present) > 1:
+        value = came.strip().replace("\r\n", "\n")
     if value is None or len(value.encode()) > MAX_VALUE_OCTETS:
         return []
     return [HeaderChange(name="Subject", value=value, reasons=(reason,), mode=mode, verbatim=True)]
@@ -129,73 +123,6 @@ def original(headers: Headers, froms: Sequence[str], author: Mailbox | None, by:
     """Return what keeps the From that a list replaced; without one, who stands in for it."""
     value = as_it_was(froms) or (readable_value(author.address.text) if author is not None else "")
     return _one(ORIGINAL, value or None, headers, by.reasons, by.mode)
-
-
-def reply_to_author(
-    headers: Headers, author: Mailbox | None, reasons: tuple[Reason, ...], mode: Mode
-) -> list[HeaderChange]:
-    """Return one Reply-To that leads to the author, where the message has none that leads anywhere.
-
-    Raises:
-        InvalidValue: the author's address cannot stand in a field.
-    """
-    if author is None:
-        return []
-    present = headers.values("reply-to")
-    if len(present) == 1 and not is_blank(present[0]):
-        return []
-    own, verbatim = _as_written(author, headers)
-    value = reply_to_left(present, own)
-    if value is None:
-        return []
-    return [HeaderChange(name="Reply-To", value=value, reasons=reasons, mode=mode, verbatim=verbatim and value == own)]
-
-
-def reply_to_list(
-    headers: Headers, address: Address, author: Mailbox | None, reasons: tuple[Reason, ...], mode: Mode
-) -> list[HeaderChange]:
-    """Return a Reply-To that leads to the list, and a Cc with the author, unless To or Cc has them.
-
-    Raises:
-        InvalidValue: an address cannot stand in a field.
-    """
-    changes = _one("Reply-To", header_value("", address), headers, reasons, mode)
-    if author is not None and author.address.key not in _named(headers):
-        if sum(map(len, headers.values("cc"))) > MAX_VALUE_OCTETS:
-            raise InvalidValue(_TOO_LONG)
-        own, verbatim = _as_written(author, headers)
-        own = own if verbatim else fold("Cc", own)
-        present = [value.strip(" \t\r\n,") for value in headers.values("cc") if not is_blank(value)]
-        if any(_SURROGATE.search(value) for value in present):
-            raise InvalidValue("Cc holds octets that are no UTF-8, and the author has to join it")
-        # In front: a quote or a group that does not end would swallow what follows.
-        value = ",\n ".join([own, *(value.replace("\r\n", "\n") for value in present)])
-        if len(value.encode()) > MAX_VALUE_OCTETS:
-            raise InvalidValue(_TOO_LONG)
-        changes.append(HeaderChange(name="Cc", value=value, reasons=reasons, mode=mode, verbatim=True))
-    return changes
-
-
-def _as_written(author: Mailbox, headers: Headers) -> tuple[str, bool]:
-    """Return the author as a field can hold them, and whether that is the one From as it came.
-
-    Raises:
-        InvalidValue: an address that is not ASCII, in a From that cannot be written again.
-    """
-    try:
-        return header_value(author.display_name, author.address), False
-    except InvalidValue:
-        froms = headers.values("from")
-        read = read_from(froms)
-        if read.mailboxes != (author,) or read.unreadable:
-            raise
-        if len(froms) != 1 or _SURROGATE.search(froms[0]) or len(froms[0]) > MAX_DISPLAY_NAME:
-            raise
-        return froms[0].replace("\r\n", "\n"), True
-
-
-def _named(headers: Headers) -> set[str]:
-    return {mailbox.address.key for name in ("to", "cc") for mailbox in read_from(headers.values(name)).mailboxes}
 
 
 def _one(name: str, value: str | None, headers: Headers, reasons: tuple[Reason, ...], mode: Mode) -> list[HeaderChange]:

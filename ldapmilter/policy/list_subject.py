@@ -128,14 +128,19 @@ def _after(last: _Place) -> _Place:
 
 
 def _joined(marks: list[str], tag: str, rest: str) -> str:
+    pieces = [*marks, tag]
     if not tag.isascii() or "=?" in tag:
         # Blanks between two encoded words are none (RFC 2047 section 6.2).
-        tag = encoded_word.encode(f"{tag} " if rest.startswith("=?") else tag)
-    head = " ".join([*marks, tag])
-    if not rest:
-        return head
-    fits = len(_FIELD) + len(head) + 1 + len(rest.partition("\n")[0].encode()) <= _SOFT_LINE
-    return f"{head}{' ' if fits else chr(10) + ' '}{rest}"
+        pieces[-1:] = encoded_word.encode(f"{tag} " if rest.startswith("=?") else tag).split(" ")
+    if rest:
+        pieces.append(rest)
+    written, used = pieces[0], len(_FIELD) + len(pieces[0])
+    for piece in pieces[1:]:
+        needed = 1 + len(piece.partition("\n")[0].encode())
+        fits = used + needed <= _SOFT_LINE
+        written += f"{' ' if fits else chr(10) + ' '}{piece}"
+        used = used + needed if fits else needed
+    return written
 
 
 def _writable(text: str) -> str:

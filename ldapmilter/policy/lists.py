@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ldapmilter.address import parse_address, parse_addresses
 from ldapmilter.errors import InvalidValue
-from ldapmilter.mailbox.reading import read_from
+from ldapmilter.mailbox.reading import is_blank, read_from
 from ldapmilter.mailbox.writing import Mailbox, header_value
-from ldapmilter.policy import list_fields
+from ldapmilter.policy import list_answers, list_fields
 from ldapmilter.policy.effect import FromChange, HeaderChange, SenderChange
 from ldapmilter.policy.from_kept import CONTENT_FIELDS, is_automatic, why_calendar
 from ldapmilter.policy.list_choice import choose
@@ -24,6 +24,7 @@ from ldapmilter.policy.model import ListPost, Notice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ldapmilter.address import Address
     from ldapmilter.directory.model import Entry
     from ldapmilter.message import Headers
     from ldapmilter.policy.facts import Facts
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 FIELDS = frozenset({"from", "to", "auto-submitted"}) | CONTENT_FIELDS | list_fields.FIELDS
 """The header fields that have to be read of a post to a list."""
 
-_ADDRESS_IN_NAME = re.compile(r"(?<![^\s@<>()\[\],;:\"])([^\s@<>()\[\],;:\"]+)@[^\s@<>()\[\],;:\"]+")
+_AT = "@\ufe6b\uff20"
+"""The commercial at, small and fullwidth ones too: mail programs show them alike."""
+_ADDRESS_IN_NAME = re.compile(rf"(?<![^\s{_AT}<>()\[\],;:\"])([^\s{_AT}<>()\[\],;:\"]+)[{_AT}][^\s{_AT}<>()\[\],;:\"]+")
+_LONE_AT = re.compile(f"[{_AT}]")
 
 
 class Before(NamedTuple):
@@ -90,11 +94,13 @@ class _Post:
         self.entry = choice.chosen.entry
         self.facts = facts
         self.headers = headers
-        self.before = before.change
+        self.mode = facts.policy.lists.mode
+        # What is only told of does not happen to mail that the list changes.
+        is_told = before.change is not None and before.change.mode != "apply" and self.mode == "apply"
+        self.before = None if is_told else before.change
         self.answered = any(one.name == "Reply-To" and one.value and one.mode == "apply" for one in before.fields)
         """Whether Reply-To names the author already."""
         self.notices = notices
-        self.mode = facts.policy.lists.mode
         self.author = self._author()
 
     def result(self) -> ListPost:
@@ -125,13 +131,13 @@ class _Post:
 
     def _delivered_from(self) -> tuple[str, ...]:
         """Return the From fields that the list finds: as they came, or what enforcement or a rule made of them."""
-        if self.before is not None and self.before.mode == "apply":
+        if self.before is not None:
             return (self.before.value,)
         return self.headers.values("from")
 
     def _author(self) -> Mailbox | None:
-        """Return who wrote: the one From, else the envelope sender; ``None``: nobody is named."""
-        read = read_from(self._delivered_from())
+        """Return who wrote: the one From that says anything, else the envelope sender; ``None``: nobody is named."""
+        read = read_from([value for value in self._delivered_from() if not is_blank(value)])
         if len(read.mailboxes) == 1 and not read.unreadable:
             return read.mailboxes[0]
         sender = parse_address(self.facts.envelope.sender)
@@ -161,8 +167,6 @@ class _Post:
         before, author = self.before, self.author
         if before is not None and before.cause != "enforce":
             return f"a {before.cause} value comes first"
-        if before is not None and before.mode != self.mode:
-            return f"enforcement changes it, in another mode than [lists] ({self.mode})"
         if author is not None and author.address.key in self.entry.own_keys:
             return "the list is the author"
         if when == "foreign" and author is not None and not self._is_foreign:
@@ -188,9 +192,9 @@ class _Post:
         by = (wish.reason,) if wish is not None else change.reasons if change is not None else ()
         try:
             if where == "author":
-                found = list_fields.reply_to_author(self.headers, self.author, by, self.mode)
+                found = list_answers.to_author(self.headers, self.author, by, self.mode)
             else:
-                found = list_fields.reply_to_list(self.headers, self.entry.name, self.author, by, self.mode)
+                found = list_answers.to_list(self.headers, self.entry.name, self.author, by, self.mode)
         except InvalidValue as error:
             self.notices.append(Notice(text=f"Reply-To of a post to {self.entry.name} stays: {error}"))
             return [], False
@@ -207,10 +211,10 @@ class _Post:
 
     def _warn(self, *, rewritten: bool, breaks: bool) -> None:
         name = self.entry.name
-        if rewritten and self.facts.author.resolution is None and self.list.bounces is None:
+        if rewritten and self.facts.author.resolution is None and (why := self._why_unaligned()) is not None:
             text = (
                 f"unaligned: the From of {name} on mail from outside has no signature of {name.domain} unless it is"
-                " routed to a signing hop, and there is no ldapMilterListBounces"
+                f" routed to a signing hop, and {why}"
             )
             self.notices.append(Notice(text=text))
         if rewritten and not self.choice.everybody:
@@ -221,18 +225,41 @@ class _Post:
             )
             self.notices.append(Notice(text=text))
 
+    def _why_unaligned(self) -> str | None:
+        """Return why the envelope sender does not agree with the list's From; ``None``: it does."""
+        bounces = self.list.bounces
+        if bounces is None:
+            return "there is no ldapMilterListBounces"
+        if not self.facts.envelope.sender:
+            return "the envelope sender is empty"
+        if not aligned(bounces.value, self.entry.name):
+            return f"{bounces.value} is in another domain"
+        return None
+
     @property
     def _author_domain(self) -> str:
         return self.author.address.domain if self.author is not None else ""
 
 
+def aligned(sender: Address, shown: Address) -> bool:
+    """Whether an envelope sender agrees with a From (DMARC, RFC 7489 section 3.1.2, relaxed).
+
+    Which domains are one organization's only the public suffix list knows: two labels in common pass for it.
+    """
+    return sender.domain.split(".")[-2:] == shown.domain.split(".")[-2:]
+
+
 def _shown(author: Mailbox) -> str:
     """Return what the author is called: without addresses, which would be taken for the one in brackets."""
-    return _ADDRESS_IN_NAME.sub(r"\1", author.display_name).replace("@", " ").strip() or author.address.local
+    return _without_addresses(author.display_name) or author.address.local
 
 
 def _name_of(entry: Entry) -> str:
-    return _ADDRESS_IN_NAME.sub(r"\1", entry.display_name).replace("@", " ").strip() or entry.name.local
+    return _without_addresses(entry.display_name) or entry.name.local
+
+
+def _without_addresses(name: str) -> str:
+    return _LONE_AT.sub(" ", _ADDRESS_IN_NAME.sub(r"\1", name)).strip()
 
 
 def merged(changes: Sequence[HeaderChange], posts: ListPost | None) -> tuple[HeaderChange, ...]:

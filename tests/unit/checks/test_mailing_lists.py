@@ -68,6 +68,12 @@ def test_posts_without_a_signature_of_ours(
     assert STAFF in found.text
 
 
+def test_an_address_for_bounces_in_another_domain_aligns_nothing(tmp_path: Path) -> None:
+    records = site(staff(ldapMilterListFrom="foreign", ldapMilterListBounces="bounces@elsewhere.example"))
+    (found,) = look_at(tmp_path, records).findings
+    assert (found.code, found.severity) == ("list-unaligned", Severity.WARNING)
+
+
 @pytest.mark.parametrize("attributes", [{"ldapMilterListFrom": "keep"}, {"ldapMilterListTag": "[staff]"}, {}])
 def test_posts_that_keep_their_from_are_aligned(tmp_path: Path, attributes: dict[str, str]) -> None:
     assert look_at(tmp_path, site(staff(**attributes))).findings == ()
