@@ -13,8 +13,8 @@ from ldapmilter.config import load
 from ldapmilter.daemon.active_configuration import ActiveConfiguration
 from ldapmilter.daemon.channel import about
 from ldapmilter.plain import plain_json
+from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.explanation import explanation
-from ldapmilter.policy.witness import Witness
 
 if TYPE_CHECKING:
     import argparse
@@ -47,11 +47,9 @@ def run(options: argparse.Namespace) -> int:
 def _decide(config: Config, message: sample_message.SampleMessage) -> ExplanationDocument:
     active = ActiveConfiguration.of(config)
     try:
-        witness = Witness()
-        decision = waiting.whole(
-            lambda: active.explain(message.envelope, message.headers, witness), active.opened.loads
-        )
-        return explanation(decision, active.why_not(decision, witness))
+        basis = Basis()
+        decision = waiting.whole(lambda: active.explain(message.envelope, message.headers, basis), active.opened.loads)
+        return explanation(decision, active.why_not(decision, basis))
     finally:
         active.opened.close()
 

@@ -11,14 +11,16 @@ from ldapmilter.policy.decide import decide, decide_whole
 from ldapmilter.policy.why_not import why_not
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date
 
     from ldapmilter.config import Config
+    from ldapmilter.directory.interface import RememberingDirectory
     from ldapmilter.directory.zimbra import MessageDirectory
     from ldapmilter.message import Envelope, Headers
+    from ldapmilter.policy.basis import Basis
     from ldapmilter.policy.model import Decision
     from ldapmilter.policy.not_applied import NotApplied
-    from ldapmilter.policy.witness import Witness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +47,32 @@ class ActiveConfiguration:
             return cls(config=config, opened=before.opened)
         return cls(config=config, opened=open_directory(config))
 
-    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision:
-        """Return the decision for a message of today; without headers, as far as they do not matter."""
-        return decide(envelope, self._view(), self.config.policy, today=_today(), headers=headers)
+    def decide(self, envelope: Envelope, headers: Headers | None, basis: Basis | None = None) -> Decision:
+        """Return the decision for a message of today; without headers, as far as they do not matter.
 
-    def explain(self, envelope: Envelope, headers: Headers, witness: Witness) -> Decision:
+        Args:
+            envelope: what the MTA said before the header.
+            headers: the header fields that were asked for; ``None`` at DATA.
+            basis: the message's own, for both calls.
+        """
+        policy, today = self.config.policy, _today()
+        view = self._view(lambda again: decide(envelope, again, policy, today=today, headers=headers))
+        return decide(envelope, view, policy, today=today, headers=headers, basis=basis)
+
+    def explain(self, envelope: Envelope, headers: Headers, basis: Basis) -> Decision:
         """Return the whole decision for a message that is not on its way."""
-        witness.forget()
-        policy = self.config.policy
-        return decide_whole(envelope, headers, self._view(), policy, today=_today(), witness=witness)
+        basis.forget()
+        policy, today = self.config.policy, _today()
+        view = self._view(lambda again: decide_whole(envelope, headers, again, policy, today=today))
+        return decide_whole(envelope, headers, view, policy, today=today, basis=basis)
 
-    def why_not(self, decision: Decision, witness: Witness) -> tuple[NotApplied, ...]:
+    def why_not(self, decision: Decision, basis: Basis) -> tuple[NotApplied, ...]:
         """Return why the rest does not happen."""
-        return why_not(decision, witness, self.config.policy, _today())
+        return why_not(decision, basis, self.config.policy, _today())
 
-    def _view(self) -> MessageDirectory:
-        return self.opened.directory.for_message(lenient=self.config.policy.directory_failure == "accept")
+    def _view(self, whole: Callable[[RememberingDirectory], object]) -> MessageDirectory:
+        """Return the view of one message, of which everything is read in the background once anything has to be."""
+        return self.opened.directory.for_message(lenient=self.config.policy.directory_failure == "accept", whole=whole)
 
 
 def _today() -> date:

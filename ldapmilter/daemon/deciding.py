@@ -29,6 +29,7 @@ from ldapmilter.policy.verdict import WAITS_FOR_AUDIT
 if TYPE_CHECKING:
     from ldapmilter.daemon.active_configuration import ActiveConfiguration
     from ldapmilter.message import Envelope, HandledMessage, Headers
+    from ldapmilter.policy.basis import Basis
     from ldapmilter.policy.settings import Policy
 
 _log = logging.getLogger(__name__)
@@ -58,13 +59,13 @@ class Decider:
         self.sender_changes = SenderChanges()
         self._host = socket.gethostname()
 
-    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
+    def decide(self, envelope: Envelope, headers: Headers | None, basis: Basis) -> Decision | None:
         """Return the decision for one message, or ``None`` when policy is switched off."""
         active = self.configurations.active
         if active.switched_off:
             return None
         began = time.perf_counter()
-        decision = active.decide(envelope, headers)
+        decision = active.decide(envelope, headers, basis)
         if headers is None:
             self.tally.waited(time.perf_counter() - began)
         if decision.sender_change is not None:

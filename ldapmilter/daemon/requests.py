@@ -18,8 +18,8 @@ from ldapmilter.directory.names import unknown_addresses, unknown_cos, unknown_d
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.mta.probe import probe
 from ldapmilter.opening import open_directory
+from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.explanation import explanation
-from ldapmilter.policy.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -150,9 +150,9 @@ def _trace(decider: Decider, request: Message) -> Message:
 
 
 def _explain(decider: Decider, request: Message) -> Message:
-    active, witness = decider.configurations.active, Witness()
-    decision = active.explain(_envelope(request), Headers(fields=_fields(request)), witness)
-    return {"decision": explanation(decision, active.why_not(decision, witness))}
+    active, basis = decider.configurations.active, Basis()
+    decision = active.explain(_envelope(request), Headers(fields=_fields(request)), basis)
+    return {"decision": explanation(decision, active.why_not(decision, basis))}
 
 
 def _warm(decider: Decider, request: Message) -> Message:

@@ -164,9 +164,3 @@ class RememberingDirectory(Directory, Protocol):
         Raises:
             StillReading: it is under way; the text says how far.
         """
-
-    def rehearse(self, whole: Callable[[RememberingDirectory], object]) -> None:
-        """Name everything that this message is going to need: what has to be read for long is followed by the rest.
-
-        So a message that could not wait waits once only, whatever else it needs.
-        """

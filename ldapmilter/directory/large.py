@@ -48,6 +48,7 @@ class Large:
         view: View,
         loads: Loads | None,
         in_background: Callable[[Progress], Enlarging],
+        whole: Callable[[Any], object] | None = None,
     ) -> None:
         """Work out values for a directory.
 
@@ -56,10 +57,10 @@ class Large:
             view: its view.
             loads: what is read in the background; without it everything is worked out at once.
             in_background: opens a directory for reading there.
+            whole: what the message is going to need altogether: it is read there once anything has to be.
         """
         self.view = view
-        self.whole: Callable[[Any], object] | None = None
-        """What the message is going to need altogether: it is read in the background once anything has to be."""
+        self.whole = whole
         self._directory = directory
         self._loads = loads
         self._in_background = in_background

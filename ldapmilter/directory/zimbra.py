@@ -66,17 +66,29 @@ class ZimbraDirectory:
         self._lookup_deadline = lookup_deadline
         self._clock = clock
 
-    def for_message(self, *, lenient: bool = False, seconds: float | None = None) -> MessageDirectory:
+    def for_message(
+        self,
+        *,
+        lenient: bool = False,
+        seconds: float | None = None,
+        whole: Callable[[RememberingDirectory], object] | None = None,
+    ) -> MessageDirectory:
         """Return the view of one message, whose deadline starts now.
 
-        ``seconds`` is another deadline than ``lookup_deadline``, for work that no mail waits for.
+        Args:
+            lenient: whether to go on without what could not be asked (``[policy] directory_failure = accept``).
+            seconds: another deadline than ``lookup_deadline``, for work that no mail waits for.
+            whole: everything that the message is going to need: what has to be read for long is followed by the
+                rest, so that a message that could not wait waits once only.
         """
         trace = Trace(Deadline.after(seconds or self._lookup_deadline, self._clock), lenient=lenient)
-        return self._directory(trace)
+        return self._directory(trace, whole)
 
-    def _directory(self, trace: Trace) -> MessageDirectory:
+    def _directory(
+        self, trace: Trace, whole: Callable[[RememberingDirectory], object] | None = None
+    ) -> MessageDirectory:
         view = View(self._reader, self._derived, trace)
-        return MessageDirectory(view, self._limits, self._loads, self._in_background)
+        return MessageDirectory(view, self._limits, self._loads, self._in_background, whole)
 
     def _in_background(self, progress: Progress) -> MessageDirectory:
         """Return a view that no message waits for, of what is going to be read at some length."""
@@ -125,17 +137,19 @@ class MessageDirectory:
         limits: GroupLimits,
         loads: Loads | None,
         in_background: Callable[[Progress], MessageDirectory],
+        whole: Callable[[RememberingDirectory], object] | None = None,
     ) -> None:
         """Answer from a view, and expand within limits."""
         self._view = view
         self._limits = limits
         self._loads = loads
         self._in_background = in_background
+        self._whole = whole
 
     @cached_property
     def larger(self) -> Large:
         """What takes more than a message may read."""
-        return Large(self, self._view, self._loads, self._in_background)
+        return Large(self, self._view, self._loads, self._in_background, self._whole)
 
     @cached_property
     def _addresses(self) -> Addresses:
@@ -205,11 +219,6 @@ class MessageDirectory:
     ) -> Mapping[KeyT, ValueT]:
         """See the interface."""
         return self.larger.get(keys, work_out, about)
-
-    def rehearse(self, whole: Callable[[RememberingDirectory], object]) -> None:
-        """See the interface."""
-        if self._view.trace.background is None:
-            self.larger.whole = whole
 
     def prefetch(self, login: str | None, addresses: Collection[Address]) -> None:
         """See the interface."""

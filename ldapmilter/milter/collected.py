@@ -9,6 +9,7 @@ from ldapmilter.message import Envelope, HandledMessage
 from ldapmilter.milter.effects import Replaced
 from ldapmilter.milter.header_fields import HeaderFields
 from ldapmilter.milter.macros import as_text
+from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Notice
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class CollectedMessage:
     notifications: list[str] = field(default_factory=list)
     """The ESMTP parameters of each of them that ask for notifications (RFC 3461)."""
     fields: HeaderFields = field(default_factory=HeaderFields)
+    basis: Basis = field(default_factory=Basis)
+    """What it is decided by."""
     decision: Decision | None = None
     ended_at: float | None = None
     """When its end came (monotonic seconds)."""

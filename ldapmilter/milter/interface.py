@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ldapmilter.message import Envelope, HandledMessage, Headers
+    from ldapmilter.policy.basis import Basis
     from ldapmilter.policy.model import Decision
 
 
@@ -28,8 +29,14 @@ class Counting(Protocol):
 class Deciding(Protocol):
     """What a session needs from the daemon."""
 
-    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
-        """Return the decision, or ``None`` when policy is switched off (mode ``pass``)."""
+    def decide(self, envelope: Envelope, headers: Headers | None, basis: Basis) -> Decision | None:
+        """Return the decision, or ``None`` when policy is switched off (mode ``pass``).
+
+        Args:
+            envelope: what the MTA said before the header.
+            headers: the header fields that the decision at DATA asked for; ``None`` at DATA.
+            basis: what the message is decided by: the same object for both decisions.
+        """
 
     @property
     def changes_sender(self) -> bool:

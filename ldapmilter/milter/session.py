@@ -113,7 +113,7 @@ class Session:
     def data(self, context: Any) -> int:  # noqa: ANN401 - C type
         """Decide; accept at once when there is nothing to do."""
         collected = self._require()
-        decision = self.daemon.decide(collected.envelope, None)
+        decision = self.daemon.decide(collected.envelope, None, collected.basis)
         if decision is None:
             return self._finish(milter.ACCEPT)
         collected.decision = decision
@@ -150,7 +150,7 @@ class Session:
             message = "the MTA ended a message without DATA: nothing has been decided"
             raise RuntimeError(message)
         if decision.headers_needed:
-            decision = self.daemon.decide(collected.envelope, collected.fields.headers())
+            decision = self.daemon.decide(collected.envelope, collected.fields.headers(), collected.basis)
         if decision is None:
             return self._finish(milter.CONTINUE)
         decision = collected.feasible(decision)

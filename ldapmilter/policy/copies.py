@@ -6,6 +6,7 @@ The message decides: the other party of a ``with=``, the author, and who is a re
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ldapmilter.address import parse_address
@@ -18,8 +19,40 @@ if TYPE_CHECKING:
     from ldapmilter.directory.model import Resolution
     from ldapmilter.policy.copy_requests import CopyRequest, CopyRequests
     from ldapmilter.policy.effect import CopyReason, Direction
+    from ldapmilter.policy.facts import Facts
     from ldapmilter.policy.settings import CopyClass
     from ldapmilter.policy.when import When
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOutcome:
+    """The copies of one message, and what is to be said of them."""
+
+    copies: tuple[Copy, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    too_many: Notice | None = None
+    """That more are asked for than ``[policy] max_copies``; the first so many are left."""
+
+
+def decide_copies(facts: Facts) -> CopyOutcome:
+    """Return the copies that a message gets."""
+    if not facts.requests:
+        return CopyOutcome()
+    policy = facts.policy
+    meant = [(text, one.resolution) for text, one in zip(facts.envelope.recipients, facts.recipients, strict=True)]
+    copies, notices = copies_for(
+        facts.requests,
+        policy.copy_classes,
+        facts.matches,
+        facts.author.own_keys,
+        [(text, resolution) for text, resolution in meant if resolution is not None],
+        all_or_nothing=facts.envelope.submitted_locally,
+    )
+    made = [copy for copy in copies if copy.added]
+    if len(made) <= policy.max_copies:
+        return CopyOutcome(copies, tuple(notices))
+    text = f"{len(made)} copies are asked for, more than [policy] max_copies = {policy.max_copies}"
+    return CopyOutcome(tuple(made[: policy.max_copies]), tuple(notices), Notice(text=text, error=True))
 
 
 def copies_for(

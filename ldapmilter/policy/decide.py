@@ -1,8 +1,9 @@
 """The product, top to bottom: from an envelope and a directory to a decision.
 
 The daemon calls it at DATA, and once more at the end of the message when the decision depends on
-header fields; ``explain`` and the tests call the same function. It does no I/O of its own, keeps no
-clock and writes no log: all it knows comes in, all it finds out goes out in the decision.
+header fields: the second call goes on from the facts of the first. ``explain`` and the tests call the same
+function. It does no I/O of its own, keeps no clock and writes no log: all it knows comes in, all it finds
+out goes out in the decision and its basis.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable, StillReading
 from ldapmilter.policy import list_choice, lists
+from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.betrayal import betrayals, confidential_copies_behind
-from ldapmilter.policy.copies import copies_for
+from ldapmilter.policy.copies import decide_copies
 from ldapmilter.policy.facts import Facts
-from ldapmilter.policy.from_outcome import decide_from
+from ldapmilter.policy.from_outcome import choose_value, decide_from
 from ldapmilter.policy.identity import AUTHENTICATED_USER, Sender, as_claimed, decided_before
 from ldapmilter.policy.memory import Memory
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, ListPost, Notice, Refusal
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory, RememberingDirectory
     from ldapmilter.message import Envelope, Headers
-    from ldapmilter.policy.effect import Copy, FromChange, HeaderChange
-    from ldapmilter.policy.settings import Policy
-    from ldapmilter.policy.witness import FromStays, Witness
+    from ldapmilter.policy.copies import CopyOutcome
+    from ldapmilter.policy.effect import FromChange, HeaderChange
+    from ldapmilter.policy.from_outcome import FromChoice, FromStays
+    from ldapmilter.policy.settings import DatedPolicy, Policy
 
 _WAITS_FOR_LOGIN = ("a login that is no account's",)
 
@@ -42,7 +45,7 @@ def decide(
     *,
     today: date,
     headers: Headers | None = None,
-    witness: Witness | None = None,
+    basis: Basis | None = None,
 ) -> Decision:
     """Return what happens to a message, with every reason.
 
@@ -53,7 +56,8 @@ def decide(
         today: the day in UTC.
         headers: the header fields that an earlier call asked for (:attr:`Decision.headers_needed`);
             ``None`` at DATA.
-        witness: takes what the decision was made from; ``None``: nobody wants to know.
+        basis: takes what the decision is made from. The decision goes on from what an earlier one for the same
+            message left there, as long as configuration and day are the same and nothing was missing or stale.
 
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
@@ -61,14 +65,19 @@ def decide(
     if (why := decided_before(envelope, policy.identity)) is not None:
         return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
     author: Sender | None = None
-    directory.rehearse(lambda again: decide(envelope, again, policy, today=today, headers=headers))
+    basis = basis if basis is not None else Basis()
     try:
-        memory = Memory(envelope, directory, policy.on(today))
+        facts = _known_facts(basis, directory, policy.on(today))
+        memory = facts.memory if facts is not None else Memory(envelope, directory, policy.on(today))
         author = _identify(envelope, memory, policy, headers)
         if author.unknown_login and policy.identity.unknown_login == "tempfail":
             notice = Notice(text=why_unknown(envelope.login or "", policy.identity.service_logins))
             return replace(_held(author, policy, directory, [notice]), waits_for=_WAITS_FOR_LOGIN)
-        return _Deciding(Facts(envelope, directory, policy, memory, author), headers).decision(witness)
+        if facts is None or facts.author is not author:
+            facts = Facts(envelope, directory, policy, memory, author)
+        else:
+            memory.look_up(author)  # the header may name a person who is not remembered yet, if only the mailbox itself
+        return _Deciding(facts, headers).decision(basis)
     except DirectoryUnavailable as error:
         author = author or Sender(identity=as_claimed(envelope))
         if policy.directory_failure == "accept":
@@ -87,6 +96,15 @@ def decide(
         return replace(_held(author, policy, directory, [notice]), unavailable=True, waits_for=WAITS_FOR_DIRECTORY)
 
 
+def _known_facts(basis: Basis, directory: RememberingDirectory, dated: DatedPolicy) -> Facts | None:
+    """Return what an earlier decision for the same message was made from, if that may be gone on from."""
+    facts = basis.facts
+    if facts is None or not facts.stand(dated):
+        return None
+    facts.go_on(directory)
+    return facts
+
+
 def decide_whole(
     envelope: Envelope,
     headers: Headers,
@@ -94,12 +112,13 @@ def decide_whole(
     policy: Policy,
     *,
     today: date,
-    witness: Witness | None = None,
+    basis: Basis | None = None,
 ) -> Decision:
     """Return what happens to a message whose header is at hand, as the daemon comes to it in two steps."""
-    decision = decide(envelope, directory, policy, today=today, witness=witness)
+    basis = basis if basis is not None else Basis()
+    decision = decide(envelope, directory, policy, today=today, basis=basis)
     if decision.headers_needed:
-        return decide(envelope, directory, policy, today=today, headers=headers, witness=witness)
+        return decide(envelope, directory, policy, today=today, headers=headers, basis=basis)
     return decision
 
 
@@ -140,8 +159,8 @@ class _Deciding:
         self.policy = facts.policy
         self.author = facts.author
         self.headers = headers
-        self.notices = facts.notices
-        self.truncations = facts.truncations
+        self.notices = [*facts.notices]
+        self.truncations = {**facts.truncations}
         self.headers_needed: set[str] = set()
         self.header_changes: list[HeaderChange] = []
         self.list_post: ListPost | None = None
@@ -151,13 +170,15 @@ class _Deciding:
             text = f"X-Authenticated-User {self.author.unknown_person!r} names no account: ignored"
             self.notices.append(Notice(text=text))
 
-    def decision(self, witness: Witness | None) -> Decision:
+    def decision(self, basis: Basis) -> Decision:
         """Put the parts together."""
-        copies = self._copies()
-        change = self._from_change()
+        known = basis if basis.facts is self.facts else Basis()
+        copies = self._copies(known.copies)
+        choice = known.from_choice or choose_value(self.facts)
+        change = self._from_change(choice)
         self._warn_of_betrayal()
-        if witness is not None:
-            witness.facts, witness.from_stays = self.facts, tuple(self.from_stays)
+        basis.facts, basis.copies, basis.from_choice = self.facts, copies, choice
+        basis.from_stays = tuple(self.from_stays)
         causes = causes_to_wait(self.policy, self.truncations.values(), self.notices)
         self.notices.extend(self.truncations.values())
         accepted = self.truncations if self.policy.directory_failure == "accept" else ()
@@ -170,7 +191,7 @@ class _Deciding:
             sender_change=self.list_post.sender_change if self.list_post is not None else None,
             list_post=self.list_post,
             refusal=self.refusal,
-            copies=copies,
+            copies=copies.copies,
             mode=self.policy.mode,
             warnings=tuple(self.notices),
             incomplete=(*self.directory.failures, *accepted, *filter(None, [self.author.unclear])),
@@ -180,28 +201,12 @@ class _Deciding:
             stale=self.directory.stale,
         )
 
-    def _copies(self) -> tuple[Copy, ...]:
-        if not self.facts.requests:
-            return ()
-        copies, notices = copies_for(
-            self.facts.requests,
-            self.policy.copy_classes,
-            self.facts.matches,
-            self.author.own_keys,
-            [
-                (text, meant)
-                for text, recipient in zip(self.facts.envelope.recipients, self.facts.recipients, strict=True)
-                if (meant := recipient.resolution) is not None
-            ],
-            all_or_nothing=self.facts.envelope.submitted_locally,
-        )
-        self.notices.extend(notices)
-        made = [copy for copy in copies if copy.added]
-        if len(made) > self.policy.max_copies:
-            text = f"{len(made)} copies are asked for, more than [policy] max_copies = {self.policy.max_copies}"
-            self.truncations[text] = Notice(text=text, error=True)
-            copies = tuple(made[: self.policy.max_copies])
-        return copies
+    def _copies(self, known: CopyOutcome | None) -> CopyOutcome:
+        outcome = known or decide_copies(self.facts)
+        self.notices.extend(outcome.notices)
+        if outcome.too_many is not None:
+            self.truncations[outcome.too_many.text] = outcome.too_many
+        return outcome
 
     def _warn_of_betrayal(self) -> None:
         """Say which confidential copies come to whom they are about; last, since nothing depends on it."""
@@ -212,11 +217,11 @@ class _Deciding:
             meant = {one.address.text: one for party in self.facts.recipients if (one := party.resolution) is not None}
             self.notices.extend(betrayals(secret, authors, meant, self.directory))
 
-    def _from_change(self) -> FromChange | None:
+    def _from_change(self, choice: FromChoice) -> FromChange | None:
         """Return the From that the message leaves with; notes what else becomes of it, and what has to be read."""
         if self.author.asks_for_person:
             self.headers_needed.add(AUTHENTICATED_USER)
-        outcome = decide_from(self.facts, self.headers)
+        outcome = decide_from(self.facts, choice, self.headers)
         self.headers_needed |= outcome.headers_needed
         self.header_changes.extend(outcome.header_changes)
         self.notices.extend(outcome.notices)

@@ -17,7 +17,7 @@ from ldapmilter.policy.model import Notice
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from ldapmilter.directory.interface import Directory
+    from ldapmilter.directory.interface import RememberingDirectory
     from ldapmilter.directory.model import Entry, Expansion
     from ldapmilter.message import Envelope
     from ldapmilter.policy.copy_requests import CopyRequests
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.memory import Memory
     from ldapmilter.policy.parties import Recipient
     from ldapmilter.policy.rules import MailboxTemplate
-    from ldapmilter.policy.settings import Policy
+    from ldapmilter.policy.settings import DatedPolicy, Policy
     from ldapmilter.policy.when import When
 
 
@@ -36,7 +36,7 @@ class Facts:
     """The parties of one message and what applies to them."""
 
     def __init__(
-        self, envelope: Envelope, directory: Directory, policy: Policy, memory: Memory, author: Sender
+        self, envelope: Envelope, directory: RememberingDirectory, policy: Policy, memory: Memory, author: Sender
     ) -> None:
         """Look everything up.
 
@@ -54,7 +54,7 @@ class Facts:
         self.directory = directory
         self.policy = policy
         self.author = author
-        self._memory = memory
+        self.memory = memory
         self.notices: list[Notice] = []
         self.truncations: dict[str, Notice] = {}
         """Which list or bound was too much, by its words."""
@@ -73,6 +73,15 @@ class Facts:
         self.groups = self._look_up_groups()
         self.sender_party = self._sender_party()
         self._parties: list[Addressee] | None = None
+
+    def stand(self, dated: DatedPolicy) -> bool:
+        """Whether they may be gone on from: for the same configuration and day, and everything was known and fresh."""
+        directory = self.directory
+        return self.memory.dated is dated and not (directory.failures or directory.stale or directory.still_reading)
+
+    def go_on(self, directory: RememberingDirectory) -> None:
+        """Look up what else matters in a directory that is bound to another deadline."""
+        self.directory = self.memory.directory = directory
 
     # -- using it ---------------------------------------------------------------------------
 
@@ -135,7 +144,7 @@ class Facts:
         requests.extend(one.policy.requests for one in once.values())
         behind = [entry for entry in self.roots if self.expansions[entry.dn].members]
         if behind:
-            requests.extend(self._memory.requests_behind(behind))
+            requests.extend(self.memory.requests_behind(behind))
         return [one for one in requests if one is not NO_REQUESTS]
 
     def _look_up_groups(self) -> dict[str, frozenset[str]]:
@@ -150,7 +159,7 @@ class Facts:
         failed_before = len(self.directory.failures)
         try:
             # Which group a confidential value looks at is as confidential as the value.
-            found = self._memory.groups(
+            found = self.memory.groups(
                 operands, lambda operand: operand if operand in public else "a group that a value looks at"
             )
         except StillReading as error:
@@ -179,12 +188,12 @@ class Facts:
         """Return what a recipient can match by: itself, then (for a group) its members."""
         direct = Single(text, recipient.resolution)
         groups = [entry for entry in recipient.policy.expandable if entry.kind == "group"]
-        return Addressee(direct, tuple(self._memory.members(groups)) if groups else ())
+        return Addressee(direct, tuple(self.memory.members(groups)) if groups else ())
 
     def _sender_party(self) -> Single:
         """Return the author's addresses, else the envelope sender: what ``with`` of a received copy sees."""
         resolution = self.author.resolution
         if resolution is None:
-            address = self._memory.address(self.envelope.sender)
+            address = self.memory.address(self.envelope.sender)
             resolution = self.directory.sender(address) if address is not None else None
         return Single(self.envelope.sender, resolution)

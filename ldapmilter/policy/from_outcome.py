@@ -6,7 +6,7 @@ What a list changes in its posts comes afterwards (:mod:`.lists`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy import from_enforce, from_rewrite
@@ -20,15 +20,25 @@ from ldapmilter.policy.from_kept import (
 )
 from ldapmilter.policy.left_behind import author_changes, fields_of_author, fields_of_original, original_changes
 from ldapmilter.policy.model import Notice, Refusal
-from ldapmilter.policy.witness import FromStays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container
 
     from ldapmilter.address import Address
     from ldapmilter.message import Headers
-    from ldapmilter.policy.effect import FromChange, HeaderChange
+    from ldapmilter.policy.effect import FromCause, FromChange, HeaderChange, Reason
     from ldapmilter.policy.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class FromStays:
+    """Why the From stays, although a value would change it."""
+
+    cause: Literal["exempt", "invalid", "no-account", "allowed"]
+    text: str
+    way: FromCause
+    reasons: tuple[Reason, ...]
+    """The values that would change it."""
 
 
 @dataclass(slots=True)
@@ -46,18 +56,46 @@ class FromOutcome:
     notices: list[Notice] = field(default_factory=list)
 
 
-def decide_from(facts: Facts, headers: Headers | None) -> FromOutcome:
+@dataclass(frozen=True, slots=True)
+class FromChoice:
+    """Which value changes the From, unless something in the header speaks against it."""
+
+    winner: from_rewrite.Winner | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+def choose_value(facts: Facts) -> FromChoice:
+    """Choose among the values of sender and recipients, as far as the envelope goes.
+
+    Raises:
+        DirectoryUnavailable: something that matters could not be asked.
+    """
+    sender_policy, requested = facts.sender_policy, facts.from_values()
+    if facts.author.identity.address is None or sender_policy is None:
+        return FromChoice()
+    if not (sender_policy.rules.says_something or requested):
+        return FromChoice()
+    winner, notices = from_rewrite.choose_sender_rule(sender_policy.rules, facts.rule_parties, facts.groups)
+    by_recipient, more = from_rewrite.choose_recipient_from(requested)
+    if winner is None:
+        return FromChoice(by_recipient, (*notices, *more))
+    # A value that cannot be used is told; a conflict between values that do not count is not.
+    return FromChoice(winner, (*notices, *(notice for notice in more if notice.invalid_value_of)))
+
+
+def decide_from(facts: Facts, choice: FromChoice, headers: Headers | None) -> FromOutcome:
     """Return what becomes of the From.
 
     Args:
         facts: the parties of the message and what applies to them.
+        choice: the value that changes the From (:func:`choose_value`).
         headers: the header fields that :attr:`FromOutcome.headers_needed` asks for; ``None``: they are still to come.
 
     Raises:
         DirectoryUnavailable: something that matters could not be asked.
     """
     deciding = _DecidingFrom(facts, headers)
-    deciding.outcome.change = deciding.change()
+    deciding.outcome.change = deciding.change(choice)
     return deciding.outcome
 
 
@@ -70,7 +108,7 @@ class _DecidingFrom:
         self._headers = headers
         self.outcome = FromOutcome()
 
-    def change(self) -> FromChange | None:
+    def change(self, choice: FromChoice) -> FromChange | None:
         """Return the From change: by the sender's rules, else the recipient's values, else enforcement.
 
         Notes the header fields that have to be read before it is final.
@@ -78,7 +116,8 @@ class _DecidingFrom:
         policy = self._facts.policy.from_policy
         if self._author.resolution is None or self._author.identity.address is None:
             return None
-        winner = self._winner()
+        winner = choice.winner
+        self.outcome.notices.extend(choice.notices)
         if winner is None:
             return self._enforced()
         if (why := self._keeps_from()) is not None:
@@ -105,21 +144,6 @@ class _DecidingFrom:
                 self.outcome.notices.append(Notice(text=f"no field names the author: {error}"))
             self.outcome.header_changes.extend(original_changes(change, self._headers, policy))
         return change
-
-    def _winner(self) -> from_rewrite.Winner | None:
-        seen = self._facts
-        sender_policy, requested = seen.sender_policy, seen.from_values()
-        if sender_policy is None or not (sender_policy.rules.says_something or requested):
-            return None
-        winner, notices = from_rewrite.choose_sender_rule(sender_policy.rules, seen.rule_parties, seen.groups)
-        by_recipient, more = from_rewrite.choose_recipient_from(requested)
-        self.outcome.notices.extend(notices)
-        if winner is None:
-            self.outcome.notices.extend(more)
-            return by_recipient
-        # A value that cannot be used is told; a conflict between values that do not count is not.
-        self.outcome.notices.extend(notice for notice in more if notice.invalid_value_of)
-        return winner
 
     def _enforced(self) -> FromChange | None:
         policy = self._facts.policy.from_policy

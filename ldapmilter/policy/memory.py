@@ -94,8 +94,9 @@ class Memory:
         Raises:
             DirectoryUnavailable: it could not be asked which clients are mailbox servers.
         """
-        self._directory = directory
-        self._dated = dated
+        self.directory = directory
+        """Where what is not known yet is looked up."""
+        self.dated = dated
         self._addresses: dict[str, Address | None] = {}
         self._records: dict[PartyName, Record] = {}
         self._senders: dict[Claim, Sender] = {}
@@ -130,7 +131,7 @@ class Memory:
             else:
                 texts.append(envelope.sender)
         addresses = [address for text in texts if (address := self.address(text)) is not None]
-        self._directory.prefetch(login, addresses)
+        self.directory.prefetch(login, addresses)
 
     def address(self, text: str) -> Address | None:
         """Return the address in an SMTP path of the envelope, parsed once; ``None``: it is no address."""
@@ -141,7 +142,7 @@ class Memory:
     def _reading_for(self, name: PartyName) -> Record:
         """Return the record of what is read for one party, and no other."""
         if name not in self._records:
-            self._records[name] = self._directory.record()
+            self._records[name] = self.directory.record()
         return self._records[name]
 
     # -- senders and recipients -------------------------------------------------------------
@@ -161,21 +162,21 @@ class Memory:
         self._person = Claim("sasl", name)
         if self._person not in self._senders:
             key = SenderKey(self._person)
-            self._take_over(key, self._directory.recall([key]))
+            self._take_over(key, self.directory.recall([key]))
         return identity.with_person(sender, name, self._sender(self._person))
 
     def _take_over(self, key: SenderKey, recalled: Mapping[Any, Any]) -> None:
         known = _value(recalled, key)
-        if known is not None and known.dated is self._dated:
+        if known is not None and known.dated is self.dated:
             self._senders[key.claim], self._sender_policies[key.claim] = known.sender, known.policy
 
     def _sender(self, claim: Claim) -> Sender:
         if claim not in self._senders:
             with self._reading_for(claim):
                 self._senders[claim] = (
-                    identity.by_login(claim.text, self._directory)
+                    identity.by_login(claim.text, self.directory)
                     if claim.source == "sasl"
-                    else identity.by_mailbox(self.address(claim.text), self._directory, self._dated.policy.identity)
+                    else identity.by_mailbox(self.address(claim.text), self.directory, self.dated.policy.identity)
                 )
         return self._senders[claim]
 
@@ -209,7 +210,7 @@ class Memory:
 
     def _look_up(self, senders: Mapping[Claim, Resolution]) -> None:
         texts = {text: self.address(text) for text in self._missing}
-        recipients, policies = look_up_parties(texts, senders, self._directory, self._dated, self._reading_for)
+        recipients, policies = look_up_parties(texts, senders, self.directory, self.dated, self._reading_for)
         for text, recipient in recipients.items():
             # Under the text that the directory has already, where it is the same.
             address = texts[text]
@@ -218,9 +219,10 @@ class Memory:
         for claim, policy in policies.items():
             found = self._senders[claim]
             if found.entry is not None:  # whoever is unknown may have got an account a minute ago
-                _keep(self._records[claim], SenderKey(claim), KnownSender(found, policy, self._dated))
+                _keep(self._records[claim], SenderKey(claim), KnownSender(found, policy, self.dated))
         self._recipients.update(recipients)
         self._sender_policies.update(policies)
+        self._missing = ()
 
     def recipients(self, texts: Sequence[str]) -> list[Recipient]:
         """Return the recipients, once they have been looked up (:meth:`look_up`)."""
@@ -234,9 +236,9 @@ class Memory:
         Raises:
             StillReading: it takes longer than a message may wait.
         """
-        dated = self._dated
+        dated = self.dated
         by_key = {RequestsBehindKey(entry.version, dated): entry for entry in entries}
-        found = self._directory.large(
+        found = self.directory.large(
             by_key,
             lambda directory, keys: requests_behind({key: by_key[key] for key in keys}, directory, dated),
             lambda key: by_key[key].name.text,
@@ -253,7 +255,7 @@ class Memory:
         Raises:
             StillReading: it takes longer than a message may wait.
         """
-        found = self._directory.large(
+        found = self.directory.large(
             {GroupKey(operand) for operand in operands},
             lambda directory, keys: {key: keys_of_group(key.operand, directory) for key in keys},
             lambda key: about(key.operand),
@@ -267,7 +269,7 @@ class Memory:
             StillReading: it takes longer than a message may wait.
         """
         by_key = {MembersKey(group.version): group for group in groups}
-        found = self._directory.large(
+        found = self.directory.large(
             by_key,
             lambda directory, keys: {key: index_of_members(by_key[key], directory) for key in keys},
             lambda key: by_key[key].name.text,

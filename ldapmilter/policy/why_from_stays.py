@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from ldapmilter.policy.asked import Asked
     from ldapmilter.policy.effect import Direction, FromCause, Reason
+    from ldapmilter.policy.from_outcome import FromStays
     from ldapmilter.policy.levels import PassedOver
     from ldapmilter.policy.model import Decision
     from ldapmilter.policy.settings import FromPolicy
-    from ldapmilter.policy.witness import FromStays
 
 _WAYS: tuple[FromCause, ...] = ("rewrite", "recipient", "enforce")
 

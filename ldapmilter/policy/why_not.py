@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date
 
+    from ldapmilter.policy.basis import Basis
     from ldapmilter.policy.copy_requests import CopyRequest
     from ldapmilter.policy.effect import Direction, FromCause
     from ldapmilter.policy.model import Decision
     from ldapmilter.policy.settings import CopyClass, Policy
-    from ldapmilter.policy.witness import Witness
 
 _DIRECTIONS: tuple[Direction, ...] = ("sent", "received")
 
 
-def why_not(decision: Decision, witness: Witness, policy: Policy, today: date) -> tuple[NotApplied, ...]:
+def why_not(decision: Decision, basis: Basis, policy: Policy, today: date) -> tuple[NotApplied, ...]:
     """Return why each copy is not made, and why the From does not change.
 
     Args:
         decision: what happens to the message.
-        witness: what it was made from.
+        basis: what it was made from.
         policy: the configuration.
         today: the day in UTC that was decided for.
     """
@@ -45,14 +45,14 @@ def why_not(decision: Decision, witness: Witness, policy: Policy, today: date) -
         if not _is_copied(decision, copy_class, direction)
     ]
     ways = why_from_stays.missing_ways(decision, policy.from_policy)
-    if witness.facts is None:
+    if basis.facts is None:
         return _undecided(missing, ways, _cause_of(decision))
     try:
-        asked = Asked(witness.facts)
+        asked = Asked(basis.facts)
         copies = _CopiesNotMade(asked, today)
         return (
             *(copies.why(copy_class, direction) for copy_class, direction in missing),
-            *why_from_stays.why(decision, asked, witness.from_stays, ways),
+            *why_from_stays.why(decision, asked, basis.from_stays, ways),
         )
     except DirectoryUnavailable as error:
         return _undecided(missing, ways, str(error))

@@ -17,6 +17,7 @@ from ldapmilter.daemon.deciding import Decider
 from ldapmilter.errors import ConfigError
 from ldapmilter.message import Envelope
 from ldapmilter.opening import OpenDirectory, open_directory
+from ldapmilter.policy.basis import Basis
 from tests.support.builders import account, domain, global_config
 from tests.support.directory_data import base_records
 from tests.support.ports import HANG
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldapmilter.config import Config
+    from ldapmilter.directory.zimbra import MessageDirectory
 
 ANN, BOB = "ann@example.test", "bob@example.test"
 FROM_ANN = Envelope(login=ANN, client="192.0.2.1", sender=ANN, recipients=(BOB,))
@@ -62,9 +64,25 @@ def serving(folder: Path) -> Iterator[Decider]:
 
 
 def copies(serving: Decider) -> list[str]:
-    decision = serving.decide(FROM_ANN, None)
+    decision = serving.decide(FROM_ANN, None, Basis())
     assert decision is not None
     return [copy.address.text for copy in decision.copies]
+
+
+def test_the_directory_is_told_all_that_a_message_needs(serving: Decider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is read in the background for one value is followed by the rest."""
+    told: list[Any] = []
+    directory = serving.configurations.active.opened.directory
+    for_message = directory.for_message
+
+    def noting(**options: Any) -> MessageDirectory:
+        told.append(options["whole"])
+        return for_message(**options)
+
+    monkeypatch.setattr(directory, "for_message", noting)
+    found = copies(serving)
+    (whole,) = told
+    assert [copy.address.text for copy in whole(for_message()).copies] == found == ["one@keep.test"]
 
 
 # -- reload ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ldapmilter.daemon.channel import Lines, encode
 from ldapmilter.daemon.deciding import Decider
 from ldapmilter.daemon.warming import MOST_MESSAGES, PutOff, as_request
 from ldapmilter.message import Envelope, Headers, Identity
+from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.model import Decision
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def asked() -> Asked:
 def serving(tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Decider]:
     """Return a function that makes a decider, for which every group is on its way."""
 
-    def decide(_active: ActiveConfiguration, envelope: Envelope, headers: Headers | None) -> Decision:
+    def decide(
+        _active: ActiveConfiguration, envelope: Envelope, headers: Headers | None, _basis: Basis | None = None
+    ) -> Decision:
         asked.append((envelope, headers))
         return LATER
 
@@ -75,7 +78,7 @@ def test_another_worker_decides_on_the_same_message(
     serving: Callable[..., Decider], asked: Asked, envelope: Envelope, headers: Headers | None
 ) -> None:
     first, other = serving(), serving()
-    assert first.decide(envelope, headers) is LATER
+    assert first.decide(envelope, headers, Basis()) is LATER
     (request,) = first.put_off.take()
     assert requests.serve(other, travelled(request)) == {}
     assert asked == [(envelope, headers)] * 2
@@ -106,7 +109,7 @@ def test_what_is_not_put_off_for_a_group_is_not_told(
     decided = Decision(identity=Identity(source="none"), verdict="tempfail", unavailable=True)
     monkeypatch.setattr(ActiveConfiguration, "decide", lambda *_: decided)
     first = serving()
-    assert first.decide(ENVELOPE, None) is decided
+    assert first.decide(ENVELOPE, None, Basis()) is decided
     assert first.put_off.take() == []
 
 

@@ -105,7 +105,11 @@ class Theatre:
     def mail(self, *recipients: str, login: str | None = None) -> Decision:
         envelope = Envelope(login=login, client="192.0.2.1", sender=login or "joe@outside.test", recipients=recipients)
         policy = LENIENT if self.lenient else POLICY
-        return decide(envelope, self.view(lenient=self.lenient), policy, today=date(2026, 1, 1))
+        today = date(2026, 1, 1)
+        view = self.directory.for_message(
+            lenient=self.lenient, seconds=NO_TIME, whole=lambda again: decide(envelope, again, policy, today=today)
+        )
+        return decide(envelope, view, policy, today=today)
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ KNOWN = {
 
 TEXTS = {
     "policy/service_logins.py": {"why_unknown"},
-    "policy/decide.py": {"decide", "_copies"},
+    "policy/copies.py": {"decide_copies"},
     "policy/identity.py": {"by_mailbox"},
     "policy/from_rewrite.py": {"render"},
     "policy/levels.py": {"__str__"},

@@ -21,6 +21,7 @@ from tests.unit.policy.test_new_kind import tagged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ldapmilter.policy.basis import Basis
     from ldapmilter.policy.effect import Mode
 
 ALL_ACTIONS = 0x1FF
@@ -53,9 +54,11 @@ class Daemon:
         self.sessions = 0
         self.began = self.ended = 0
         self.most_in_flight = 0
+        self.bases: list[Basis] = []
 
-    def decide(self, envelope: Envelope, headers: Headers | None) -> Decision | None:
+    def decide(self, envelope: Envelope, headers: Headers | None, basis: Basis) -> Decision | None:
         self.asked.append((envelope, headers))
+        self.bases.append(basis)
         answer = self.decisions.pop(0) if len(self.decisions) > 1 else self.decisions[0]
         if isinstance(answer, BaseException):
             raise answer
@@ -386,9 +389,9 @@ def test_the_wait_at_the_end_of_a_message_is_counted_from_before_its_look_up(
     decide: Callable[..., Decision | None] = connection.daemon.decide
     now = [1000.0]
 
-    def slow(envelope: Envelope, headers: Headers | None) -> Decision | None:
+    def slow(envelope: Envelope, headers: Headers | None, basis: Basis) -> Decision | None:
         now[0] += 7
-        return decide(envelope, headers)
+        return decide(envelope, headers, basis)
 
     monkeypatch.setattr(connection.daemon, "decide", slow)
     with monkeypatch.context() as patch:
@@ -1074,3 +1077,12 @@ def test_a_reply_is_text_not_a_format(text: str) -> None:
     reply(context, text)
     ((code, extended, message),) = context.replies
     assert f"{code} {extended} {message}" == text
+
+
+def test_both_decisions_for_a_message_share_a_basis_that_the_next_message_does_not_have(balanced: Connect) -> None:
+    connection = balanced(replace(REWRITE, headers_needed=frozenset({"from"})), REWRITE, NOTHING)
+    connection.message()
+    connection.message()
+    first, last, next_message = connection.daemon.bases
+    assert first is last
+    assert next_message is not first

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from ldapmilter import config as config_file
 from ldapmilter.message import Envelope, Headers
 from ldapmilter.opening import directory_over
+from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.decide import decide, decide_whole
 from ldapmilter.policy.why_not import why_not
-from ldapmilter.policy.witness import Witness
 from tests.support.fake_store import FakeStore
 from tests.unit.directory.hand import Clock, at_once
 
@@ -92,36 +92,36 @@ class World:
 
     def decide(self, message: Message | None = None) -> Decision:
         """Decide as the daemon does: at DATA, and again with the header fields that were asked for."""
-        message = message or Message()
-        first = self.at_data(message)
+        message, basis = message or Message(), Basis()
+        first = self._decide(message, None, basis)
         if message.headers is None or not first.headers_needed:
             return first
         wanted = [(name.lower(), value) for name, value in message.headers]
         headers = Headers(fields=tuple(field for field in wanted if field[0] in first.headers_needed))
-        final = self._decide(message, headers)
+        final = self._decide(message, headers, basis)
         # The session counts the fields that it is told of at DATA; From it counts anyway.
         assert final.changed_fields <= first.headers_needed | first.changed_fields | {"from"}
         return final
 
     def at_data(self, message: Message) -> Decision:
         """Decide before the header is known."""
-        return self._decide(message, None)
+        return self._decide(message, None, Basis())
 
     def explain(self, message: Message | None = None) -> tuple[Decision, tuple[NotApplied, ...]]:
         """Decide as ``explain`` does; return the decision, and what does not happen."""
         message = message or Message()
         fields = tuple((name.lower(), value) for name, value in message.headers or ())
-        policy, witness = self.config.policy, Witness()
+        policy, basis = self.config.policy, Basis()
         directory = self.directory.for_message(lenient=policy.directory_failure == "accept")
         decision = decide_whole(
-            message.envelope, Headers(fields=fields), directory, policy, today=message.today, witness=witness
+            message.envelope, Headers(fields=fields), directory, policy, today=message.today, basis=basis
         )
-        return decision, why_not(decision, witness, policy, message.today)
+        return decision, why_not(decision, basis, policy, message.today)
 
-    def _decide(self, message: Message, headers: Headers | None) -> Decision:
+    def _decide(self, message: Message, headers: Headers | None, basis: Basis) -> Decision:
         policy = self.config.policy
         directory = self.directory.for_message(lenient=policy.directory_failure == "accept")
-        return decide(message.envelope, directory, policy, today=message.today, headers=headers)
+        return decide(message.envelope, directory, policy, today=message.today, headers=headers, basis=basis)
 
 
 def read_config(options: Options) -> Config:
