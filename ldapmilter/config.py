@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ldapmilter import config_text, options
 from ldapmilter.config_options import OTHER_COPY_CLASS, SECTIONS
+from ldapmilter.delivery.settings import RelaySettings
 from ldapmilter.directory.cache.answers import Limits
 from ldapmilter.directory.groups import GroupLimits
 from ldapmilter.errors import ConfigError
@@ -91,6 +92,8 @@ class Config:
     """Host and port on which Prometheus finds the metrics; ``None``: nowhere."""
     confidential_metrics: bool
     """Whether they hold what moves with confidential copies."""
+    relay: RelaySettings
+    """How copies travel that are tracked or journaled."""
     accepted: tuple[tuple[str, str], ...] = ()
     """Findings of ``check`` that are known and accepted: code, and subject (empty: whatever it is about)."""
 
@@ -131,9 +134,14 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         _check_use(file, section, given[section])
     ldap = _ldap(file, values["ldap"])
     mode = values["policy"]["mode"]
+    relay = _relay(file, values)
     policy = Policy(
         copy_classes=tuple(
-            CopyClass(name=section.removeprefix("copy "), **{**texts, "mode": texts["mode"] or mode})
+            CopyClass(
+                name=section.removeprefix("copy "),
+                next_hop_domains=None if relay.next_hop else frozenset(relay.next_hop_for),
+                **{**texts, "mode": texts["mode"] or mode},
+            )
             for section, texts in values.items()
             if section.startswith("copy ")
         ),
@@ -143,6 +151,7 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         directory_failure=values["policy"]["directory_failure"],
         max_copies=values["policy"]["max_copies"],
         identity=IdentityPolicy(**values["identity"]),
+        relay_domain=relay.domain if relay.listen is not None else None,
     )
     return Config(
         file=file,
@@ -157,6 +166,7 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         audit=values["audit"]["file"],
         metrics=values["metrics"]["listen"],
         confidential_metrics=values["metrics"]["confidential"],
+        relay=relay,
         accepted=values["check"]["accept"],
     )
 
@@ -233,6 +243,35 @@ def _ldap(file: Path, values: dict[str, Any]) -> LdapConfig:
             # What the verbs find in a shell, where systemd's credentials are not to be had.
             ldap = replace(ldap, bind_password_file=file.parent / secret)
     return ldap
+
+
+def _relay(file: Path, values: Mapping[str, dict[str, Any]]) -> RelaySettings:
+    """Return the ``[relay]`` section, where all is there that the copy classes need of it.
+
+    Raises:
+        ConfigError: something is missing, or in the way.
+    """
+    given = values["relay"]
+    relay = RelaySettings(**{**given, "report_from": given["report_from"] or f"journal@{given['domain']}"})
+    if credential(relay.key_file) is None:
+        relay = replace(relay, key_file=file.parent / relay.key_file)
+    relay = replace(relay, state=file.parent / relay.state, kept=file.parent / relay.kept)
+    if relay.listen is not None and relay.listen == values["milter"]["socket"]:
+        msg = f"{file}: [relay] listen = {relay.listen}: is [milter] socket; the relay needs a socket of its own"
+        raise ConfigError(msg)
+    for section, texts in values.items():
+        if section.startswith("copy ") and texts["delivery"] != "direct":
+            what = f"{file}: [{section}] delivery = {texts['delivery']}"
+            if relay.listen is None:
+                msg = f"{what}: needs [relay] listen, where Postfix hands the copies over"
+            elif not (relay.next_hop or relay.next_hop_for):
+                msg = f"{what}: needs [relay] next_hop, the server that takes the copies, or next_hop_for"
+            elif values["audit"]["file"] is None:
+                msg = f"{what}: needs [audit] file: it alone says where a copy goes"
+            else:
+                continue
+            raise ConfigError(msg)
+    return relay
 
 
 def bind_password(config: Config) -> str:

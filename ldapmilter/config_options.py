@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter import config_text, options
+from ldapmilter.delivery import relay_options
+from ldapmilter.delivery.next_hop import parse_next_hop_for, parse_next_hops
 from ldapmilter.options import Option
 from ldapmilter.policy.refusal_text import read_reject_text
 from ldapmilter.policy.service_logins import read_service_logins
@@ -29,6 +31,7 @@ def _copy_section(sent: str, received: str, inherit: str, invalid_value: str, co
         "inherit": Option(inherit, options.choice("override", "union")),
         "invalid_value": Option(invalid_value, _INVALID),
         "confidential": Option(confidential, options.boolean),
+        "delivery": Option("direct", options.choice("direct", "tracked", "journal")),
         "mode": Option("", lambda value: _MODE(value) if value else ""),
     }
 
@@ -111,6 +114,24 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "bounces_attributes": Option("ldapMilterListBounces", options.attributes),
         "inherit": Option("override", options.choice("override", "union")),
         "mode": Option("", lambda value: _MODE(value) if value else ""),
+    },
+    "relay": {
+        "listen": Option("", lambda value: options.milter_socket(value) if value else None),
+        "socket_mode": Option("0660", options.octal_mode),
+        "socket_group": Option("postfix", options.group),
+        "postfix_dir": Option("", options.path),
+        "domain": Option("copies.invalid", relay_options.domain),
+        "key_file": Option("/var/lib/ldapmilter/relay.key", relay_options.file),
+        "next_hop": Option("", parse_next_hops),
+        "next_hop_for": Option("", parse_next_hop_for),
+        "starttls": Option("may", options.choice("no", "may", "must")),
+        "ca_file": Option("", options.path),
+        "envelope_sender": Option("<>", relay_options.envelope_sender),
+        "report_from": Option("", relay_options.report_from),
+        "state": Option("/var/lib/ldapmilter/copies.sqlite", relay_options.file),
+        "kept": Option("/var/lib/ldapmilter/kept", relay_options.file),
+        "keep_after": Option("172800", options.seconds(60, 30 * _DAY)),
+        "late_after": Option("900", options.seconds(1, 30 * _DAY)),
     },
     "check": {
         "accept": Option("", options.findings),

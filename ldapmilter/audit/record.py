@@ -72,6 +72,8 @@ _ADDED = frozenset(
         "headers[].reasons",
         "copies[].already_a_recipient",
         "copies[].added",
+        "copies[].delivery",
+        "copies[].token",
         "takes_back",
         "envelope_sender",
         "list",
@@ -204,10 +206,11 @@ def wants_audit(decision: Decision) -> bool:
 
 
 def must_be_durable(decision: Decision, policy: Policy) -> bool:
-    """Whether the record has to be on disk before the MTA is answered: a confidential copy is made.
+    """Whether the record has to be on disk before the MTA is answered: a confidential or a relayed copy is made.
 
-    Else there would be a copy in the world that nobody can account for.
+    Else there would be a copy in the world that nobody can account for; of a relayed one, only the record says
+    where it goes.
     """
     return decision.applied_verdict == "accept" and any(
-        not policy.confidential.isdisjoint(copy.classes) for copy in decision.applied_copies
+        copy.relayed or not policy.confidential.isdisjoint(copy.classes) for copy in decision.applied_copies
     )

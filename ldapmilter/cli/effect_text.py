@@ -25,6 +25,12 @@ class EffectText(NamedTuple):
     reasons: tuple[str, ...]
 
 
+_DELIVERIES = {
+    "tracked": "tracked: by way of the copy relay, unchanged",
+    "journal": "journal: by way of the copy relay, in a journal report",
+}
+
+
 def expected(decision: DecisionDocument) -> Iterator[EffectText]:
     """Yield what a message meets, in the order in which it happens."""
     if (change := decision["from"]) is not None:
@@ -78,8 +84,19 @@ def _decoded(value: str) -> tuple[str, tuple[str, ...]]:
 
 def _copy(label: str, copy: CopyDocument, place: str, reasons: tuple[str, ...]) -> EffectText:
     already = copy.get("already_a_recipient")  # not in records of earlier versions
-    further = (f"already a recipient, as {', '.join(already)}: {place}",) if already else ()
+    delivery = copy.get("delivery", "direct")  # as above
+    if delivery != "direct":
+        place = "the report comes beside it"
+    further = (
+        *([_DELIVERIES.get(delivery, delivery) + _token(copy)] if delivery != "direct" else []),
+        *([f"already a recipient, as {', '.join(already)}: {place}"] if already else []),
+    )
     return EffectText(label, f"{copy['address']} ({', '.join(copy['classes'])})", copy["mode"], further, reasons)
+
+
+def _token(copy: CopyDocument) -> str:
+    token = copy.get("token")
+    return f", token {token}" if token else ""
 
 
 def _because(reasons: Sequence[ReasonDocument]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from ldapmilter.cli import arguments, exit_status, sample_message
 from ldapmilter.config import load
 from ldapmilter.daemon.channel import about
 from ldapmilter.daemon.control_client import ask
+from ldapmilter.delivery.token import token_at
 from ldapmilter.errors import ConfigError, LdapmilterError
 from ldapmilter.mailbox import encoded_word
 from ldapmilter.mta.probe import probe
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if options.nagios:
         return _nagios(options)
     report = _ask(options)
-    print(plain_json(report, indent=1) if options.json else _text(report))
+    print(plain_json(report, indent=1) if options.json else _text(report, load(options.config).relay.domain))
     return exit_status.FINE if report["verdict"] == "accept" else exit_status.PROBLEM
 
 
@@ -93,7 +94,7 @@ def _ask(options: argparse.Namespace) -> ProbeReport:
     return report
 
 
-def _text(report: ProbeReport) -> str:
+def _text(report: ProbeReport, relay_domain: str) -> str:
     lines = [f"verdict   {report['verdict']}" + (f": {report['smtp_reply']}" if report["smtp_reply"] else "")]
     before = ", ".join(map(encoded_word.decode, report["from_before"])) or "(none)"
     after = ", ".join(map(encoded_word.decode, report["from_after"])) or "(none)"
@@ -104,7 +105,9 @@ def _text(report: ProbeReport) -> str:
         lines.append(f"header    {field['name']}: {old} -> {new}")
     if report.get("envelope_sender") is not None:
         lines.append(f"sender    {report['envelope_sender']}")
-    lines.extend(f"copy      {copy['address']} {' '.join(copy['parameters'])}" for copy in report["copies"])
+    for copy in report["copies"]:
+        way = ", by way of the copy relay" if token_at(copy["address"], relay_domain) is not None else ""
+        lines.append(f"copy      {copy['address']} {' '.join(copy['parameters'])}{way}")
     lines.extend(f"replaced  {recipient}" for recipient in report["replaced"])
     if not report["copies"]:
         lines.append("copies    none")

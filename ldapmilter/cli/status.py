@@ -120,6 +120,8 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
         f" {cache.get('stale', 0)} stale"
     )
     yield from _directory(status["directory"], now)
+    if (relay := status.get("relay")) is not None:
+        yield f"relay     {relay['listen']}; {relay['domain']}: {relay['route']}, {relay['route_text']}"
     yield from (f"NOT APPLIED {text}" for text in status["not_applied"])
 
 

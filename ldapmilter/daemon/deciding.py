@@ -15,6 +15,7 @@ from ldapmilter.daemon.audit_trail import AuditTrail
 from ldapmilter.daemon.in_flight import InFlight
 from ldapmilter.daemon.recent import RecentMessages
 from ldapmilter.daemon.recipient_filter import RecipientFilter
+from ldapmilter.daemon.relayed_copies import RelayedCopies
 from ldapmilter.daemon.reloading import Configurations
 from ldapmilter.daemon.sender_changes import SenderChanges
 from ldapmilter.daemon.tally import Tally
@@ -24,7 +25,7 @@ from ldapmilter.daemon.warming import PutOff
 from ldapmilter.errors import AuditError
 from ldapmilter.policy.identity import as_claimed
 from ldapmilter.policy.model import Decision, Notice
-from ldapmilter.policy.verdict import WAITS_FOR_AUDIT
+from ldapmilter.policy.verdict import WAITS_FOR_AUDIT, WAITS_FOR_RELAY
 
 if TYPE_CHECKING:
     from ldapmilter.daemon.active_configuration import ActiveConfiguration
@@ -46,7 +47,8 @@ class Decider:
         self.tally = Tally()
         self.audit = AuditTrail(active.config, self.tally)
         self.recipient_filter = RecipientFilter(active.config.milter.enable_original_recipient)
-        self.configurations = Configurations(active, self.audit, self.recipient_filter)
+        self.relayed_copies = RelayedCopies(active.config)
+        self.configurations = Configurations(active, self.audit, self.recipient_filter, self.relayed_copies)
         self.in_flight = InFlight()
         self.put_off = PutOff()
         self.last_message: float | None = None
@@ -74,6 +76,10 @@ class Decider:
             self.put_off.note(envelope, headers)
         return decision
 
+    def settle(self, message: HandledMessage, decision: Decision) -> Decision:
+        """Return what is to be carried out of a final decision: relayed copies have tokens, or there is none."""
+        return self.relayed_copies.settle(message, decision, self.configurations.active.config.policy)
+
     def warm(self, envelope: Envelope, headers: Headers | None) -> None:
         """Read what a message needs that another worker has put off; nothing is decided, counted or told."""
         active = self.configurations.active
@@ -88,7 +94,7 @@ class Decider:
     @property
     def keeps_message_ids(self) -> bool:
         """Whether the header of a message with a copy is worth reading for the Message-ID alone."""
-        return self.configurations.active.config.audit is not None
+        return self.configurations.active.config.audit is not None or self.relayed_copies.reads_message_ids
 
     def replaces_recipients(self) -> bool:
         """Whether a copy has to take the place of a recipient that it is already."""
@@ -156,7 +162,7 @@ class Decider:
     def _is_outage(self, decision: Decision) -> bool:
         """Whether it is not this message alone that has to wait."""
         if not decision.unavailable:
-            return decision.waits_for == WAITS_FOR_AUDIT
+            return decision.waits_for in {WAITS_FOR_AUDIT, WAITS_FOR_RELAY}
         servers = self.configurations.active.opened.store.states()
         return not any(state["up"] for state in servers.values())
 

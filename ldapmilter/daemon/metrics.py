@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from ldapmilter.postfix.transport import RouteState
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -49,6 +51,8 @@ class Snapshot:
     """Parts of the policy that are not in mode ``apply``."""
     waiting: Sequence[Mapping[str, Any]] = ()
     """What mail waits for that came back: ``cause``, ``messages``, and the ``seconds`` of the longest."""
+    route: RouteState | None = None
+    """Whether Postfix hands copies to the copy relay; ``None``: there is none."""
     audit_fails: bool
     last_message: float | None
     started_at: float
@@ -225,6 +229,17 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     }
     for name, (text, value) in plain.items():
         yield GaugeMetricFamily(name, text, value=value)
+    if snapshot.route is not None:
+        yield GaugeMetricFamily(
+            "ldapmilter_relay_route_unknown",
+            "Whether it is not known if Postfix hands copies to the copy relay",
+            value=float(snapshot.route == "unknown"),
+        )
+        yield GaugeMetricFamily(
+            "ldapmilter_relay_not_routed",
+            "Whether Postfix does not hand copies to the copy relay, so that mail with such copies waits",
+            value=float(snapshot.route == "not routed"),
+        )
     if snapshot.last_message is not None:
         yield GaugeMetricFamily(
             "ldapmilter_last_message_time_seconds", "When the last message was decided", value=snapshot.last_message

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ldapmilter import __version__
-from ldapmilter.daemon import crowd
+from ldapmilter.daemon import copy_route, crowd
 from ldapmilter.daemon.directory_watch import DirectoryWatch
 from ldapmilter.daemon.invalid_values import InvalidValues
 from ldapmilter.daemon.metrics import Snapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
 from ldapmilter.daemon.unknown_clients import busiest
 from ldapmilter.daemon.waiting import by_cause, reminders_of
-from ldapmilter.policy.verdict import WAITS_FOR_AUDIT, WAITS_FOR_DIRECTORY
+from ldapmilter.policy.verdict import WAITS_FOR_AUDIT, WAITS_FOR_DIRECTORY, WAITS_FOR_RELAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ldapmilter.daemon.fleet import Fleet
     from ldapmilter.daemon.log import LogWriter
     from ldapmilter.daemon.sockets import Sockets
+    from ldapmilter.postfix.transport import Route
 
 _RECENT_SECONDS = 3600.0
 """For which an invalid value that was met is a problem in ``status``: a deferred message has come back by then."""
@@ -82,9 +83,14 @@ class Overview:
 
     def reminders(self) -> Iterator[str]:
         """Yield what is an error for as long as it lasts, a line each."""
-        yield from self._sockets.problems()
+        yield from self._own_problems()
         yield from self._invalid_values.due(time.time())
         yield from reminders_of(self._waiting())
+
+    def _own_problems(self) -> Iterator[str]:
+        yield from self._sockets.problems()
+        if (text := copy_route.problem(self._route)) is not None:
+            yield text
 
     def few_descriptors(self) -> Iterator[str]:
         """Yield a line where the limit of open files is too low."""
@@ -123,7 +129,7 @@ class Overview:
                 for worker in workers
             ],
             "directory": {"embedded": self.config.ldap.embedded, **self._directory.as_json(now)},
-            "own_problems": [*self._sockets.problems(), *crowded, *self.few_descriptors()],
+            "own_problems": [*self._own_problems(), *crowded, *self.few_descriptors()],
             "connections": sum(worker.report.get("connections", 0) for worker in workers),
             "most_connections": self._most_connections,
             "descriptors": self._descriptors,
@@ -132,6 +138,7 @@ class Overview:
             "invalid_values": self._invalid_values.since(time.time() - _RECENT_SECONDS),
             "unknown_clients": busiest((worker.report.get("unknown_clients", {}) for worker in workers), time.time()),
             "waiting": self._waiting(),
+            "relay": self._relay(),
             "audit_fails": snapshot.audit_fails,
             "last_message": snapshot.last_message,
             "counts": snapshot.counts,
@@ -156,6 +163,7 @@ class Overview:
             servers=self._directory.gauges(time.monotonic()),
             not_applied=len(self.config.policy.not_applied()),
             waiting=self._waiting(),
+            route=None if self._route is None else self._route.state,
             audit_fails=self._audit_fails,
             last_message=max(times, default=None),
             started_at=self._started_at,
@@ -167,10 +175,29 @@ class Overview:
     def _audit_fails(self) -> bool:
         return any(worker.report.get("audit_fails", False) for worker in self._fleet.workers)
 
+    @property
+    def _route(self) -> Route | None:
+        """The worst of what the workers know of the way to the relay; ``None``: there is none."""
+        reports = (worker.report.get("route") for worker in self._fleet.workers)
+        return copy_route.worst(one for one in reports if one is not None)
+
+    def _relay(self) -> dict[str, Any] | None:
+        """Return how the copy relay is reached; ``None``: there is none."""
+        listen, found = self.config.relay.listen, self._route
+        if listen is None:
+            return None
+        return {
+            "listen": str(listen),
+            "domain": self.config.relay.domain,
+            "route": found.state if found is not None else "unknown",
+            "route_text": found.text if found is not None else "no worker has reported yet",
+        }
+
     def _waiting(self) -> list[dict[str, Any]]:
         """Return what mail waits for, as :func:`by_cause` does."""
         well = {
             *(WAITS_FOR_DIRECTORY if self._directory.up else ()),
             *(WAITS_FOR_AUDIT if not self._audit_fails else ()),
+            *(WAITS_FOR_RELAY if self._route is None or self._route.state == "routed" else ()),
         }
         return by_cause((worker.report.get("waiting", {}) for worker in self._fleet.workers), time.time(), well)

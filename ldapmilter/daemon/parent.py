@@ -23,6 +23,7 @@ from ldapmilter.daemon.metrics import page
 from ldapmilter.daemon.notify import notify, notify_reloading, watchdog_seconds
 from ldapmilter.daemon.overview import Overview
 from ldapmilter.daemon.parent_requests import answer
+from ldapmilter.daemon.relayed_copies import key_for
 from ldapmilter.daemon.reminders import Reminders, not_applied
 from ldapmilter.daemon.sockets import Sockets
 from ldapmilter.daemon.spawning import Spawner
@@ -66,6 +67,7 @@ class Parent:
         refuse_beside_another(_unix_sockets(config))
         active = ActiveConfiguration.of(config)
         try_audit(config)  # once, before every worker does
+        key_for(config)
         descriptors = crowd.raise_descriptor_limit()
         listener = listen(config.milter)
         try:

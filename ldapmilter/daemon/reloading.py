@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ldapmilter.daemon import relayed_copies as relayed
 from ldapmilter.daemon.active_configuration import ActiveConfiguration
 from ldapmilter.daemon.tally import Numbers, add
 from ldapmilter.errors import DirectoryUnavailable, StillReading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ldapmilter.config import Config
     from ldapmilter.daemon.audit_trail import AuditTrail
     from ldapmilter.daemon.recipient_filter import RecipientFilter
+    from ldapmilter.daemon.relayed_copies import RelayedCopies
     from ldapmilter.opening import OpenDirectory
 
 _log = logging.getLogger(__name__)
@@ -32,17 +34,25 @@ _CLOSE_AFTER = 60.0
 class Configurations:
     """The configuration in force, the one that a reload is about to put in force, and the directories before them."""
 
-    def __init__(self, active: ActiveConfiguration, audit: AuditTrail, recipient_filter: RecipientFilter) -> None:
+    def __init__(
+        self,
+        active: ActiveConfiguration,
+        audit: AuditTrail,
+        recipient_filter: RecipientFilter,
+        relayed_copies: RelayedCopies,
+    ) -> None:
         """Start with a configuration in force.
 
         Args:
             active: what is in force.
             audit: follows a reload.
             recipient_filter: follows a reload.
+            relayed_copies: follow a reload.
         """
         self._active = active
         self._audit = audit
         self._recipient_filter = recipient_filter
+        self._relayed_copies = relayed_copies
         self._coming: OpenDirectory | None = None
         """The directory that a reload is just warming up."""
         self._retired: list[tuple[float, OpenDirectory]] = []
@@ -65,13 +75,16 @@ class Configurations:
         """
         before = self._active
         active = ActiveConfiguration.of(config, before)
-        self._audit.follow(before.config, config)  # before anything is begun that a refusal would leave behind
+        # Before anything is begun that a refusal would leave behind.
+        key = relayed.key_for(config)
+        self._audit.follow(before.config, config)
         if active.opened is not before.opened:
             with self._lock:
                 self._coming = active.opened
             warm_up(active)
         self._recipient_filter.follow(config.milter.enable_original_recipient)
         self._recipient_filter.ask_within()
+        self._relayed_copies.follow(config, key)
         with self._lock:
             if active.opened is not before.opened:
                 close_at = time.monotonic() + before.config.ldap.lookup_deadline + _CLOSE_AFTER

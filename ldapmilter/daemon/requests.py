@@ -94,7 +94,13 @@ def report(decider: Decider, *, dropped_lines: int) -> Message:
         "unknown_clients": decider.unknown_clients.report(),
         "waiting": decider.waiting.report(time.time()),
         "audit_fails": decider.audit.fails,
+        "route": _route(decider),
     }
+
+
+def _route(decider: Decider) -> dict[str, str] | None:
+    found = decider.relayed_copies.route.route
+    return {"state": found.state, "text": found.text} if found is not None else None
 
 
 def _flush(decider: Decider, request: Message) -> Message:

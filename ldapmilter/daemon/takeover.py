@@ -16,6 +16,7 @@ from ldapmilter.daemon.aside import Aside, StillBusy, aside
 from ldapmilter.daemon.audit_trail import try_audit
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.daemon.overview import RefusedReload
+from ldapmilter.daemon.relayed_copies import key_for
 from ldapmilter.errors import ConfigError, LdapmilterError
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Takeover:
         if config.milter.socket != before.milter.socket:
             raise ConfigError(other_socket(config.file, str(config.milter.socket), str(before.milter.socket)))
         await aside(lambda: try_audit(config))
+        await aside(lambda: key_for(config))
         if active.switched_off:
             return active, self._password  # a later one has to try it
         if password != self._password:

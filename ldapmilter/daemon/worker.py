@@ -142,6 +142,7 @@ class Worker:
         gc.set_threshold(5_000, 20, 50)
         # Before the first message: until it is known, one may be delivered twice.
         self._decider.recipient_filter.ask_within()
+        self._decider.relayed_copies.route.ask_within()
         self._libmilter = LibMilter(self._sockets.libmilter, self._sockets.listening, self._decider)
         self._libmilter.start(self._libmilter_ended)
         warming = threading.Thread(
@@ -198,6 +199,7 @@ class Worker:
             self._decider.audit.look()
             self._decider.configurations.close_retired()
             self._decider.recipient_filter.ask_within(0)
+            self._decider.relayed_copies.route.ask_within(0)
             self._say_how_crowded()
 
     def _take_up(self, request: Message) -> None:

@@ -100,7 +100,7 @@ class CollectedMessage:
 
     def replaced(self, decision: Decision) -> list[Replaced]:
         """Return the recipients that a copy takes the place of."""
-        already = {text for copy in decision.applied_copies for text in copy.already}
+        already = {text for copy in decision.applied_copies for text in copy.replaces}
         if not already:
             return []
         each = zip(self.recipients, self.spellings, self.notifications, strict=True)

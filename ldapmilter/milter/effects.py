@@ -46,7 +46,7 @@ class Replaced(NamedTuple):
     """An envelope recipient whose place a copy takes."""
 
     recipient: str
-    """As the decision names it (:attr:`Copy.already`)."""
+    """As the decision names it (:attr:`Copy.replaces`)."""
     spelling: str
     """As the SMTP client wrote it: what the MTA knows it by."""
     notifications: str = ""
@@ -75,7 +75,10 @@ def apply(
             context.delrcpt(f"<{spelling}>")
     for copy in decision.applied_copies:
         parameters = _notifications_of(copy, replaced)
-        context.addrcpt(f"<{copy.address.text}>", *([parameters] if parameters else []))
+        if copy.relayed and copy.relayed_as is None:
+            message = "a copy by way of the relay has no token"
+            raise RuntimeError(message)
+        context.addrcpt(f"<{copy.relayed_as or copy.address.text}>", *([parameters] if parameters else []))
 
 
 def _notifications_of(copy: Copy, replaced: Sequence[Replaced]) -> str:
@@ -87,7 +90,7 @@ def _notifications_of(copy: Copy, replaced: Sequence[Replaced]) -> str:
     """
     if copy.openly:
         for one in replaced:
-            if one.recipient in copy.already:
+            if one.recipient in copy.replaces:
                 return one.notifications
     return NO_NOTIFICATION
 

@@ -38,6 +38,9 @@ class Deciding(Protocol):
             basis: what the message is decided by: the same object for both decisions.
         """
 
+    def settle(self, message: HandledMessage, decision: Decision) -> Decision:
+        """Return what is to be carried out of a final decision, at the end of the message."""
+
     @property
     def changes_sender(self) -> bool:
         """Whether a message may come whose envelope sender is to change."""

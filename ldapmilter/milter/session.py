@@ -153,6 +153,7 @@ class Session:
             decision = self.daemon.decide(collected.envelope, collected.fields.headers(), collected.basis)
         if decision is None:
             return self._finish(milter.CONTINUE)
+        decision = self.daemon.settle(collected.handled(macro(context, "i") or "", probe=self.probe), decision)
         decision = collected.feasible(decision)
         if decision.applied_verdict != "accept":
             return self._refuse(context, decision)

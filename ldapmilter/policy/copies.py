@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ldapmilter.address import parse_address
 from ldapmilter.policy.effect import Copy
@@ -16,12 +16,16 @@ from ldapmilter.policy.model import Notice
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from ldapmilter.delivery.settings import Delivery
     from ldapmilter.directory.model import Resolution
     from ldapmilter.policy.copy_requests import CopyRequest, CopyRequests
     from ldapmilter.policy.effect import CopyReason, Direction
     from ldapmilter.policy.facts import Facts
     from ldapmilter.policy.settings import CopyClass
     from ldapmilter.policy.when import When
+
+_MODES: Final = ("apply", "observe", "pass")
+_DELIVERIES: Final = ("direct", "tracked", "journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ def copies_for(
     De-duplicated across classes, directions and recipients. A copy whose address is a recipient
     already is made all the same, in that recipient's place: a later milter may have refused the
     recipient, and nobody tells us. It is not made where the message comes to that recipient or to
-    nobody, nor where only the mail to that recipient itself is to be copied there.
+    nobody, nor where only the mail to that recipient itself is to be copied there. A tracked copy of that
+    kind goes directly: what comes to the recipient is the copy. A journal report says more than the
+    message does, so it is made beside it.
 
     Args:
         requested: what the chains of the author and the recipients ask for.
@@ -134,6 +140,7 @@ def _merged(
 ) -> tuple[Copy, ...]:
     """Return one copy for all that ask for the same address."""
     modes = {copy_class.name: copy_class.mode for copy_class in classes}
+    deliveries = {copy_class.name: copy_class.delivery for copy_class in classes}
     confidential = {copy_class.name for copy_class in classes if copy_class.confidential}
     wanted = {key for group in groups for one in group for key in one.keys}
     present: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -145,17 +152,29 @@ def _merged(
         keys = {key for one in group for key in one.keys}
         already = dict(same for key in sorted(keys & present.keys()) for same in present[key])
         reasons = tuple(reason for one in group for reason in one.reasons)
+        mode = min((modes[one.copy_class] for one in group), key=_MODES.index)
+        delivery = _delivery([deliveries[one.copy_class] for one in group if modes[one.copy_class] == mode])
+        if already and delivery == "tracked":
+            delivery = "direct"
         copies.append(
             Copy(
                 address=group[0].address,
                 reasons=reasons,
-                mode=min((modes[one.copy_class] for one in group), key=("apply", "observe", "pass").index),
+                mode=mode,
                 already=tuple(already),
                 openly=confidential.isdisjoint(one.copy_class for one in group),
-                added=not already or not (all_or_nothing or _only_of_itself(reasons, set(already.values()))),
+                added=not already
+                or delivery == "journal"
+                or not (all_or_nothing or _only_of_itself(reasons, set(already.values()))),
+                delivery=delivery,
             )
         )
     return tuple(copies)
+
+
+def _delivery(asked: Collection[Delivery]) -> Delivery:
+    """Return how one copy for several classes travels: so that each has what it asks for, and more."""
+    return max(asked, key=_DELIVERIES.index)
 
 
 def _only_of_itself(reasons: Sequence[CopyReason], recipients: Collection[str]) -> bool:

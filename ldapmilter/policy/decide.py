@@ -18,11 +18,11 @@ from ldapmilter.policy.betrayal import betrayals, confidential_copies_behind
 from ldapmilter.policy.copies import decide_copies
 from ldapmilter.policy.facts import Facts
 from ldapmilter.policy.from_outcome import choose_value, decide_from
-from ldapmilter.policy.identity import AUTHENTICATED_USER, Sender, as_claimed, decided_before
+from ldapmilter.policy.identity import AUTHENTICATED_USER, Sender, as_claimed, decided_before, recipient_of_relay
 from ldapmilter.policy.memory import Memory
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, ListPost, Notice, Refusal
 from ldapmilter.policy.service_logins import why_unknown
-from ldapmilter.policy.verdict import WAITS_FOR_DIRECTORY, answer, causes_to_wait
+from ldapmilter.policy.verdict import NO_SUCH_RECIPIENT, WAITS_FOR_DIRECTORY, answer, causes_to_wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +62,8 @@ def decide(
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
-    if (why := decided_before(envelope, policy.identity)) is not None:
-        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
+    if (known := _by_envelope_alone(envelope, policy)) is not None:
+        return known
     author: Sender | None = None
     basis = basis if basis is not None else Basis()
     try:
@@ -120,6 +120,24 @@ def decide_whole(
     if decision.headers_needed:
         return decide(envelope, directory, policy, today=today, headers=headers, basis=basis)
     return decision
+
+
+def _by_envelope_alone(envelope: Envelope, policy: Policy) -> Decision | None:
+    """Return the decision of a message decided before, or to the relay's domain; ``None``: of any other."""
+    if (why := decided_before(envelope, policy.identity)) is not None:
+        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
+    recipient = recipient_of_relay(envelope, policy.relay_domain)
+    if recipient is None:
+        return None
+    notice = Notice(text=f"{recipient} is a recipient, in the domain of the copy relay: nobody may write there")
+    return Decision(
+        identity=as_claimed(envelope),
+        verdict="reject",
+        smtp_reply=NO_SUCH_RECIPIENT,
+        mode=policy.mode,
+        verdict_mode=policy.hold_mode,
+        warnings=(notice,),
+    )
 
 
 def _identify(envelope: Envelope, memory: Memory, policy: Policy, headers: Headers | None) -> Sender:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 # Needed when the program runs: the audit evaluates these annotations.
+from ldapmilter.delivery.settings import Delivery  # noqa: TC001
 from ldapmilter.message import IdentitySource  # noqa: TC001
 from ldapmilter.policy.effect import Direction, FromCause, Mode
 from ldapmilter.policy.model import Verdict  # noqa: TC001
@@ -71,6 +72,8 @@ class CopyDocument(TypedDict):
     mode: Mode
     already_a_recipient: list[str]
     added: bool
+    delivery: Delivery
+    token: str | None
     reasons: list[CopyReasonDocument]
 
 
@@ -236,6 +239,8 @@ def _copy(copy: Copy) -> CopyDocument:
         "mode": copy.mode,
         "already_a_recipient": list(copy.already),
         "added": copy.added,
+        "delivery": copy.delivery,
+        "token": copy.token,
         "reasons": [_copy_reason(reason) for reason in copy.reasons],
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ldapmilter.address import Address
+    from ldapmilter.delivery.settings import Delivery
     from ldapmilter.directory.model import Level
 
 Direction = Literal["sent", "received"]
@@ -91,6 +92,25 @@ class Copy(Effect):
     """Whether none of the classes that asked is confidential."""
     added: bool = True
     """Whether the milter makes it: not where the mail to that recipient is all that there is to copy."""
+    delivery: Delivery = "direct"
+    """How it travels."""
+    relayed_as: str | None = None
+    """``TOKEN@DOMAIN``, by which it comes to the relay; ``None`` of one that goes directly, or is not carried out."""
+
+    @property
+    def relayed(self) -> bool:
+        """Whether it travels by way of the relay."""
+        return self.delivery != "direct"
+
+    @property
+    def token(self) -> str | None:
+        """What the relay knows it by."""
+        return self.relayed_as.partition("@")[0] if self.relayed_as is not None else None
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """The envelope recipients whose place it takes."""
+        return () if self.relayed else self.already
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,7 +125,11 @@ class Copy(Effect):
     @property
     def told(self) -> tuple[tuple[str, str], ...]:
         """See the base class."""
-        return (("copy", self.address.text), *([("already_a_recipient", "yes")] if self.already else []))
+        return (
+            ("copy", self.address.text),
+            *([("delivery", self.delivery)] if self.relayed else []),
+            *([("already_a_recipient", "yes")] if self.already else []),
+        )
 
     @property
     def made(self) -> bool:

@@ -116,6 +116,17 @@ def decided_before(envelope: Envelope, policy: IdentityPolicy) -> str | None:
     return None
 
 
+def recipient_of_relay(envelope: Envelope, relay_domain: str | None) -> str | None:
+    """Return a recipient in the copy relay's domain, of a message that has not been decided before; ``None``: none.
+
+    Only copies of ours go there, and a milter sees these as recipients on a later hop only.
+    """
+    if relay_domain is None:
+        return None
+    end = f"@{relay_domain}"
+    return next((one for one in envelope.recipients if one.lower().rstrip(".").endswith(end)), None)
+
+
 def claim_of(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -> Claim | None:
     """Return by what the sender of a message is known; ``None``: nobody we know sends it.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import date
 
+    from ldapmilter.address import Address
+    from ldapmilter.delivery.settings import Delivery
     from ldapmilter.policy.effect import Direction, Mode
     from ldapmilter.policy.identity import IdentityPolicy, OnFailure
 
@@ -30,6 +32,14 @@ class CopyClass:
     confidential: bool
     """Whether log and metrics tell nothing of its copies, and the audit has each on disk before the MTA is answered."""
     mode: Mode
+    delivery: Delivery = "direct"
+    """How its copies travel."""
+    next_hop_domains: frozenset[str] | None = None
+    """The domains that the relay has a next hop for, where copies travel by it; ``None``: it has one for any."""
+
+    def reaches(self, target: Address) -> bool:
+        """Whether copies have a way to a target."""
+        return self.delivery == "direct" or self.next_hop_domains is None or target.domain in self.next_hop_domains
 
     def attributes(self, direction: Direction) -> tuple[str, ...]:
         """Return the attributes that ask for copies in one direction; none: it is switched off."""
@@ -99,6 +109,8 @@ class Policy:
     directory_failure: OnFailure
     max_copies: int
     identity: IdentityPolicy
+    relay_domain: str | None = None
+    """Where copies travel to the relay: nobody else may write there; ``None``: there is no relay."""
     _days: dict[date, DatedPolicy] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def on(self, day: date) -> DatedPolicy:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 WAITS_FOR_DIRECTORY: Final = ("the directory",)
 WAITS_FOR_AUDIT: Final = ("the audit",)
+WAITS_FOR_RELAY: Final = ("the route to the copy relay",)
 """What mail waits for in an outage."""
+NO_SUCH_RECIPIENT: Final = "550 5.1.1 No such recipient"
 
 
 @dataclass(frozen=True, slots=True)

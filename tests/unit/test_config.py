@@ -56,12 +56,14 @@ received_attributes = ldapMilterArchiveBcc ldapMilterArchiveReceivedBcc
 inherit = override
 invalid_value = ignore
 confidential = no
+delivery = direct
 [copy legal]
 sent_attributes = ldapMilterLegalBcc ldapMilterLegalSentBcc
 received_attributes = ldapMilterLegalBcc ldapMilterLegalReceivedBcc
 inherit = union
 invalid_value = tempfail
 confidential = yes
+delivery = direct
 [from]
 sender_attributes = ldapMilterSenderFromRewrite
 recipient_attributes = ldapMilterRecipientFromRewrite
@@ -80,6 +82,23 @@ header_field_attributes = ldapMilterListHeaderField
 tag_attributes = ldapMilterListTag
 bounces_attributes = ldapMilterListBounces
 inherit = override
+[relay]
+listen =
+socket_mode = 0660
+socket_group = postfix
+postfix_dir =
+domain = copies.invalid
+key_file = /var/lib/ldapmilter/relay.key
+next_hop =
+next_hop_for =
+starttls = may
+ca_file =
+envelope_sender = <>
+report_from =
+state = /var/lib/ldapmilter/copies.sqlite
+kept = /var/lib/ldapmilter/kept
+keep_after = 172800
+late_after = 900
 [check]
 accept =
 [control]
@@ -269,6 +288,25 @@ BAD_VALUES = [
     ("copy archive", "invalid_value", "accept", "tempfail or ignore"),
     ("copy archive", "confidential", "secret", "yes or no"),
     ("copy archive", "mode", "off", "apply or observe or pass"),
+    ("copy archive", "delivery", "bcc", "direct or tracked or journal"),
+    ("relay", "listen", "10024", "unix:/path"),
+    ("relay", "listen", "127.0.0.1:10024", "inet:host:port"),
+    ("relay", "socket_mode", "rw", "octal"),
+    ("relay", "socket_group", "a b", "the name of one group"),
+    ("relay", "domain", "localhost", "such as copies.invalid"),
+    ("relay", "domain", "x@copies.invalid", "such as copies.invalid"),
+    ("relay", "domain", "", "such as copies.invalid"),
+    ("relay", "key_file", "", "the name of a file"),
+    ("relay", "next_hop", "archive.example.test", "smtp:[HOST]:PORT"),
+    ("relay", "next_hop_for", "smtp:[archive.example.test]:25", "DOMAIN HOP..."),
+    ("relay", "starttls", "yes", "no or may or must"),
+    ("relay", "envelope_sender", "postmaster", "<> or an address"),
+    ("relay", "report_from", "a@example.test, b@example.test", "one mailbox"),
+    ("relay", "report_from", "Journal", "one mailbox"),
+    ("relay", "state", "", "the name of a file"),
+    ("relay", "kept", "", "the name of a file"),
+    ("relay", "keep_after", "2d", "number of seconds"),
+    ("relay", "late_after", "0", "number of seconds"),
     ("copy legal", "inherit", "", "override or union"),
     ("copy legal", "invalid_value", "", "tempfail or ignore"),
     ("copy journal", "inherit", "both", "override or union"),
@@ -321,6 +359,8 @@ def test_every_option_but_free_text_has_a_bad_value_here() -> None:
         ("ldap", "ca_file"),
         ("ldap", "zimbra_localconfig"),
         ("audit", "file"),
+        ("relay", "postfix_dir"),
+        ("relay", "ca_file"),
     }
     exist = {(section, name) for section, table in SECTIONS.items() for name in table}
     tested = {(section, name) for section, name, _value, _allowed in BAD_VALUES}
@@ -730,3 +770,52 @@ def test_a_secret_is_read_anew_each_time(site: Site) -> None:
     assert read_secret(secret, "what") == "old"
     site.secret("new\n")
     assert read_secret(secret, "what") == "new"
+
+
+RELAYED = f"{MINIMAL}[copy archive]\ndelivery = tracked\n[audit]\nfile = audit.jsonl\n"
+
+
+def test_the_relay(site: Site) -> None:
+    config = site.load(
+        f"{RELAYED}[relay]\nlisten = inet:127.0.0.1:10024\nnext_hop = smtp:[a.test]:25 lmtp:unix:/b\n"
+        "next_hop_for = vault.test lmtp:[c.test]:24\n  other.test smtp:[d.test]:25\n"
+        "key_file = relay.key\nenvelope_sender = <Journal@Example.test>\n"
+        "report_from = The Journal <journal@example.test>\n"
+    )
+    relay = config.relay
+    assert (str(relay.listen), relay.domain) == ("inet:127.0.0.1:10024", "copies.invalid")
+    assert [hop.text for hop in relay.next_hop] == ["smtp:[a.test]:25", "lmtp:unix:/b"]
+    assert sorted(relay.next_hop_for) == ["other.test", "vault.test"]
+    assert relay.key_file == site.folder / "relay.key"
+    assert (relay.envelope_sender, relay.report_from) == ("Journal@example.test", "The Journal <journal@example.test>")
+    archive, legal = config.policy.copy_classes
+    assert (archive.delivery, legal.delivery) == ("tracked", "direct")
+    assert archive.next_hop_domains is None
+    assert config.policy.relay_domain == "copies.invalid"
+
+
+def test_without_a_relay(site: Site) -> None:
+    config = site.load(MINIMAL)
+    assert (config.relay.listen, config.policy.relay_domain) == (None, None)
+    assert (config.relay.envelope_sender, config.relay.report_from) == ("", "journal@copies.invalid")
+
+
+def test_hops_of_single_domains_alone_reach_these_domains(site: Site) -> None:
+    config = site.load(f"{RELAYED}[relay]\nlisten = unix:/r\nnext_hop_for = Vault.test smtp:[a.test]:25\n")
+    assert config.policy.copy_classes[0].next_hop_domains == frozenset({"vault.test"})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (RELAYED, "delivery = tracked: needs [relay] listen"),
+        (f"{RELAYED}[relay]\nlisten = unix:/r\n", "delivery = tracked: needs [relay] next_hop"),
+        (
+            RELAYED.replace("audit.jsonl", "") + "[relay]\nlisten = unix:/r\nnext_hop = smtp:[a.test]:25\n",
+            "delivery = tracked: needs [audit] file",
+        ),
+        (f"{MINIMAL}[milter]\nsocket = unix:/r\n[relay]\nlisten = unix:/r\n", "is [milter] socket"),
+    ],
+)
+def test_what_the_relay_cannot_do_without(site: Site, text: str, why: str) -> None:
+    assert why in site.error(text)

@@ -94,6 +94,8 @@ def test_everything_about_a_message_is_kept() -> None:
                 "mode": "apply",
                 "already_a_recipient": [],
                 "added": True,
+                "delivery": "direct",
+                "token": None,
                 "reasons": [
                     {
                         "class": "legal",
@@ -151,7 +153,7 @@ def test_what_lacks_a_key_or_has_it_otherwise_is_no_record(key: str) -> None:
     assert not is_record({**whole, key: [1]})
 
 
-@pytest.mark.parametrize("key", ["already_a_recipient", "added"])
+@pytest.mark.parametrize("key", ["already_a_recipient", "added", "delivery", "token"])
 def test_a_copy_of_the_time_before_a_key_was_added_is_one(key: str) -> None:
     whole = recorded()
     del whole["copies"][0][key]

@@ -96,6 +96,24 @@ def test_who_addressed_an_archive_openly_hears_of_it(*, openly: bool, asked: str
     ]
 
 
+def test_a_relayed_copy_goes_under_its_token_and_takes_nobodys_place() -> None:
+    by_relay = replace(
+        copy("b"), delivery="journal", relayed_as="0ab@copies.invalid", already=("B@keep.test",), openly=True
+    )
+    recorder = Recorder()
+    replaced = [effects.Replaced("B@keep.test", "B@keep.test", "NOTIFY=FAILURE")]
+    effects.apply(recorder, Decision(identity=NOBODY, copies=(by_relay, copy("a"))), {}, replaced)
+    assert recorder.calls[1:] == [
+        ("addrcpt", "<0ab@copies.invalid>", "NOTIFY=NEVER"),
+        ("addrcpt", "<a@keep.test>", "NOTIFY=NEVER"),
+    ]
+
+
+def test_a_relayed_copy_without_token_never_goes_directly() -> None:
+    with pytest.raises(RuntimeError, match="no token"):
+        calls_for(Decision(identity=NOBODY, copies=(replace(copy("b"), delivery="tracked"),)))
+
+
 def test_fields_change_in_every_way_and_the_envelope_sender_before_the_copies() -> None:
     decision = Decision(
         identity=NOBODY,

@@ -50,6 +50,8 @@ class Daemon:
         self.changes_sender = False
         self.replaces = True
         self.failures = 0
+        self.settles: Decision | None = None
+        self.settled: list[HandledMessage] = []
         self.given_up: list[tuple[str, BaseException]] = []
         self.sessions = 0
         self.began = self.ended = 0
@@ -63,6 +65,10 @@ class Daemon:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def settle(self, message: HandledMessage, decision: Decision) -> Decision:
+        self.settled.append(message)
+        return decision if self.settles is None else self.settles
 
     def done(self, message: HandledMessage, decision: Decision) -> None:
         self.handled.append(message)

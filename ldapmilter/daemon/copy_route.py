@@ -1,0 +1,84 @@
+"""Whether Postfix hands copies to the relay, as one worker knows it: asked at the start, and once a minute."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from ldapmilter.postfix.transport import Route, ask_postfix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from ldapmilter.delivery.settings import RelaySettings
+    from ldapmilter.socket_address import SocketAddress
+
+_FIRST_SECONDS = 3.0
+_NOT_ASKED = Route("unknown", "Postfix has not answered yet")
+_WORST_FIRST: Final = ("not routed", "unknown", "routed")
+
+
+class CopyRoute:
+    """What is known of the way to the relay. While it is unknown, nothing is held up."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        ask_postfix: Callable[[str, SocketAddress, Path | None], Route] = ask_postfix,
+    ) -> None:
+        """Begin with what the configuration says, and know nothing of Postfix's."""
+        self._settings = settings
+        self._ask_postfix = ask_postfix
+        self._route = _NOT_ASKED
+        self._asking = threading.Lock()
+
+    @property
+    def route(self) -> Route | None:
+        """What Postfix said last; ``None``: there is no relay."""
+        return self._route if self._settings.listen is not None else None
+
+    def follow(self, settings: RelaySettings) -> None:
+        """Obey another configuration."""
+        before, self._settings = self._settings, settings
+        if _asked_for(before) != _asked_for(settings):
+            self._route = _NOT_ASKED
+
+    def ask(self) -> None:
+        """Ask Postfix, where there is a relay; a second question meanwhile is none."""
+        settings = self._settings
+        if settings.listen is None or not self._asking.acquire(blocking=False):
+            return
+        try:
+            found = self._ask_postfix(settings.domain, settings.listen, settings.postfix_dir)
+        finally:
+            self._asking.release()
+        if _asked_for(settings) == _asked_for(self._settings):
+            self._route = found
+
+    def ask_within(self, seconds: float = _FIRST_SECONDS) -> None:
+        """Do :meth:`ask` in a thread, and wait for it so long at most."""
+        if self._settings.listen is None:
+            return
+        asking = threading.Thread(target=self.ask, name="copy route", daemon=True)
+        asking.start()
+        asking.join(seconds)
+
+
+def worst(routes: Iterable[Mapping[str, str]]) -> Route | None:
+    """Return the worst of what workers say of the way, each as ``state`` and ``text``; ``None``: none says any."""
+    said = {one["state"]: one["text"] for one in routes}
+    return next((Route(state, said[state]) for state in _WORST_FIRST if state in said), None)
+
+
+def problem(route: Route | None) -> str | None:
+    """Return what has to be said of a way, in words; ``None``: nothing."""
+    if route is None or route.state == "routed":
+        return None
+    if route.state == "unknown":
+        return f"it is not known whether Postfix routes copies to the copy relay; if not, they are lost: {route.text}"
+    return f"Postfix does not route copies to the copy relay, so mail with such copies waits: {route.text}"
+
+
+def _asked_for(settings: RelaySettings) -> tuple[object, ...]:
+    return (settings.listen, settings.domain, settings.postfix_dir)

@@ -1,0 +1,88 @@
+"""What one worker, and all together, know of the way to the relay."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ldapmilter.daemon.copy_route import CopyRoute, problem, worst
+from ldapmilter.postfix.transport import Route
+from tests.unit.delivery.test_settings import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ldapmilter.socket_address import SocketAddress
+
+ROUTED = Route("routed", "a table")
+
+
+class Postfix:
+    """Answers as it is told."""
+
+    def __init__(self, *routes: Route) -> None:
+        self.routes = list(routes)
+        self.asked: list[tuple[str, str, Path | None]] = []
+
+    def __call__(self, domain: str, listen: SocketAddress, directory: Path | None) -> Route:
+        self.asked.append((domain, str(listen), directory))
+        return self.routes.pop(0)
+
+
+def test_nothing_is_known_before_postfix_is_asked() -> None:
+    route = CopyRoute(settings("smtp:[a.test]:25"), Postfix())
+    assert route.route is not None
+    assert route.route.state == "unknown"
+
+
+def test_what_postfix_said_last_counts() -> None:
+    postfix = Postfix(ROUTED, Route("not routed", "gone"))
+    route = CopyRoute(settings("smtp:[a.test]:25"), postfix)
+    route.ask_within(60.0)
+    assert route.route == ROUTED
+    route.ask()
+    assert route.route == Route("not routed", "gone")
+    assert postfix.asked[0] == ("copies.invalid", "inet:127.0.0.1:10024", None)
+
+
+def test_without_a_relay_nobody_is_asked() -> None:
+    postfix = Postfix()
+    route = CopyRoute(dataclasses.replace(settings(""), listen=None), postfix)
+    route.ask()
+    route.ask_within(0)
+    assert (route.route, postfix.asked) == (None, [])
+
+
+def test_another_domain_is_not_known_until_it_is_asked_for() -> None:
+    before = settings("smtp:[a.test]:25")
+    route = CopyRoute(before, Postfix(ROUTED))
+    route.ask()
+    route.follow(settings("smtp:[b.test]:25"))
+    assert route.route == ROUTED
+    route.follow(dataclasses.replace(before, domain="other.invalid"))
+    assert route.route is not None
+    assert route.route.state == "unknown"
+
+
+def test_the_worst_of_all_workers_counts() -> None:
+    said = [{"state": "routed", "text": "a"}, {"state": "unknown", "text": "b"}]
+    assert worst(said) == Route("unknown", "b")
+    assert worst([*said, {"state": "not routed", "text": "c"}]) == Route("not routed", "c")
+    assert worst(said[:1]) == Route("routed", "a")
+    assert worst([]) is None
+
+
+@pytest.mark.parametrize(
+    ("route", "text"),
+    [
+        (None, None),
+        (ROUTED, None),
+        (Route("unknown", "why"), "it is not known whether Postfix routes copies to the copy relay"),
+        (Route("not routed", "why"), "Postfix does not route copies to the copy relay, so mail with such copies waits"),
+    ],
+)
+def test_what_has_to_be_said(route: Route | None, text: str | None) -> None:
+    said = problem(route)
+    assert said is None if text is None else said is not None and said.startswith(text) and said.endswith(": why")
