@@ -23,9 +23,10 @@ from ldapmilter.policy.settings import CopyClass, FromPolicy, ListsPolicy, Polic
 from ldapmilter.secret_file import credential, read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ldapmilter.options import Option
+    from ldapmilter.policy.effect import Mode
     from ldapmilter.socket_address import SocketAddress
 
 DEFAULT_PATH = Path(config_text.DEFAULT_PATH)
@@ -135,18 +136,21 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
     ldap = _ldap(file, values["ldap"])
     mode = values["policy"]["mode"]
     relay = _relay(file, values)
+    copy_classes = tuple(
+        CopyClass(
+            name=section.removeprefix("copy "),
+            next_hop_domains=None if relay.next_hop else frozenset(relay.next_hop_for),
+            **{**texts, "mode": texts["mode"] or mode},
+        )
+        for section, texts in values.items()
+        if section.startswith("copy ")
+    )
+    from_policy = FromPolicy(**{**values["from"], "mode": values["from"]["mode"] or mode})
+    lists_mode = values["lists"]["mode"] or _mode_of_lists(mode, {from_policy.mode, *(c.mode for c in copy_classes)})
     policy = Policy(
-        copy_classes=tuple(
-            CopyClass(
-                name=section.removeprefix("copy "),
-                next_hop_domains=None if relay.next_hop else frozenset(relay.next_hop_for),
-                **{**texts, "mode": texts["mode"] or mode},
-            )
-            for section, texts in values.items()
-            if section.startswith("copy ")
-        ),
-        from_policy=FromPolicy(**{**values["from"], "mode": values["from"]["mode"] or mode}),
-        lists=ListsPolicy(**{**values["lists"], "mode": values["lists"]["mode"] or mode}),
+        copy_classes=copy_classes,
+        from_policy=from_policy,
+        lists=ListsPolicy(**{**values["lists"], "mode": lists_mode}),
         mode=mode,
         directory_failure=values["policy"]["directory_failure"],
         max_copies=values["policy"]["max_copies"],
@@ -169,6 +173,16 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         relay=relay,
         accepted=values["check"]["accept"],
     )
+
+
+def _mode_of_lists(mode: Mode, others: Collection[Mode]) -> Mode:
+    """Return the mode of ``[lists]`` where it has none of its own.
+
+    A trial in which every other part has been told to apply nothing holds up no mail for the sake of lists.
+    """
+    if mode != "apply" or "apply" in others:
+        return mode
+    return "observe" if "observe" in others else "pass"
 
 
 def _check_name(file: Path, section: str) -> None:

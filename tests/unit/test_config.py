@@ -819,3 +819,29 @@ def test_hops_of_single_domains_alone_reach_these_domains(site: Site) -> None:
 )
 def test_what_the_relay_cannot_do_without(site: Site, text: str, why: str) -> None:
     assert why in site.error(text)
+
+
+@pytest.mark.parametrize(
+    ("policy", "others", "own", "lists"),
+    [
+        ("apply", ["", "", ""], "", "apply"),
+        ("apply", ["observe", "observe", ""], "", "apply"),
+        ("apply", ["observe", "observe", "observe"], "", "observe"),
+        ("apply", ["observe", "pass", "pass"], "", "observe"),
+        ("apply", ["pass", "pass", "pass"], "", "pass"),
+        ("apply", ["pass", "pass", "pass"], "apply", "apply"),
+        ("observe", ["apply", "apply", "apply"], "", "observe"),
+        ("pass", ["", "", ""], "", "pass"),
+        ("pass", ["", "", ""], "observe", "observe"),
+    ],
+)
+def test_lists_hold_up_no_mail_where_every_other_part_is_told_not_to(
+    site: Site, policy: str, others: list[str], own: str, lists: str
+) -> None:
+    """Mail waited for a silent directory where each section said ``observe``, and nobody had heard of ``[lists]``."""
+    archive, legal, of_from = others
+    parts = {"policy": policy, "copy archive": archive, "copy legal": legal, "from": of_from, "lists": own}
+    sections = "".join(f"[{section}]\nmode = {mode}\n" for section, mode in parts.items() if mode)
+    config = site.load(f"[ldap]\nuri = ldap://ldap.test\n{sections}")
+    assert config.policy.lists.mode == lists
+    assert config.policy.applies() is ("apply" in config.policy.modes().values())
