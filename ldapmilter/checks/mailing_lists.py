@@ -13,8 +13,8 @@ from ldapmilter.checks.policy_values import INVALID
 from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
+from ldapmilter.policy.list_names import aligned
 from ldapmilter.policy.list_values import mailing_list
-from ldapmilter.policy.lists import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -44,7 +44,9 @@ def _lines(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument]
     if decision["from"] is None:
         yield "From      stays"
         yield from why_not.of_from()
-    yield from _list_lines(decision)
+    of_lists = tuple(why_not.of_lists())
+    yield from _list_lines(decision, told=bool(of_lists))
+    yield from of_lists
     for effect in effect_text.expected(decision):
         yield from _effect_lines(effect)
     if not decision["copies"]:
@@ -75,12 +77,13 @@ def _verdict(decision: DecisionDocument) -> str:
     return decision["verdict"] + (f": {decision['smtp_reply']}" if decision["smtp_reply"] else "")
 
 
-def _list_lines(decision: DecisionDocument) -> Iterator[str]:
+def _list_lines(decision: DecisionDocument, *, told: bool) -> Iterator[str]:
+    """Yield which list it is, and (unless that is told with all else) why From stays."""
     # A daemon of an earlier version knows nothing of lists.
     if (post := decision.get("list")) is not None:
         left_alone = f": left as it is, {post['left_alone']}" if post["left_alone"] else ""
         yield f"list      {post['address']}{left_alone}"
-        if post["from_stays"]:
+        if post["from_stays"] and not told:
             yield f"            From stays: {post['from_stays']}"
 
 

@@ -17,6 +17,7 @@ WAYS: dict[FromCause, str] = {
     "rewrite": "sender's rule",
     "recipient": "recipient's From",
     "enforce": "enforcement",
+    "list": "list",
 }
 _MOST_VALUES = 2
 _MANY = 3
@@ -29,19 +30,27 @@ class WhyNotText:
     def __init__(self, not_applied: Iterable[NotAppliedDocument]) -> None:
         """Put those together that have the same reason."""
         every = list(not_applied)
-        self._ways = _together((WAYS[one["way"]], one) for one in every if one["way"] is not None)
+        self._ways = _together((WAYS[one["way"]], one) for one in every if one["way"] not in {None, "list"})
+        self._lists = [one for one in every if one["way"] == "list" and one["cause"] != "mode"]
         # Where only the mode is why, the copy itself says so.
         self._copies = _together(
             (f"{one['class']} {one['direction']}", one)
             for one in every
             if one["class"] is not None and one["cause"] != "mode"
         )
-        self._brief = sum(bool(one["values"]) for one in (*self._ways.values(), *self._copies.values())) > _MANY
+        self._brief = (
+            sum(bool(one["values"]) for one in (*self._ways.values(), *self._copies.values(), *self._lists)) > _MANY
+        )
 
     def of_from(self) -> Iterator[str]:
         """Yield why the From stays."""
         for names, one in self._ways.items():
             yield from self._lines(f"            {names}", one)
+
+    def of_lists(self) -> Iterator[str]:
+        """Yield why settings of lists do not count."""
+        for one in self._lists:
+            yield from self._lines("list      not used", one)
 
     def of_copies(self) -> Iterator[str]:
         """Yield why copies are not made."""

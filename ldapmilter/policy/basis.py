@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.copies import CopyOutcome
     from ldapmilter.policy.facts import Facts
     from ldapmilter.policy.from_outcome import FromChoice, FromStays
+    from ldapmilter.policy.list_values import UnusedSetting
 
 
 @dataclass(slots=True)
@@ -23,8 +24,11 @@ class Basis:
     """Which value changes the From, as far as the facts go."""
     from_stays: tuple[FromStays, ...] = ()
     """Why the From stays in one way or another in which it could change; one at most for each."""
+    unused_settings: tuple[UnusedSetting, ...] = ()
+    """Settings of the list that decides which change nothing, and why."""
 
     def forget(self) -> None:
         """Forget an earlier decision."""
         self.facts = self.copies = self.from_choice = None
         self.from_stays = ()
+        self.unused_settings = ()

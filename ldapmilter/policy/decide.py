@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.copies import CopyOutcome
     from ldapmilter.policy.effect import FromChange, HeaderChange
     from ldapmilter.policy.from_outcome import FromChoice, FromStays
+    from ldapmilter.policy.list_values import UnusedSetting
     from ldapmilter.policy.settings import DatedPolicy, Policy
 
 _WAITS_FOR_LOGIN = ("a login that is no account's",)
@@ -184,6 +185,7 @@ class _Deciding:
         self.list_post: ListPost | None = None
         self.refusal: Refusal | None = None
         self.from_stays: list[FromStays] = []
+        self.unused_settings: list[UnusedSetting] = []
         if self.author.unknown_person is not None:
             text = f"X-Authenticated-User {self.author.unknown_person!r} names no account: ignored"
             self.notices.append(Notice(text=text))
@@ -196,7 +198,7 @@ class _Deciding:
         change = self._from_change(choice)
         self._warn_of_betrayal()
         basis.facts, basis.copies, basis.from_choice = self.facts, copies, choice
-        basis.from_stays = tuple(self.from_stays)
+        basis.from_stays, basis.unused_settings = tuple(self.from_stays), tuple(self.unused_settings)
         causes = causes_to_wait(self.policy, self.truncations.values(), self.notices)
         self.notices.extend(self.truncations.values())
         accepted = self.truncations if self.policy.directory_failure == "accept" else ()
@@ -258,6 +260,7 @@ class _Deciding:
             return change
         outcome = lists.post(addressed, self.facts, self.headers, lists.Before(change, self.header_changes))
         self.notices.extend(outcome.notices)
+        self.unused_settings = outcome.unused
         self.list_post = outcome.post
         posted = outcome.post.from_change if outcome.post is not None else None
         if posted is None or change is None:

@@ -39,7 +39,7 @@ _NotAppliedOf = TypedDict(
 
 
 class NotAppliedDocument(_NotAppliedOf):
-    """What does not happen: a copy of a class in a direction, or one way in which the From could change."""
+    """What does not happen: a copy of a class in a direction, one way in which the From could change, or a post."""
 
     cause: Cause
     text: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from ldapmilter.address import parse_address
 from ldapmilter.directory.groups import has_members
@@ -16,7 +16,7 @@ from ldapmilter.policy.model import Notice
 from ldapmilter.postfix.address import late_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory
@@ -38,6 +38,17 @@ _FIELD = re.compile(r"\s*([A-Za-z-]+)\s*:\s*(.*?)\s*\Z", re.DOTALL)
 _URIS = re.compile(r"<[a-z][a-z0-9+.\-]*:[!#-;=?-~]+>(?:\s*,\s*<[a-z][a-z0-9+.\-]*:[!#-;=?-~]+>)*\Z", re.IGNORECASE)
 _MOST_FIELD = 900
 _MOST_TAG = 100
+
+
+SettingCause = Literal["exempt", "no-match", "outranked", "off", "already", "invalid"]
+
+
+class UnusedSetting(NamedTuple):
+    """Why a setting of the list that decides changes nothing in a post."""
+
+    cause: SettingCause
+    text: str
+    reason: Reason
 
 
 class ListField(NamedTuple):
@@ -161,6 +172,12 @@ class MailingList:
             or self.tag is not None
             or self.bounces is not None
         )
+
+    def each(self) -> Iterator[ListSetting[Any]]:
+        """Yield every value that counts."""
+        for one in (self.from_when, self.reply_to, self.headers, *self.fields, self.tag, self.bounces):
+            if one is not None:
+                yield one
 
 
 def mailing_list(

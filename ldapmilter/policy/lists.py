@@ -7,37 +7,33 @@ these has put. The recipients stay what they are.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ldapmilter.address import parse_address, parse_addresses
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import is_blank, read_from
 from ldapmilter.mailbox.writing import Mailbox, header_value
-from ldapmilter.policy import list_answers, list_fields
+from ldapmilter.policy import list_answers, list_fields, list_names
 from ldapmilter.policy.effect import FromChange, HeaderChange, SenderChange
 from ldapmilter.policy.from_kept import CONTENT_FIELDS, is_automatic, why_calendar
 from ldapmilter.policy.list_choice import choose
+from ldapmilter.policy.list_values import UnusedSetting
 from ldapmilter.policy.model import ListPost, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ldapmilter.address import Address
-    from ldapmilter.directory.model import Entry
     from ldapmilter.message import Headers
     from ldapmilter.policy.facts import Facts
     from ldapmilter.policy.list_choice import Choice
-    from ldapmilter.policy.list_values import FromWhen, MailingList
+    from ldapmilter.policy.list_values import FromWhen, ListSetting, MailingList, SettingCause
 
 FIELDS = frozenset({"from", "to", "auto-submitted"}) | CONTENT_FIELDS | list_fields.FIELDS
 """The header fields that have to be read of a post to a list."""
 
-_AT = "@\ufe6b\uff20"
-"""The commercial at, small and fullwidth ones too: mail programs show them alike."""
-_ADDRESS_IN_NAME = re.compile(rf"(?<![^\s{_AT}<>()\[\],;:\"])([^\s{_AT}<>()\[\],;:\"]+)[{_AT}][^\s{_AT}<>()\[\],;:\"]+")
-_LONE_AT = re.compile(f"[{_AT}]")
+_AUTOMATIC = "an automatic message (Auto-Submitted)"
+_ANSWERED = "Reply-To has an address already"
 
 
 class Before(NamedTuple):
@@ -53,6 +49,8 @@ class PostOutcome:
 
     post: ListPost | None = None
     notices: list[Notice] = field(default_factory=list)
+    unused: list[UnusedSetting] = field(default_factory=list)
+    """Settings of the list that decides which change nothing, and why."""
 
 
 def invalid_values(facts: Facts) -> list[Notice]:
@@ -81,14 +79,14 @@ def post(lists: Sequence[MailingList], facts: Facts, headers: Headers, before: B
     if list_fields.carries(entry, headers):
         outcome.post = ListPost(address=entry.name, left_alone="it carries this list's List-Id or List-Post already")
         return outcome
-    outcome.post = _Post(choice, facts, headers, before, outcome.notices).result()
+    outcome.post = _Post(choice, facts, headers, before, outcome).result()
     return outcome
 
 
 class _Post:
     """One post, and the list that decides."""
 
-    def __init__(self, choice: Choice, facts: Facts, headers: Headers, before: Before, notices: list[Notice]) -> None:
+    def __init__(self, choice: Choice, facts: Facts, headers: Headers, before: Before, outcome: PostOutcome) -> None:
         self.choice = choice
         self.list = choice.chosen
         self.entry = choice.chosen.entry
@@ -100,7 +98,8 @@ class _Post:
         self.before = None if is_told else before.change
         self.answered = any(one.name == "Reply-To" and one.value and one.mode == "apply" for one in before.fields)
         """Whether Reply-To names the author already."""
-        self.notices = notices
+        self.notices = outcome.notices
+        self.unused = outcome.unused
         self.author = self._author()
 
     def result(self) -> ListPost:
@@ -116,8 +115,11 @@ class _Post:
         tag: list[HeaderChange] = []
         if self.choice.only:
             changes += list_fields.list_headers(self.list, self.headers, self.mode)
-            if self.list.tag is not None and not is_automatic(self.headers):
-                tag = list_fields.subject(self.headers, self.list.tag.value, self.list.tag.reason, self.mode)
+            self._skip_headers()
+            tag = self._tag()
+        else:
+            others = (self.list.reply_to, self.list.headers, *self.list.fields, self.list.tag)
+            self._skip("outranked", "several lists are addressed: the first decides on From alone", *others)
         changes += tag
         changes += list_fields.signatures(self.headers, change, changes)
         self._warn(rewritten=rewritten, breaks=bool(tag or answered))
@@ -147,33 +149,59 @@ class _Post:
         """Return the From that the list puts, or why it puts none in words; ``None``: it is not asked to."""
         when, before, author = self.list.from_when, self.before, self.author
         if when is None or when.value == "keep":
+            self._skip("off", "keep: a post keeps its From", when)
             return None
         if (why := self._why_kept(when.value)) is not None:
-            return why
+            self._skip(*why, when)
+            return why[1]
         if author is None:
-            text = f"From of a post to {self.entry.name} stays: it names nobody, and the envelope sender is empty"
-            self.notices.append(Notice(text=text))
-            return "it names nobody, and the envelope sender is empty"
+            nobody = "it names nobody, and the envelope sender is empty"
+            self.notices.append(Notice(text=f"From of a post to {self.entry.name} stays: {nobody}"))
+            self._skip("exempt", nobody, when)
+            return nobody
         try:
-            value = header_value(f"{_shown(author)} via {_name_of(self.entry)}", self.entry.name)
+            value = header_value(f"{list_names.shown(author)} via {list_names.name_of(self.entry)}", self.entry.name)
         except InvalidValue as error:
             self.notices.append(Notice(text=f"From of a post to {self.entry.name} stays: {error}", error=True))
+            self._skip("invalid", str(error), when)
             return str(error)
         reasons = (when.reason, *(before.reasons if before is not None else ()))
         return FromChange(value=value, cause="list", reasons=reasons, mode=self.mode)
 
-    def _why_kept(self, when: FromWhen) -> str | None:
+    def _why_kept(self, when: FromWhen) -> tuple[SettingCause, str] | None:
         """Return why the list leaves the From alone, of a message that names an author; ``None``: it does not."""
         before, author = self.before, self.author
         if before is not None and before.cause != "enforce":
-            return f"a {before.cause} value comes first"
+            return "outranked", f"a {before.cause} value comes first"
         if author is not None and author.address.key in self.entry.own_keys:
-            return "the list is the author"
+            return "exempt", "the list is the author"
         if when == "foreign" and author is not None and not self._is_foreign:
-            return f"the author's domain {author.address.domain} is hosted here"
+            return "no-match", f"the author's domain {author.address.domain} is hosted here"
         if when == "foreign" and author is not None and not self._reaches_outside():
-            return "the list reaches no address outside"
-        return why_calendar(self.headers) if self.facts.author.resolution is not None else None
+            return "no-match", "the list reaches no address outside"
+        why = why_calendar(self.headers) if self.facts.author.resolution is not None else None
+        return None if why is None else ("exempt", why)
+
+    def _skip(self, cause: SettingCause, text: str, *settings: ListSetting[Any] | None) -> None:
+        """Note why some settings change nothing."""
+        self.unused.extend(UnusedSetting(cause, text, one.reason) for one in settings if one is not None)
+
+    def _skip_headers(self) -> None:
+        on = self.list.headers
+        if on is not None and not on.value:
+            self._skip("off", "FALSE: no List fields are added", on)
+
+    def _tag(self) -> list[HeaderChange]:
+        tag = self.list.tag
+        if tag is None:
+            return []
+        if is_automatic(self.headers):
+            self._skip("exempt", _AUTOMATIC, tag)
+            return []
+        found = list_fields.subject(self.headers, tag.value, tag.reason, self.mode)
+        if not found:
+            self._skip("already", "the Subject has it already, or is too long for it", tag)
+        return found
 
     @property
     def _is_foreign(self) -> bool:
@@ -187,7 +215,14 @@ class _Post:
         """Return what says where answers go, and whether Reply-To is among it."""
         wish = self.list.reply_to if self.choice.only else None
         where = wish.value if wish is not None else "author" if change is not None else "keep"
-        if where == "keep" or is_automatic(self.headers) or (where == "author" and self.answered):
+        if where == "keep":
+            self._skip("off", "keep: answers go where the author wants them", wish)
+            return [], False
+        if is_automatic(self.headers):
+            self._skip("exempt", _AUTOMATIC, wish)
+            return [], False
+        if where == "author" and self.answered:
+            self._skip("already", _ANSWERED, wish)
             return [], False
         by = (wish.reason,) if wish is not None else change.reasons if change is not None else ()
         try:
@@ -197,15 +232,25 @@ class _Post:
                 found = list_answers.to_list(self.headers, self.entry.name, self.author, by, self.mode)
         except InvalidValue as error:
             self.notices.append(Notice(text=f"Reply-To of a post to {self.entry.name} stays: {error}"))
+            self._skip("exempt", str(error), wish)
             return [], False
+        if not found:
+            self._skip("already", _ANSWERED, wish)
         return found, bool(found)
 
     def _sender_change(self, *, rewritten: bool) -> SenderChange | None:
         """Return the envelope sender to put: never in place of the null one, which asks for no bounces."""
         bounces, sender = self.list.bounces, self.facts.envelope.sender
-        if bounces is None or not sender or not (rewritten or (self.choice.only and self.choice.everybody)):
+        if bounces is None:
+            return None
+        if not sender:
+            self._skip("exempt", "the envelope sender is empty: it asks for no bounces", bounces)
+            return None
+        if not (rewritten or (self.choice.only and self.choice.everybody)):
+            self._skip("no-match", "the From stays, and there are recipients beside the list", bounces)
             return None
         if bounces.value in parse_addresses([sender]):
+            self._skip("already", "it is the envelope sender already", bounces)
             return None
         return SenderChange(address=bounces.value, reasons=(bounces.reason,), mode=self.mode)
 
@@ -232,34 +277,13 @@ class _Post:
             return "there is no ldapMilterListBounces"
         if not self.facts.envelope.sender:
             return "the envelope sender is empty"
-        if not aligned(bounces.value, self.entry.name):
+        if not list_names.aligned(bounces.value, self.entry.name):
             return f"{bounces.value} is in another domain"
         return None
 
     @property
     def _author_domain(self) -> str:
         return self.author.address.domain if self.author is not None else ""
-
-
-def aligned(sender: Address, shown: Address) -> bool:
-    """Whether an envelope sender agrees with a From (DMARC, RFC 7489 section 3.1.2, relaxed).
-
-    Which domains are one organization's only the public suffix list knows: two labels in common pass for it.
-    """
-    return sender.domain.split(".")[-2:] == shown.domain.split(".")[-2:]
-
-
-def _shown(author: Mailbox) -> str:
-    """Return what the author is called: without addresses, which would be taken for the one in brackets."""
-    return _without_addresses(author.display_name) or author.address.local
-
-
-def _name_of(entry: Entry) -> str:
-    return _without_addresses(entry.display_name) or entry.name.local
-
-
-def _without_addresses(name: str) -> str:
-    return _LONE_AT.sub(" ", _ADDRESS_IN_NAME.sub(r"\1", name)).strip()
 
 
 def merged(changes: Sequence[HeaderChange], posts: ListPost | None) -> tuple[HeaderChange, ...]:

@@ -16,9 +16,11 @@ ValueCause = Literal[
     "max-copies",
     "own-address",
     "exempt",
+    "already",
     "allowed",
     "no-account",
     "no-match",
+    "not-addressed",
     "no-group",
     "invalid",
     "expired",
@@ -65,13 +67,13 @@ class UnusedValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotApplied:
-    """A copy that is not made, for one class and direction; or one way in which the From does not change."""
+    """A copy that is not made, for one class and direction; one way in which the From does not change; or a post."""
 
     copy_class: str | None = None
     direction: Direction | None = None
     """Of a copy."""
     way: FromCause | None = None
-    """Of the From."""
+    """Of the From; ``list``: of all that a list may change."""
     cause: Cause
     text: str
     values: tuple[UnusedValue, ...] = ()

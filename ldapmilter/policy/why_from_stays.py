@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.policy import from_enforce, from_rewrite
+from ldapmilter.policy.effect import FromChange
 from ldapmilter.policy.not_applied import NotApplied, UnusedValue, nearest_first
 
 if TYPE_CHECKING:
@@ -22,11 +23,18 @@ _WAYS: tuple[FromCause, ...] = ("rewrite", "recipient", "enforce")
 
 def missing_ways(decision: Decision, policy: FromPolicy) -> tuple[FromCause, ...]:
     """Return the ways in which the From could change and does not; none where it changes, or the message is refused."""
-    if (change := decision.from_change) is not None:
-        return () if change.mode == "apply" or change.cause == "list" else (change.cause,)
+    if decision.from_change is not None:
+        return tuple(one.cause for one in _told(decision) if one.cause != "list")
     if decision.refusal is not None:
         return () if policy.mode == "apply" else ("enforce",)
     return _WAYS
+
+
+def _told(decision: Decision) -> Iterator[FromChange]:
+    """Yield the changes of the From that are not carried out."""
+    for change in (decision.from_change, *decision.header_changes):
+        if isinstance(change, FromChange) and change.mode != "apply":
+            yield change
 
 
 def why(
@@ -77,7 +85,8 @@ class _Ways:
         return self._policy.recipient_attributes if way == "recipient" else self._policy.enforce_attributes
 
     def _values(self, way: FromCause) -> Iterator[UnusedValue]:
-        if (effect := self._decision.from_change or self._decision.refusal) is not None:
+        told = next((one for one in _told(self._decision) if one.cause == way), None)
+        if (effect := told or self._decision.refusal) is not None:
             for reason in effect.reasons:
                 yield UnusedValue(cause="mode", text=f"[from] is in mode {self._policy.mode}", reason=reason)
         elif way == "rewrite":

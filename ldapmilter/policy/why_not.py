@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.errors import DirectoryUnavailable
-from ldapmilter.policy import why_from_stays
+from ldapmilter.policy import why_from_stays, why_no_list
 from ldapmilter.policy.asked import Asked
 from ldapmilter.policy.copies import why_left_out
 from ldapmilter.policy.copy_requests import PassedOverCopy, requested_copies
@@ -30,7 +30,7 @@ _DIRECTIONS: tuple[Direction, ...] = ("sent", "received")
 
 
 def why_not(decision: Decision, basis: Basis, policy: Policy, today: date) -> tuple[NotApplied, ...]:
-    """Return why each copy is not made, and why the From does not change.
+    """Return why each copy is not made, why the From does not change, and why settings of lists do not count.
 
     Args:
         decision: what happens to the message.
@@ -53,6 +53,7 @@ def why_not(decision: Decision, basis: Basis, policy: Policy, today: date) -> tu
         return (
             *(copies.why(copy_class, direction) for copy_class, direction in missing),
             *why_from_stays.why(decision, asked, basis.from_stays, ways),
+            *why_no_list.why(decision, basis, asked),
         )
     except DirectoryUnavailable as error:
         return _undecided(missing, ways, str(error))
