@@ -6,6 +6,8 @@
 
 # shellcheck source=scripts/milter_list.bash
 . "${here:?}/milter_list.bash"
+# shellcheck source=scripts/options.bash
+. "${here:?}/options.bash"
 
 readonly SMTPD=zimbraMtaSmtpdMilters NON_SMTPD=zimbraMtaNonSmtpdMilters SWITCH=zimbraMilterServerEnabled
 readonly CLASS=ldapMilterPolicy

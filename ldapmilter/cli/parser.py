@@ -6,13 +6,20 @@ What stands before the verb may stand after it as well.
 from __future__ import annotations
 
 import argparse
+import re
 
 from ldapmilter.similar import did_you_mean, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
+
+
+_NEEDS_VALUE = re.compile(r"^argument (\S+): expected (?:at least )?one argument$")
+_TOO_MUCH = re.compile(r"^unrecognized arguments: (.+)$", re.DOTALL)
+_PART = 4
+"""Characters of an option, its dashes included, with more than which it may be meant for a part of another one."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,8 +69,15 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{name} goes after the {self._chosen}")
         # Without the dashes, which make any two options look alike.
         known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
-        near = similar(name[2:], known)
-        self.error(f"unknown option {name}{did_you_mean(near and f'--{near}')}")
+        near = similar(name[2:], known) or next((one for one in known if len(name) > _PART and name[2:] in one), None)
+        others = _all_of(sorted(f"--{one}" for one in known))
+        self.error(f"unknown option {name}{did_you_mean(near and f'--{near}') or others}")
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, and end: at length ``--help`` says what there is."""
+        message = _NEEDS_VALUE.sub(r"\1 needs a value", message)
+        message = _TOO_MUCH.sub(r"nothing is expected here any more: \1", message)
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells what it takes)\n")
 
     @property
     def _chosen(self) -> str:

@@ -110,7 +110,7 @@ MISTAKES = [
     ("[ldap]", "[ldpa]", "[ldap]"),
     ("uri = ldap://a", "uri = ldap://a\nstarttls = perhaps", "starttls"),
     ("uri = ldap://a", "uri ldap://a", "uri ldap"),
-    ("[ldap]", "x = 1\n[ldap]", "no section headers"),
+    ("[ldap]", "x = 1\n[ldap]", "'x = 1' stands before the first section"),
     ("uri = ldap://a", "uri = ldap://a\nbind_dn = uid=a\nbind_password_file = /nowhere", "/nowhere"),
     ("uri = ldap://a", "uri = ldap://a ; caf\udce9", "line 2: octet 21 (0xE9) is not UTF-8; save the file as UTF-8"),
     ("uri = ldap://a", "uri = ldap://a ; \0", "line 2: octet 18 (0x00) is not text; take it out"),

@@ -12,7 +12,7 @@ WRONG = [
     (["explian", "--auth", "ann@example.test"], "unknown verb 'explian'; did you mean explain?"),
     (["--config", "/x.ini", "explian", "--auth", "x"], "unknown verb 'explian'; did you mean explain?"),
     (["cache", "flsh", "--all"], "unknown action 'flsh'; did you mean flush?"),
-    (["audit", "find", "--since", "monday"], "unknown option --since\n"),
+    (["audit", "find", "--since", "monday"], "unknown option --since; there is --address, --"),
     (["schema", "--install", "--uri", "ldap1"], "'ldap1' has no scheme; write ldap://ldap1:389 (StartTLS)"),
     (["schema", "--install", "--uri", "ldap1:389"], "'ldap1:389' is not one of ldap://HOST:389, ldaps://HOST:636"),
     (["schema", "--install", "--uri", "http://ldap1"], "'http://ldap1' is not one of ldap://HOST:389"),
@@ -27,7 +27,14 @@ WRONG = [
     (["cache", "flush", "--domian", "example.test"], "unknown option --domian; did you mean --domain?"),
     (["--json", "status"], "--json goes after the verb"),
     (["cache", "--json", "stats"], "--json goes after the action"),
-    (["status", "--frobnicate"], "unknown option --frobnicate\n"),
+    (["status", "--frobnicate"], "unknown option --frobnicate; there is --config, --help, --json, --version ("),
+    (["schema", "--file", "x"], "unknown option --file; did you mean --root-password-file?"),
+    (["schema", "--install", "--uri"], "ldapmilter schema: --uri needs a value ("),
+    (
+        ["explain", "--rcpt"],
+        "ldapmilter explain: --rcpt needs a value (ldapmilter explain --help tells what it takes)\n",
+    ),
+    (["status", "now"], "ldapmilter: nothing is expected here any more: now (ldapmilter --help"),
 ]
 
 

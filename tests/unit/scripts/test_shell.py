@@ -46,6 +46,31 @@ def test_the_help_names_every_option(name: str) -> None:
         assert option in told
 
 
+MISSPELT: Final = [
+    ("install", "--servce", "no option --servce; did you mean --service?"),
+    ("install", "--uri=ldap://ldap1", "no option --uri; did you mean --ldap-uri?"),
+    ("install", "--service=upstart", "--service is systemd, supervisor or none, not 'upstart'"),
+    ("install", "everything", "no option everything; there is --dry-run, --help, --ldap-ca, --ldap-uri, --prefix,"),
+    ("uninstall", "--dry", "no option --dry; did you mean --dry-run?"),
+    ("uninstall", "-x", "no option -x; there is --dry-run, --force, --help, --prefix, --purge, --root "),
+    ("register", "--enable-milter", "no option --enable-milter; did you mean --enable-milter-server?"),
+    ("register", "--wait=soon", "--wait takes a number of seconds, not 'soon'"),
+    ("unregister", "--objectclass", "no option --objectclass; did you mean --object-class?"),
+    ("unregister", "--last", "no option --last; there is --disable-milter-server, --dry-run, "),
+    ("install-schema", "--urii=ldap://ldap1", "no option --urii; did you mean --uri?"),
+    ("install-schema", "--force", "no option --force; there is --config, --dry-run, --help, --localconfig,"),
+    ("install-schema", "--config", "--config needs a file"),
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "said"), MISSPELT)
+def test_an_option_that_does_not_exist_is_told_with_the_one_that_was_meant(name: str, argument: str, said: str) -> None:
+    done = subprocess.run([SCRIPTS / name, argument], check=False, capture_output=True, text=True, timeout=HANG)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{name}: {said}")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_help_of_install_schema_names_what_the_verb_takes_and_nothing_else() -> None:
     script = str(SCRIPTS / "install-schema")
     commands = ([script, "--help"], [sys.executable, "-m", "ldapmilter", "schema", "--help"])
