@@ -194,7 +194,9 @@ def _check_name(file: Path, section: str) -> None:
     if not _COPY_NAME.match(section):
         msg = f"{file}: unknown section [{section}]; did you mean [{options.nearest(section, [*SECTIONS, _COPY])}]?"
         if section.startswith("copy"):
-            msg += " NAME is made of a-z, 0-9, - and _"
+            msg = (
+                f"{file}: unknown section [{section}]; a copy class is [{_COPY}], and NAME is made of a-z, 0-9, - and _"
+            )
         raise ConfigError(msg)
 
 

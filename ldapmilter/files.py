@@ -28,13 +28,19 @@ def read_regular(path: Path | str, most: int) -> tuple[bytes, os.stat_result]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+            what = "it is a directory" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
+            raise OSError(errno.EINVAL, what, str(path))
         octets = _read(descriptor, most) if status.st_size <= most else None
     finally:
         os.close(descriptor)
     if octets is None:
         raise OSError(errno.EFBIG, f"it is larger than {most} octets", str(path))
     return octets, status
+
+
+def why(error: Exception) -> str:
+    """Return why a file cannot be used, without what Python adds: number, and the name of the file once more."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def text_of(octets: bytes) -> str:

@@ -155,6 +155,9 @@ def uris(value: str) -> tuple[str, ...]:
     found = [value] if embedded else value.split()
     if not found or not all(_URI.match(uri) for uri in found) or (not embedded and LDIF_PREFIX in value.lower()):
         msg = "ldap://host:port, ldaps://host:port or ldapi://%2Fpath URIs separated by blanks, or one ldif:FILE"
+        bare = next((one for one in found if "/" not in one and ":" not in one), None)
+        if bare is not None:
+            msg += f" ({bare} has no scheme; write ldap://{bare}:389, or ldaps://{bare}:636)"
         raise ValueError(msg)
     return tuple(found)
 

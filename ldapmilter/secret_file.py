@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from ldapmilter.errors import ConfigError, SecretForbidden
-from ldapmilter.files import read_regular, text_of
+from ldapmilter.files import read_regular, text_of, why
 from ldapmilter.who_may import READ, user_name, who_may
 
 _MAX_SECRET = 1 << 16
@@ -37,7 +37,7 @@ def read_secret(file: Path, what: str) -> str:
         msg = f"{what} = {file}: user {user_name()} may not read it: {who_may(file, READ)}"
         raise SecretForbidden(msg) from error
     except OSError as error:
-        msg = f"{what} = {file}: cannot be read: {error}"
+        msg = f"{what} = {file}: cannot be read: {why(error)}"
         raise ConfigError(msg) from error
     except ValueError:  # its text, and the error itself, would show octets of the password
         msg = f"{what} = {file}: is not UTF-8 text; save it as UTF-8: one line with the password"

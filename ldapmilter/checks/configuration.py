@@ -6,6 +6,7 @@ still not be meant.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import stat
@@ -64,7 +65,22 @@ SOCKET_OPEN = Kind(
     remedy="listen on a unix socket or on loopback, or let only the MTAs through the firewall",
 )
 
-KINDS = (NOT_APPLIED, FAILURE_ACCEPTED, WRITABLE, SECRET_OWNER, EMBEDDED, SOCKET_OPEN)
+START_REFUSED = Kind(
+    code="config-start-refused",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The daemon would not start with this configuration (`--config-only`).",
+    remedy="correct the value, or make what it names",
+)
+AUDIT_NOWHERE = Kind(
+    code="config-audit-nowhere",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The directory of the audit does not exist: mail that needs an audit line would wait (`--config-only`).",
+    remedy="make $path, owned by the user of the daemon and with mode 0700, or correct [audit] file",
+)
+
+KINDS = (NOT_APPLIED, FAILURE_ACCEPTED, WRITABLE, SECRET_OWNER, EMBEDDED, SOCKET_OPEN, START_REFUSED, AUDIT_NOWHERE)
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _OTHERS_WRITE = stat.S_IWOTH
@@ -84,6 +100,19 @@ def check(config: Config, report: Report) -> None:
     _files(config, report)
     if len(report.findings) == before:
         report.fine(_AREA, f"{config.file}: valid; everything is applied; modes and owners are right")
+
+
+def check_start(config: Config, report: Report) -> None:
+    """Look at what a daemon needs on this host at its start, and no reading of the file finds missing."""
+    group = config.milter.socket_group
+    if config.milter.socket.kind == "unix" and group:
+        try:
+            grp.getgrnam(group)
+        except KeyError:
+            report.add(START_REFUSED.found(f"[milter] socket_group = {group}: there is no such group"))
+    audit = config.audit
+    if audit is not None and not audit.parent.is_dir():
+        report.add(AUDIT_NOWHERE.found(f"[audit] file = {audit}: there is no {audit.parent}", path=audit.parent))
 
 
 def _socket(config: Config, report: Report) -> None:

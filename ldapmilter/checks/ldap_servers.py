@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks import indexes, visibility
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.replicas import compare_replicas, read_change_numbers
+from ldapmilter.config_options import SECTIONS
 from ldapmilter.directory.backend.filters import And, Equal, Present
 from ldapmilter.directory.backend.names import is_ours
 from ldapmilter.directory.ldap.command_connection import connect
@@ -25,6 +26,7 @@ from ldapmilter.directory.ldap.readability import (
     why_hidden,
 )
 from ldapmilter.errors import ConfigError
+from ldapmilter.similar import similar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -219,7 +221,7 @@ def _look(
     # Every Zimbra has some of each: where none is seen they are hidden, and there is nothing to compare.
     hidden += [f"no {kind} can be seen" for kind in SAMPLE_MARKS if kind not in samples]
     if missing:
-        report.add(SCHEMA_MISSING.found(f"{server.uri}: the schema lacks {', '.join(sorted(missing))}"))
+        report.add(SCHEMA_MISSING.found(f"{server.uri}: the schema lacks {', '.join(map(_meant, sorted(missing)))}"))
     if hidden:
         who = settings.bind_dn or "anonymous"
         why = why_hidden(settings.bind_dn, settings.policy_attributes, samples.values(), server.compare)
@@ -238,6 +240,20 @@ def _look(
     return not missing and not hidden
 
 
+def _days(number: int) -> str:
+    return f"{number} day{'' if number == 1 else 's'}"
+
+
+def _meant(attribute: str) -> str:
+    """Return an attribute's name, with the one of ours that it probably is where it is misspelt."""
+    defaults = (
+        option.default for options in SECTIONS.values() for key, option in options.items() if "attributes" in key
+    )
+    ours = {name.lower(): name for names in defaults for name in (names or "").split()}
+    near = similar(attribute, ours) if is_ours(attribute) and attribute.lower() not in ours else None
+    return f"{attribute} (as config.ini spells it; did you mean {ours[near]}?)" if near is not None else attribute
+
+
 def _security(server: Connection, report: Report, *, now: float) -> None:
     uri = server.uri
     ends = server.certificate_ends
@@ -247,13 +263,13 @@ def _security(server: Connection, report: Report, *, now: float) -> None:
         return
     days = int((ends - now) // _DAY)
     report.figures["certificate_days"] = min(days, report.figures.get("certificate_days", days))
-    text = f"{uri}: the certificate expires in {days} days"
+    text = f"{uri}: the certificate expires in {_days(days)}"
     if days < NEARLY_EXPIRED_DAYS:
         report.add(CERTIFICATE_NEARLY_EXPIRED.found(text))
     elif days < EXPIRING_DAYS:
         report.add(CERTIFICATE_EXPIRING.found(text))
     else:
-        report.fine(_AREA, f"{uri}: encrypted; the certificate is valid for {days} more days")
+        report.fine(_AREA, f"{uri}: encrypted; the certificate is valid for {_days(days)} more")
 
 
 def _samples(server: Connection) -> Mapping[str, str]:

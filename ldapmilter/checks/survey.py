@@ -69,7 +69,9 @@ def look_at_configuration(config: Config) -> Report:
     """
     report = Report()
     open_directory(config).close()  # the password, the directory in a file; no server is asked
-    report.fine(Area.CONFIGURATION, f"{config.file}: can be used")
+    configuration.check_start(config, report)
+    if not report.findings:
+        report.fine(Area.CONFIGURATION, f"{config.file}: can be used")
     reload.check(config, report)
     return report
 

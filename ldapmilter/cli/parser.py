@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _NEEDS_VALUE = re.compile(r"^argument (\S+): expected (?:at least )?one argument$")
+_MISSING = re.compile(r"^the following arguments are required: (.+)$")
+_ABOUT = re.compile(r"^argument (\S+): ")
 _TOO_MUCH = re.compile(r"^unrecognized arguments: (.+)$", re.DOTALL)
 _PART = 4
 """Characters of an option, its dashes included, with more than which it may be meant for a part of another one."""
@@ -76,6 +78,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong, and end: at length ``--help`` says what there is."""
         message = _NEEDS_VALUE.sub(r"\1 needs a value", message)
+        message = _MISSING.sub(r"\1 has to be given", message)
+        message = _ABOUT.sub(r"\1: ", message)
         message = _TOO_MUCH.sub(r"nothing is expected here any more: \1", message)
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells what it takes)\n")
 

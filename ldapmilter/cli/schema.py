@@ -12,6 +12,7 @@ from ldapmilter.config import bind_password, load
 from ldapmilter.directory.backend import ldif
 from ldapmilter.directory.ldap.exchange import Credentials, Refused
 from ldapmilter.errors import ConfigError, LdapmilterError
+from ldapmilter.files import why
 from ldapmilter.plain import plain
 from ldapmilter.schema import account, cn_config, definition, installation, plan, policy_removal
 from ldapmilter.schema.change import to_ldif
@@ -180,7 +181,7 @@ def _exported(options: argparse.Namespace) -> cn_config.CnConfig:
         text = sys.stdin.read() if options.cn_config == "-" else Path(options.cn_config).read_text(encoding="utf-8")
         return cn_config.read(ldif.parse(text))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--cn-config {options.cn_config}: {error}") from error
+        raise ConfigError(f"--cn-config {options.cn_config}: {why(error)}") from error
 
 
 # -- on a server ----------------------------------------------------------------------------

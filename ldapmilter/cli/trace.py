@@ -106,7 +106,8 @@ def _not_seen(answer: Message, what: str | None, config: str) -> Iterator[str]:
         yield f"{which} is among those remembered: {_remembered(answer)}"
         yield f"what is older has aged out: ldapmilter audit find{audit} has older ones that had an effect"
         return
-    yield f"{which} was seen since the daemon started at {_time(answer['since'])} ({answer['remembered']} others were)"
+    others = f" ({answer['remembered']} others were)" if answer["remembered"] else ""
+    yield f"{which} was seen since the daemon started at {_time(answer['since'])}{others}"
     yield from _registration(answer["socket"], config)
 
 

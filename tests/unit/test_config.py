@@ -850,3 +850,20 @@ def test_lists_hold_up_no_mail_where_every_other_part_is_told_not_to(
     config = site.load(f"[ldap]\nuri = ldap://ldap.test\n{sections}")
     assert config.policy.lists.mode == lists
     assert config.policy.applies() is ("apply" in config.policy.modes().values())
+
+
+@pytest.mark.parametrize("section", ["copy my class", "copy Ä", "copy"])
+def test_what_a_copy_class_may_be_called_is_said(site: Site, section: str) -> None:
+    error = site.error(f"{MINIMAL}[{section}]\nsent_attributes = x\n")
+    assert error.endswith("a copy class is [copy NAME], and NAME is made of a-z, 0-9, - and _")
+
+
+def test_a_server_without_a_scheme_is_told_with_one(site: Site) -> None:
+    error = site.error("[ldap]\nuri = ldap://one ldap2.test\n")
+    assert "(ldap2.test has no scheme; write ldap://ldap2.test:389, or ldaps://ldap2.test:636)" in error
+
+
+def test_a_secret_that_is_a_directory(site: Site, tmp_path: Path) -> None:
+    config = site.load(f"{MINIMAL}bind_dn = uid=x\nbind_password_file = {tmp_path}\n")
+    with pytest.raises(ConfigError, match=r"cannot be read: it is a directory$"):
+        bind_password(config)

@@ -18,7 +18,7 @@ from ldapmilter.directory.backend.filters import And, Equal, Filter, Or
 from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.backend.store import PAGE_SIZE, fold_dn
 from ldapmilter.errors import ConfigError, DirectoryUnavailable
-from ldapmilter.files import read_regular, text_of
+from ldapmilter.files import read_regular, text_of, why
 from ldapmilter.folding import fold_value
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LdifStore:
         try:
             octets = read_regular(path, _MAX_FILE)[0]
         except OSError as error:
-            msg = f"cannot read the LDIF file {path}: {error}"
+            msg = f"cannot read the LDIF file {path}: {why(error)}"
             raise ConfigError(msg) from error
         try:
             return cls(parse(text_of(octets)))

@@ -29,7 +29,7 @@ from ldapmilter.directory.ldap.exchange import (
     Result,
     ServerFailed,
 )
-from ldapmilter.directory.ldap.failure_text import in_words
+from ldapmilter.directory.ldap.failure_text import in_words, refused_bind
 from ldapmilter.directory.ldap.presented import with_date
 from ldapmilter.directory.ldap.tls import NotSecured
 from ldapmilter.directory.ldap.watchdog import Watchdog
@@ -144,7 +144,7 @@ class Connection:
             raise CannotConnect("bind", str(error), silent=True) from error
         if not bound:
             self.close()
-            raise CannotConnect("bind", f"bind as {self._who} refused: {result.text}", result.code)
+            raise CannotConnect("bind", refused_bind(self._who, result.text, result.code), result.code)
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:

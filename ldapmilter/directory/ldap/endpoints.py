@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from ldapmilter.errors import ConfigError
-from ldapmilter.files import read_regular, version
+from ldapmilter.files import read_regular, version, why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,7 +142,7 @@ def _values(path: Path, what: str) -> dict[str, str]:
     try:
         root = ET.fromstring(read_regular(path, _MAX_FILE)[0])  # noqa: S314 - Zimbra's own configuration file
     except (OSError, ET.ParseError) as error:
-        message = f"{what}: cannot be read: {error}"
+        message = f"{what}: cannot be read: {why(error)}"
         raise ConfigError(message) from error
     texts = {key.get("name", ""): (key.findtext("value") or "").strip() for key in root.iter("key")}
     return {name: _expand(text, texts) for name, text in texts.items()}

@@ -26,6 +26,12 @@ _HINTS = {
     errno.ECONNRESET: "the server, or a firewall, ended the connection",
     errno.EPIPE: "the server, or a firewall, ended the connection",
 }
+_BIND_HINTS = {
+    8: "the server wants TLS: set [ldap] starttls = yes, or take ldaps://",
+    13: "the server wants TLS: set [ldap] starttls = yes, or take ldaps://",
+    48: "the identity has no password there",
+    49: "wrong password, or there is no such identity",
+}
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
 
 _OTHERS = {"invalid server address": "the host name does not resolve: look at [ldap] uri and the DNS"}
@@ -75,6 +81,12 @@ def handshake(error: OSError) -> str:
             "is this the port of ldaps:// (636, not 389), and has it a certificate?"
         )
     return f"TLS failed: {reason}"
+
+
+def refused_bind(who: str, said: str, code: int) -> str:
+    """Return that a server refuses a bind, and what to look at (RFC 4511, appendix A)."""
+    hint = _BIND_HINTS.get(code)
+    return f"bind as {who} refused: {said}" + (f": {hint}" if hint else "")
 
 
 def in_words(error: Exception, said: str | None = None) -> str:

@@ -128,12 +128,12 @@ def _ask(host: str, port: int) -> tuple[SocketAddress, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except socket.gaierror as error:
-        message = f"{host} does not resolve: {error.strerror}"
+        message = f"{host} does not resolve: {error.strerror} (is the name right, does the DNS know it?)"
         if error.errno in {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM}:
             raise NotAnswered(message) from error
         raise NotResolved(message) from error
     except OSError as error:
-        message = f"{host} does not resolve: {error}"
+        message = f"{host} does not resolve: {error.strerror or error}"
         raise NotAnswered(message) from error
     except UnicodeError as error:
         message = f"{host} is not a host name: {error}"

@@ -11,7 +11,7 @@ from ldap3.core.exceptions import LDAPException
 
 from ldapmilter.directory.ldap.failure_text import certificate, handshake
 from ldapmilter.errors import ConfigError, LdapmilterError
-from ldapmilter.files import read_regular
+from ldapmilter.files import read_regular, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +95,11 @@ def tls_settings(endpoints: Endpoints) -> CheckedTls:
             read_regular(endpoints.ca_file, _MAX_CA_FILE)  # OpenSSL would wait for a FIFO for ever
             tls.context  # noqa: B018 - said now, not when mail waits
         except OSError as error:
-            message = f"[ldap] ca_file = {endpoints.ca_file}: no usable CA certificates: {error}"
+            what = "it holds no CA certificate in PEM form" if isinstance(error, ssl.SSLError) else why(error)
+            message = (
+                f"[ldap] ca_file = {endpoints.ca_file}: cannot be used: {what}; "
+                "name the file of the CA that signed the servers' certificates (Zimbra: /opt/zimbra/conf/ca/ca.pem)"
+            )
             raise ConfigError(message) from error
     return tls
 

@@ -51,6 +51,18 @@ def test_what_a_valid_configuration_may_still_not_mean(
     assert codes(report_on(tmp_path, sections)) == {code}
 
 
+def test_what_a_daemon_needs_at_its_start(tmp_path: Path) -> None:
+    report = Report()
+    sections = {"milter": {"socket_group": "no-such-group"}, "audit": {"file": str(tmp_path / "gone/audit.jsonl")}}
+    configuration.check_start(config_of(tmp_path, sections), report)
+    assert codes(report) == {"config-start-refused", "config-audit-nowhere"}
+    assert texts(report, "config-start-refused") == ["[milter] socket_group = no-such-group: there is no such group"]
+    report = Report()
+    sections = {"milter": {"socket_group": ""}, "audit": {"file": str(tmp_path / "audit.jsonl")}}
+    configuration.check_start(config_of(tmp_path, sections), report)
+    assert report.findings == ()
+
+
 def secret_in(directory: Path) -> Path:
     secret = directory / "ldap.secret"
     secret.write_text("secret\n")

@@ -63,7 +63,8 @@ class ADaemon:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "config.ini"
         self.answer = dict(NOTHING_WRONG)
-        self.running = f"[ldap]\nuri = ldap://a\n[control]\nsocket = {folder}/control.sock\n"
+        audit = f"[audit]\nfile = {folder}/audit.jsonl\n"
+        self.running = f"[ldap]\nuri = ldap://a\n[control]\nsocket = {folder}/control.sock\n{audit}"
         self.file.write_text(self.running, encoding="utf-8")
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(str(folder / "control.sock"))

@@ -34,6 +34,8 @@ WRONG = [
         ["explain", "--rcpt"],
         "ldapmilter explain: --rcpt needs a value (ldapmilter explain --help tells what it takes)\n",
     ),
+    (["explain", "--auth", "x"], "ldapmilter explain: --rcpt has to be given ("),
+    (["schema", "--install", "--uri", "ldap1"], "ldapmilter schema: --uri: 'ldap1' has no scheme; write ldap://"),
     (["status", "now"], "ldapmilter: nothing is expected here any more: now (ldapmilter --help"),
 ]
 

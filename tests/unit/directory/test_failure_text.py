@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import errno
 import ssl
+from typing import TYPE_CHECKING
 
 import pytest
 from ldap3.core.exceptions import LDAPSessionTerminatedByServerError, LDAPSocketOpenError, LDAPStartTLSError
 
-from ldapmilter.directory.ldap.failure_text import EXPIRED, certificate, handshake, in_words
+from ldapmilter.directory.ldap.endpoints import Endpoints
+from ldapmilter.directory.ldap.failure_text import EXPIRED, certificate, handshake, in_words, refused_bind
+from ldapmilter.directory.ldap.tls import tls_settings
+from ldapmilter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CA = "/etc/ca.pem"
 
@@ -36,6 +43,29 @@ def refused(code: int, message: str) -> str:
 )
 def test_a_certificate_that_is_not_accepted(code: int, message: str, words: tuple[str, ...]) -> None:
     assert [word for word in words if word not in refused(code, message)] == []
+
+
+def test_a_bind_that_is_refused_is_told_with_what_to_look_at() -> None:
+    told = refused_bind("uid=x", "invalidCredentials (49)", 49)
+    assert told == "bind as uid=x refused: invalidCredentials (49): wrong password, or there is no such identity"
+    assert "set [ldap] starttls = yes" in refused_bind("uid=x", "confidentialityRequired (13)", 13)
+    assert refused_bind("uid=x", "busy (51)", 51) == "bind as uid=x refused: busy (51)"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory; name the file of the CA"),
+        ("root:x:0:0\n", "it holds no CA certificate in PEM form; name the file of the CA"),
+    ],
+)
+def test_a_ca_file_that_cannot_be_used(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        tls_settings(Endpoints(uris=(), ca_file=file))
+    assert str(raised.value).startswith(f"[ldap] ca_file = {file}: cannot be used: {said}")
 
 
 def test_without_a_ca_file_the_systems_authorities_are_named() -> None:
