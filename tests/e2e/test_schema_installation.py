@@ -446,6 +446,58 @@ def test_only_what_can_be_searched_is_told_by_a_filter(lenient: Site) -> None:
         lenient.slapd.modify(f"{DATABASE}delete: olcAccess\nolcAccess: {probe}\n")
 
 
+# -- the settings of lists are no secret ----------------------------------------------------
+
+STAFF_DN: Final = account_dn("staff@example.test")
+SETTINGS: Final = {
+    "ldapMilterListFrom": "foreign",
+    "ldapMilterListReplyTo": "author",
+    "ldapMilterListHeaders": "TRUE",
+    "ldapMilterListHeaderField": "List-Help: <https://example.test/help>",
+    "ldapMilterListTag": "[staff]",
+    "ldapMilterListBounces": "returns@example.test",
+}
+
+
+def names_seen(site: Site, dn: str, password: str) -> set[str]:
+    """Return the attributes of the list that somebody sees."""
+    text = site.slapd.search(dn, password, "-b", STAFF_DN, "-s", "base", "*")[1]
+    return {line.partition(":")[0] for line in text.splitlines() if line} - {"dn"}
+
+
+def written_by(site: Site, dn: str, password: str, change: str) -> int:
+    """Return what ldapmodify ends with."""
+    command = ["ldapmodify", "-x", "-H", site.slapd.uri, "-D", dn, "-w", password]
+    text = f"dn: {STAFF_DN}\nchangetype: modify\n{change}"
+    return subprocess.run(command, input=text, text=True, capture_output=True, check=False, timeout=HANG).returncode
+
+
+def test_what_a_list_does_with_its_posts_is_seen_by_whom_zimbra_shows_its_attributes(lenient: Site) -> None:
+    lenient.slapd.add(static_list("staff@example.test", [COPIED], ldapMilterLegalBcc=VAULT, **SETTINGS))
+    for dn, password in ((ANN_DN, USER_PASSWORD), (MILTER_DN, MILTER_PASSWORD), (ADMIN_DN, ADMIN_PASSWORD)):
+        seen = names_seen(lenient, dn, password)
+        assert seen >= set(SETTINGS)
+        assert ("ldapMilterLegalBcc" in seen) is (dn != ANN_DN)
+    # Who may not write other attributes of the list may not write these.
+    for name, value in SETTINGS.items():
+        change = f"replace: {name}\n{name}: {value}\n"
+        assert written_by(lenient, ANN_DN, USER_PASSWORD, change) == 50
+        assert written_by(lenient, MILTER_DN, MILTER_PASSWORD, change) == 50
+    lenient.slapd.delete(STAFF_DN)
+
+
+def test_what_a_list_does_with_its_posts_is_as_other_attributes_of_lists(installed: Site) -> None:
+    installed.slapd.add(static_list("staff@example.test", [COPIED], zimbraNotes="a note", **SETTINGS))
+    seen = names_seen(installed, ANN_DN, USER_PASSWORD)
+    assert {name in seen for name in SETTINGS} == {"zimbraNotes" in seen}
+    assert names_seen(installed, MILTER_DN, MILTER_PASSWORD) >= set(SETTINGS)
+    assert names_seen(installed, "", "") & set(SETTINGS) == names_seen(installed, "", "") & {"zimbraNotes"}
+    change = "replace: ldapMilterListTag\nldapMilterListTag: [x]\n"
+    assert written_by(installed, ANN_DN, USER_PASSWORD, change) == 50
+    assert written_by(installed, ADMIN_DN, ADMIN_PASSWORD, change) == 0
+    installed.slapd.delete(STAFF_DN)
+
+
 def test_what_an_administrator_no_longer_sees_is_found(installed: Site) -> None:
     probe = f'to attrs=ldapMilterLegalBcc by dn.exact="{ADMIN_DN}" none by * +0 break'
     root = installed.root()

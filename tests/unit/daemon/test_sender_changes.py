@@ -8,8 +8,9 @@ import pytest
 
 from ldapmilter.daemon.active_configuration import ActiveConfiguration
 from ldapmilter.daemon.sender_changes import SenderChanges
+from ldapmilter.directory.flush import flush_addresses
 from ldapmilter.opening import OpenDirectory
-from tests.unit.policy.test_lists import STAFF, world
+from tests.unit.policy.test_lists import STAFF, records, world
 from tests.unit.policy.world import ANN, Message
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def test_a_message_that_needs_it_teaches_until_the_site_is_read_again() -> None:
     here.cache.flush()
     read(here)
     assert not changes.may_come(now)
+
+
+def test_a_flush_of_the_list_tells_of_its_first_address() -> None:
+    """Else the first post would be deferred, in every worker."""
+    here = world({})
+    read(here)
+    changes = SenderChanges()
+    here.replace(records(BOUNCES))
+    flush_addresses(here.cache, [STAFF], here.directory.present)
+    assert changes.may_come(active(here))
+    read(here)
+    assert changes.may_come(active(here))
 
 
 @pytest.mark.parametrize(
