@@ -102,7 +102,8 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
     pids = " ".join(str(worker["pid"]) for worker in status["workers"])
     yield f"workers   {len(status['workers'])} of {status['workers_wanted']} ({pids}), {in_flight} messages in flight"
     if "most_connections" in status:
-        yield f"          {status['connections']} connections; each worker takes {status['most_connections']}"
+        connections = f"{status['connections']} connection{'' if status['connections'] == 1 else 's'}"
+        yield f"          {connections}; each worker takes {status['most_connections']}"
     if status.get("rebound") is not None:
         yield f"          the socket had been removed, and was bound anew {_duration(now - status['rebound'])} ago"
     if status["restarts"]:

@@ -138,7 +138,10 @@ def why_hidden(
     for dn in dns:
         if compare(dn, "objectClass", "zimbraGlobalConfig") in LOOKED_AT:
             if compare(dn, "objectClass", POLICY_CLASS) == _INSUFFICIENT_ACCESS:
-                return f"this server's access rules are for another identity than {bind_dn}: compare [ldap] bind_dn"
+                return (
+                    f"no access rule of ours opens it to {bind_dn}: one was removed from this server,"
+                    " or they are for another identity (compare [ldap] bind_dn)"
+                )
             return f"the access rule for {bind_dn} is missing or old on this server, or another one stands before it"
     return f"the access rule for {bind_dn} is missing on this server, or is for another identity"
 

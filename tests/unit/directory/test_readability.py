@@ -145,7 +145,11 @@ def lacks_ours(_dn: str, attribute: str) -> int:
     [
         ("", True, "no identity is bound: set [ldap] bind_dn"),
         (ANN_DN, True, f"{ANN_DN} is a mail user: set [ldap] bind_dn"),
-        ("uid=m,cn=appaccts,cn=zimbra", True, "rules are for another identity than uid=m,cn=appaccts,cn=zimbra"),
+        (
+            "uid=m,cn=appaccts,cn=zimbra",
+            True,
+            "no access rule of ours opens it to uid=m,cn=appaccts,cn=zimbra: one was removed",
+        ),
         (
             "uid=m,cn=appaccts,cn=zimbra",
             False,
