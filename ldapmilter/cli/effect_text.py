@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ldapmilter.mailbox import encoded_word
+from ldapmilter.mailbox.reading import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,11 +59,11 @@ def recorded(record: AuditRecord, fates: Mapping[str, tuple[str, ...]] | None = 
         fates: what became of copies, in lines, by token.
     """
     if (change := record["from"]) is not None:
-        old = ", ".join(map(encoded_word.decode, change["old"])) if change["old"] is not None else "(not read)"
-        text = f"{old or '(none)'} -> {encoded_word.decode(change['value'])} ({change['cause']})"
+        old = ", ".join(map(read_text, change["old"])) if change["old"] is not None else "(not read)"
+        text = f"{old or '(none)'} -> {read_text(change['value'])} ({change['cause']})"
         yield EffectText("From", text, change["mode"], (), _because(change["reasons"]))
     for header in record["headers"]:
-        value = encoded_word.decode(header["value"]) if header["value"] is not None else "(removed)"
+        value = _decoded(header["value"])[0] if header["value"] is not None else "(removed)"
         # Records of earlier versions have no reasons.
         reasons = _because(header.get("reasons", ()))
         yield EffectText("header", f"{header['name']}: {value}", header["mode"], (), reasons)
@@ -77,9 +77,10 @@ def recorded(record: AuditRecord, fates: Mapping[str, tuple[str, ...]] | None = 
 
 
 def _decoded(value: str) -> tuple[str, tuple[str, ...]]:
-    """Return a header value as people read it, and how it is sent where that differs."""
-    readable = encoded_word.decode(value)
-    return readable, () if readable == value else (f"sent as {value}",)
+    """Return a header value as people read it, and how it is sent where more than its folding differs."""
+    sent = value.replace("\n\t", " ").replace("\n", "")
+    readable = read_text(sent)
+    return readable, () if readable == sent else (f"sent as {sent}",)
 
 
 def _copy(label: str, copy: CopyDocument, place: str, reasons: tuple[str, ...]) -> EffectText:

@@ -13,7 +13,7 @@ from ldapmilter.daemon.channel import about
 from ldapmilter.daemon.control_client import ask
 from ldapmilter.delivery.token import token_at
 from ldapmilter.errors import ConfigError, LdapmilterError
-from ldapmilter.mailbox import encoded_word
+from ldapmilter.mailbox.reading import read_text
 from ldapmilter.mta.probe import probe
 from ldapmilter.mta.stream import ConnectError
 from ldapmilter.plain import plain, plain_json
@@ -96,12 +96,12 @@ def _ask(options: argparse.Namespace) -> ProbeReport:
 
 def _text(report: ProbeReport, relay_domain: str) -> str:
     lines = [f"verdict   {report['verdict']}" + (f": {report['smtp_reply']}" if report["smtp_reply"] else "")]
-    before = ", ".join(map(encoded_word.decode, report["from_before"])) or "(none)"
-    after = ", ".join(map(encoded_word.decode, report["from_after"])) or "(none)"
+    before = ", ".join(map(read_text, report["from_before"])) or "(none)"
+    after = ", ".join(map(read_text, report["from_after"])) or "(none)"
     lines.append(f"From      {before} -> {after}" if before != after else f"From      {before} (stays)")
     # A daemon of an earlier version, asked by its control socket, tells of no other fields.
     for field in report.get("headers", ()):
-        old, new = (", ".join(map(encoded_word.decode, field[key])) or "(none)" for key in ("before", "after"))
+        old, new = (", ".join(map(read_text, field[key])) or "(none)" for key in ("before", "after"))
         lines.append(f"header    {field['name']}: {old} -> {new}")
     if report.get("envelope_sender") is not None:
         lines.append(f"sender    {report['envelope_sender']}")

@@ -161,7 +161,10 @@ class HeaderChange(Effect):
     @property
     def told(self) -> tuple[tuple[str, str], ...]:
         """See the base class."""
-        return (("header", f"{self.name}: {self.value}" if self.value is not None else f"{self.name} removed"),)
+        if self.value is None:
+            return (("header", f"{self.name} removed"),)
+        unfolded = self.value.replace("\n\t", " ").replace("\n", "")
+        return (("header", f"{self.name}: {unfolded}"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,19 @@ def test_a_value_is_shown_as_people_read_it_and_as_it_is_sent() -> None:
         assert lines[lines.index(first) + 1] == f"            sent as {ENCODED}"
 
 
+def test_a_folded_value_is_shown_on_one_line() -> None:
+    header = replace(FULL.header_changes[0], name="Cc", value="Joe <joe@client.test>,\n\tx@y.test", verbatim=True)
+    lines = explained(header_changes=(header,))
+    assert lines[lines.index("header    Cc: Joe <joe@client.test>, x@y.test") + 1] == f"            {BECAUSE}"
+    assert header.told == (("header", "Cc: Joe <joe@client.test>, x@y.test"),)
+    folded = replace(header, value=f"{ENCODED},\n x@y.test")
+    lines = explained(header_changes=(folded,))
+    assert (
+        lines[lines.index("header    Cc: Zöë <zoe@example.test>, x@y.test") + 1]
+        == f"            sent as {ENCODED}, x@y.test"
+    )
+
+
 @pytest.mark.parametrize("mode", ["observe", "pass"])
 def test_what_is_not_applied_is_said_not_to_be(mode: Mode) -> None:
     changed: dict[str, Any] = {
