@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 RouteState = Literal["routed", "not routed", "unknown"]
 
-_TABLE = re.compile(r"(?:\{[^{}]*\}|[^\s,{}])+")
 _INET = re.compile(r"(?:inet:)?(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]+)\Z", re.IGNORECASE)
 _NO_LMTP: Final = frozenset({"", "smtp", "relay", "error", "retry", "discard", "local", "virtual"})
 """Transports that Postfix comes with and that speak no LMTP; others are a site's own."""
@@ -59,7 +58,16 @@ def ask_postfix(domain: str, listen: SocketAddress, directory: Path | None) -> R
 
 def tables(value: str) -> list[str]:
     """Return the tables of ``transport_maps``: separated by commas and blanks, braces hold one together."""
-    return _TABLE.findall(value)
+    found, depth, begins = [], 0, None
+    for place, letter in enumerate(f"{value},"):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if depth <= 0 and (letter.isspace() or letter == ","):
+            if begins is not None:
+                found.append(value[begins:place])
+            begins = None
+        elif begins is None:
+            begins = place
+    return found
 
 
 def route(

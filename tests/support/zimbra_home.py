@@ -152,7 +152,12 @@ class ZimbraHome:
             place = effective("zimbraMilterBindAddress") or "127.0.0.1"
             own = f"inet:{place}:{effective('zimbraMilterBindPort') or '7026'}"
             smtpd = ", ".join(filter(None, (effective("zimbraMtaSmtpdMilters"), own)))
-        self._postfix.set_parameters(smtpd_milters=smtpd, non_smtpd_milters=effective("zimbraMtaNonSmtpdMilters"))
+        self._postfix.set_parameters(
+            smtpd_milters=smtpd,
+            non_smtpd_milters=effective("zimbraMtaNonSmtpdMilters"),
+            # It is cut at blanks and joined with commas.
+            transport_maps=", ".join(effective("zimbraMtaTransportMaps").split()),
+        )
 
     def zmconfigd(self) -> Zmconfigd:
         """Return a zmconfigd that runs while its context is open."""

@@ -41,6 +41,8 @@ def test_the_tables_of_a_list() -> None:
         "inline:{ a=b, c=d }",
     ]
     assert tables("") == []
+    nested = "inline:{ { a = b }, { c = d, e } }"
+    assert tables(f"{nested} texthash:/b,") == [nested, "texthash:/b"]
 
 
 @pytest.mark.parametrize(

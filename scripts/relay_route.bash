@@ -1,0 +1,200 @@
+# What scripts/register --relay and scripts/unregister --relay share: the route from Postfix to the copy relay.
+# shellcheck shell=bash
+#
+# Two tables, in transport_maps (Zimbra: zimbraMtaTransportMaps) before and behind everybody else's. The first one
+# hands the relay's domain over. The last one makes Postfix keep such mail should the first be taken away: it would
+# bounce otherwise, and the bounce of a copy reaches nobody. Files and no inline: tables, since Zimbra cuts the value
+# at blanks.
+
+readonly TRANSPORT=zimbraMtaTransportMaps
+readonly NO_ROUTE="retry:4.4.0 copy relay not routed"
+
+relay="" relay_domain=copies.invalid postfix_dir=""
+
+# Find what routes here: Zimbra, or else a Postfix of its own.
+find_router() {
+    if [ -z "$postfix_dir" ] && { [ -n "$zimbra_home" ] || [ -d /opt/zimbra ] || [ -d /opt/zextras ]; }; then
+        find_zimbra
+        [ "$server" = "$local_host" ] ||
+            die "$USAGE" "the tables lie in files: run this on $server itself"
+        [ -n "$postconf" ] || die "$USAGE" "there is no postconf in $zimbra_home: this server runs no MTA"
+        # shellcheck disable=SC2034 # wait_for_postfix asks
+        router=zimbra folder=$zimbra_home/conf runs_mta=yes
+    else
+        router=postfix postconf=$(command -v postconf) ||
+            die "$USAGE" "there is neither Zimbra nor Postfix here; name them with --zimbra-home, or --postfix-dir"
+        [ -z "$postfix_dir" ] || [ -r "$postfix_dir/main.cf" ] || die "$USAGE" "--postfix-dir $postfix_dir: has no main.cf"
+        : "${postfix_dir:=$("$postconf" -h config_directory)}"
+        [ -w "$postfix_dir/main.cf" ] || die "$USAGE" "$(id -un) may not change $postfix_dir/main.cf: run this as root"
+        folder=$postfix_dir
+    fi
+    first=texthash:$folder/ldapmilter-relay last=texthash:$folder/ldapmilter-relay-missing
+}
+
+normalise_relay() {
+    milter=$relay
+    normalise_milter
+    relay=$milter
+    relay_domain=${relay_domain,,}
+    [[ $relay_domain =~ ^[a-z0-9_-]+(\.[a-z0-9_-]+)+$ ]] || usage_error "--relay-domain '$relay_domain' is no domain"
+}
+
+# Set $own and $effective: what is set here, and what counts.
+read_transport() {
+    if [ "$router" = zimbra ]; then
+        reading "the server $server" gs -e "$server" "$TRANSPORT"
+        value_of "$TRANSPORT" && own=$value
+        reading "the global config" gacf "$TRANSPORT"
+        value_of "$TRANSPORT" && inherited=$value
+    else
+        own=$("$postconf" -c "$postfix_dir" -h transport_maps) || die "$PROBLEM" "postconf cannot read $postfix_dir/main.cf"
+        inherited=""
+    fi
+    effective=${own:-$inherited}
+}
+
+# Everybody else's tables of a value: $result.
+without_route() { # VALUE
+    local index
+    split "$1" || die "$PROBLEM" "a brace stays open in the list of tables: $1. Mend that first"
+    for ((index = ${#tokens[@]} - 1; index >= 0; index--)); do
+        if [ "${tokens[index]}" = "$first" ] || [ "${tokens[index]}" = "$last" ]; then remove_at "$index"; fi
+    done
+    if [ "${#tokens[@]}" -eq 0 ]; then trailing=""; fi
+    join
+    result=${result#"${result%%[![:space:],]*}"}
+    result=${result%"${result##*[![:space:],]}"}
+}
+
+table() { # FILE: what it should hold
+    case texthash:$1 in
+    "$first") printf '%s lmtp:%s\n' "$relay_domain" "$relay" ;;
+    "$last") printf '%s %s\n' "$relay_domain" "$NO_ROUTE" ;;
+    esac
+}
+table_is_right() { [ -r "$1" ] && [ "$(cat "$1")" = "$(table "$1")" ]; } # FILE
+write_table() { # FILE
+    local new=$1.new
+    if ! { table "$1" >"$new" && chmod 0644 "$new" && mv -f "$new" "$1"; }; then
+        die "$PROBLEM" "$1 cannot be written. Nothing was changed in Postfix"
+    fi
+    say "  wrote $1: $(table "$1")"
+}
+
+# Give Postfix the list of tables; an empty one is none of its own.
+set_transport() { # VALUE
+    if [ "$router" = zimbra ]; then
+        writing "the server $server" ms "$server" "$TRANSPORT" "$1" || die "$UNAVAILABLE" "$failure. The route is as it was"
+        wait_for_postfix transport_is_right "transport_maps"
+    elif [ -n "$1" ]; then
+        say "  postconf -c $postfix_dir -e$(quoted "transport_maps=$1")"
+        "$postconf" -c "$postfix_dir" -e "transport_maps=$1" || die "$PROBLEM" "postconf failed. The route is as it was"
+    else
+        say "  postconf -c $postfix_dir -X transport_maps"
+        "$postconf" -c "$postfix_dir" -X transport_maps || die "$PROBLEM" "postconf failed. The route is as it was"
+    fi
+}
+told_transport() { # VALUE: how it would be set
+    if [ "$router" = zimbra ]; then
+        say "  $prov_name$(quoted ms "$server" "$TRANSPORT" "$1")"
+    elif [ -n "$1" ]; then
+        say "  postconf -c $postfix_dir -e$(quoted "transport_maps=$1")"
+    else
+        say "  postconf -c $postfix_dir -X transport_maps"
+    fi
+}
+transport_is_right() {
+    local found
+    found=$(postfix_value transport_maps)
+    problem="transport_maps is '$found'"
+    if [ -n "$wanted" ]; then
+        in_order "$found" "$wanted"
+    else
+        ! lists "$found" "$first" && ! lists "$found" "$last"
+    fi
+}
+
+# Postfix reads such a table when a process starts.
+reload_postfix() {
+    if [ "$router" = zimbra ]; then
+        note "Postfix takes another content of a table over at its next reload: zmmtactl reload"
+    elif postfix -c "$postfix_dir" status >/dev/null 2>&1; then
+        postfix -c "$postfix_dir" reload >/dev/null 2>&1 || die "$PROBLEM" "postfix reload failed; the route holds after the next one"
+        say "  postfix -c $postfix_dir reload"
+    fi
+}
+
+# How many copies for the relay wait in the queue.
+queued() { # FILE: a table of ours
+    local domain rest postqueue=${postconf%postconf}postqueue directory=()
+    if [ "$router" = postfix ]; then directory=(-c "$postfix_dir"); fi
+    # shellcheck disable=SC2034 # what follows the domain
+    if [ ! -x "$postqueue" ] || ! read -r domain rest 2>/dev/null <"$1"; then
+        echo 0
+        return 0
+    fi
+    "$postqueue" ${directory[@]+"${directory[@]}"} -p 2>/dev/null | grep -cF -- "@$domain" || true
+}
+
+register_relay() {
+    local path stale=()
+    normalise_relay
+    find_router
+    read_transport
+    without_route "$effective"
+    wanted="$first${result:+ $result} $last"
+    [ "$router" = postfix ] || [ "${#wanted}" -le 1024 ] ||
+        die "$PROBLEM" "$TRANSPORT would have ${#wanted} characters; Zimbra keeps 1024. Nothing was changed"
+    for path in "${first#texthash:}" "${last#texthash:}"; do
+        table_is_right "$path" || stale+=("$path")
+    done
+    if [ "$effective" = "$wanted" ] && [ "${#stale[@]}" -eq 0 ]; then
+        say "$relay_domain is routed to $relay: nothing to change"
+    elif [ "$dry_run" = yes ]; then
+        say "would run:"
+        for path in ${stale[@]+"${stale[@]}"}; do say "  write $path: $(table "$path")"; done
+        if [ "$effective" != "$wanted" ]; then told_transport "$wanted"; fi
+    else
+        say "running:"
+    fi
+    if [ "$dry_run" = yes ]; then exit "$FINE"; fi
+    if [ "$router" = zimbra ] && [ -z "$own" ] && [ -n "$inherited" ]; then
+        note "$TRANSPORT came from the global config ($inherited); $server gets a value of its own, and later changes of the global one do not reach it"
+    fi
+    for path in ${stale[@]+"${stale[@]}"}; do write_table "$path"; done
+    if [ "$effective" != "$wanted" ]; then set_transport "$wanted"; fi
+    if [ "$effective" != "$wanted" ] || [ "${#stale[@]}" -gt 0 ]; then reload_postfix; fi
+    say "routed: $relay_domain to lmtp:$relay"
+}
+
+unregister_relay() {
+    local path left=()
+    find_router
+    read_transport
+    without_route "$own"
+    wanted=$result
+    if [ "$router" = zimbra ] && [ "$wanted" = "$inherited" ]; then wanted=""; fi
+    for path in "${first#texthash:}" "${last#texthash:}"; do
+        if [ -e "$path" ]; then left+=("$path"); fi
+    done
+    split "$own"
+    local listed=no count
+    if position "$first" >/dev/null || position "$last" >/dev/null; then listed=yes; fi
+    if [ "$listed" = no ] && [ "${#left[@]}" -eq 0 ]; then
+        say "the copy relay is not routed: nothing to change"
+    elif [ "$dry_run" = yes ]; then
+        say "would run:"
+        if [ "$listed" = yes ]; then told_transport "$wanted"; fi
+        for path in ${left[@]+"${left[@]}"}; do say "  remove $path"; done
+    else
+        say "running:"
+    fi
+    if [ "$dry_run" = yes ]; then exit "$FINE"; fi
+    count=$(queued "${last#texthash:}")
+    [ "$count" = 0 ] ||
+        die "$PROBLEM" "$count copies for the relay are in Postfix's queue, and would bounce to nobody. Nothing was changed: let the relay take them (postqueue -f), or delete them"
+    if [ "$listed" = yes ]; then set_transport "$wanted" && reload_postfix; fi
+    # Only when Postfix names them no more: mail waits for a table that is not there.
+    for path in ${left[@]+"${left[@]}"}; do rm -f "$path" && say "  removed $path"; done
+    say "not routed any more: the copy relay"
+}
