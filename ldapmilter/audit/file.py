@@ -60,7 +60,7 @@ class AuditFile:
 
         Args:
             path: the file; made with mode 0600 where there is none.
-            lost: told, from another thread, of each line that nobody waited for any more and that
+            lost: told, from another thread, of each line that no caller waited for any more and that
                 could not be written in the end.
             clock: tells how long a rotation has been going on.
         """
@@ -106,7 +106,7 @@ class AuditFile:
         Lines being written go to the old file or the new one, whole.
 
         Raises:
-            AuditError: it cannot be opened, is no regular file, or somebody else may read it; one that
+            AuditError: it cannot be opened, is no regular file, or others may read it; one that
                 was open stays in use.
             AuditStalled: the disk did not answer in time.
         """

@@ -1,10 +1,10 @@
-"""The lock that keeps the writers of one audit apart, of whatever processes.
+"""The lock between the writers of one audit, in any process.
 
-It lies in a file of its own beside the audit: whoever locks the audit itself, as readers and programs
-for backups do, holds up nobody. It stays the same when the audit is rotated.
+It is a file of its own beside the audit: readers and backup programs that lock the audit itself do not
+stop the writers. It stays the same when the audit is rotated.
 
-A writer waits for it as it waits for the disk: without a bound, in the thread that writes. Whoever has it
-may be one whose disk does not answer, and a line given up meanwhile would be lost.
+A writer waits for it as it waits for the disk: without a bound, in the thread that writes. The disk of its
+holder may be stalled, and a line given up meanwhile would be lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def lock_file(audit: Path) -> Path:
 
 
 class AuditLock:
-    """The lock, for one thread at a time. Make one in each process: a fork's copy keeps nobody out."""
+    """The lock, for one thread at a time. Make one in each process: a fork's copy excludes no other process."""
 
     def __init__(self, audit: Path) -> None:
         """Prepare; nothing is opened yet."""
@@ -99,7 +99,7 @@ class AuditLock:
 
 @contextlib.contextmanager
 def no_line_under_way(audit: Path, seconds: float) -> Iterator[None]:
-    """Keep writers out while somebody reads the file's size, if that can be had within so many seconds.
+    """Exclude writers while the file's size is read, if that can be had within so many seconds.
 
     For this moment only: no reader may hold the daemon up.
     """

@@ -1,7 +1,7 @@
 """One open audit file, by its descriptor: whole lines, and on disk when asked.
 
-Bringing lines to disk has a thread of its own: a disk may take its time, and nobody has to wait for it
-who only writes.
+Bringing lines to disk has a thread of its own: a line that need not be on disk does not
+wait for fdatasync(2).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._end = -1
-        """Where the last line of this process ended: where nobody else has written since, nothing has to be healed."""
+        """Where the last line of this process ended: if no other process has written since, that line is whole."""
         self.syncing: BatchThread[Callable[[str | None], None]] = BatchThread("audit-sync", self._sync, self._close)
         try:
             self._descriptor = os.open(path, _FLAGS, 0o600)

@@ -208,7 +208,7 @@ def wants_audit(decision: Decision) -> bool:
 def must_be_durable(decision: Decision, policy: Policy) -> bool:
     """Whether the record has to be on disk before the MTA is answered: a confidential or a relayed copy is made.
 
-    Else there would be a copy in the world that nobody can account for; of a relayed one, only the record says
+    Else there would be a copy without a record; of a relayed one, only the record says
     where it goes.
     """
     return decision.applied_verdict == "accept" and any(

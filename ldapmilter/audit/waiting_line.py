@@ -32,7 +32,7 @@ class WaitingLine:
         """Whether it stands in the file, though not on disk yet."""
         self.settled = False
         self.given_up = False
-        """Whether nobody waits for it any more."""
+        """Whether no caller waits for it any more."""
         self.problem: str | None = None
         """Once settled: why it is not there, or may not be on disk."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ldapmilter.address import Address, stored_address, stored_addresses
+from ldapmilter.address import Address, stored_address
 from ldapmilter.directory.backend.filters import Equal, Filter, Or, any_of, unescape_octets
 from ldapmilter.directory.model import Entry
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.folding import fold_ascii, fold_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.model import Kind
@@ -64,31 +64,35 @@ def read_entry(raw: RawEntry) -> Entry | None:
     kind = kind_of_entry(raw)
     if kind is None:
         return None
-    own = [address for name in ADDRESS_ATTRIBUTES for address in stored_addresses(raw.all_subtypes(name))]
-    primary = stored_addresses(raw.all("zimbramaildeliveryaddress")) if kind == "account" else own
-    name = _choose_name(raw.dn, list(primary))
+    texts = (text for name in ADDRESS_ATTRIBUTES for text in raw.all_subtypes(name))
+    own = {text: address for text in texts if (address := stored_address(text)) is not None}
+    primary = raw.all("zimbramaildeliveryaddress") if kind == "account" else own
+    name = _choose_name(raw.dn, {text: own[text] for text in primary if text in own})
     if name is None:
         return None
-    others = dict.fromkeys(address.key for address in own if address != name)
+    others = dict.fromkeys(address.key for address in own.values() if address != name)
     return Entry(raw=raw, kind=kind, name=name, other_keys=tuple(others))
 
 
-def _choose_name(dn: str, candidates: list[Address]) -> Address | None:
+def _choose_name(dn: str, candidates: Mapping[str, Address]) -> Address | None:
     """Prefer the address that the DN spells: LDAP values have no order, so "the first" may vary."""
-    derived = name_from_dn(dn)
-    if derived is not None and (not candidates or derived in candidates):
-        return next((address for address in candidates if address == derived), derived)
-    return min(candidates, key=lambda address: address.key, default=None)
+    spelt = spelt_by_dn(dn)
+    if spelt in candidates:
+        return candidates[spelt]
+    derived = stored_address(spelt)
+    if derived is not None and (not candidates or derived in candidates.values()):
+        return next((address for address in candidates.values() if address == derived), derived)
+    return min(candidates.values(), key=lambda address: address.key, default=None)
 
 
-def name_from_dn(dn: str) -> Address | None:
-    """Return ``local@domain`` from ``uid=local,ou=people,dc=...`` (or ``cn=`` for groups)."""
+def spelt_by_dn(dn: str) -> str:
+    """Return ``local@domain`` from ``uid=local,ou=people,dc=...`` (or ``cn=`` for groups); empty: it spells none."""
     parts = [part.strip() for part in re.split(r"(?<!\\),", dn)]
     attribute, _, local = parts[0].partition("=")
     labels = [part[3:] for part in parts if part.lower().startswith("dc=")]
     if attribute.lower() not in {"uid", "cn"} or not labels:
-        return None
-    return stored_address(f"{unescape_rdn(local)}@{'.'.join(labels)}")
+        return ""
+    return f"{unescape_rdn(local)}@{'.'.join(labels)}"
 
 
 def unescape_rdn(value: str) -> str:

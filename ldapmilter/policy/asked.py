@@ -1,4 +1,4 @@
-"""Whom a decision asked for values, and on which entries: what ``explain`` tells of values that did not count."""
+"""The parties of a decision, the entries looked at, and their values that did not count: for ``explain``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Asked:
 
     Attributes:
         facts: what the decision was made from.
-        sent: the sender, and the person who wrote where that is somebody else.
+        sent: the sender, and the person who wrote, where that is another account.
         received: the recipients that have levels.
         behind: those behind lists and forwards.
     """
@@ -57,7 +57,7 @@ class Asked:
             [(member.resolution, member.path) for root in facts.roots for member in facts.expansions[root.dn].members],
         )
         self._unasked: str | None = None
-        """Why it is not known which lists somebody is on."""
+        """Why it is not known which lists an account is on."""
         self._lists: dict[Entry, dict[Entry, tuple[str, ...]]] = {}
 
     def _subjects(self, direction: Direction, parties: Sequence[tuple[Resolution, tuple[str, ...]]]) -> list[Subject]:
@@ -84,7 +84,7 @@ class Asked:
         return [entry for entry in entries if entry.kind == "account"]
 
     def of_lists(self, direction: Direction, attributes: Sequence[str]) -> Iterator[UnusedValue]:
-        """Yield the values of lists that somebody is in, and whose level they are not."""
+        """Yield the values of lists that an account is on without having them as a level."""
         for account in self._accounts(direction)[:_MOST_ACCOUNTS]:
             for group, path in self._lists_around(account).items():
                 for attribute in attributes:
@@ -108,7 +108,7 @@ class Asked:
     # -- values -----------------------------------------------------------------------------
 
     def unused(self, one: PassedOver, subject: Subject) -> UnusedValue:
-        """Return a value of somebody's chain that was passed over."""
+        """Return a value of a chain that was passed over."""
         reason = Reason(
             level=one.holder.level,
             dn=one.holder.dn,
@@ -122,7 +122,7 @@ class Asked:
     def mismatch(
         self, when: When, reason: Reason, others: Sequence[One | Addressee], direction: Direction
     ) -> UnusedValue:
-        """Return a value whose condition nobody of the other party of a direction matches."""
+        """Return a value whose condition the other party of a direction does not match."""
         if when.kind == "group" and (problem := self._no_group(when.operand)) is not None:
             return UnusedValue(cause="no-group", text=problem, reason=reason)
         text = why_no_match(when, others, sender=direction == "received")
@@ -139,7 +139,7 @@ class Asked:
     # -- where there are no values ----------------------------------------------------------
 
     def nothing_found(self, direction: Direction, *, behind: bool = True) -> tuple[Cause, str]:
-        """Return why no value can count in a direction: nobody to ask, or nothing there."""
+        """Return why no value can count in a direction: there is no party with levels, or its levels have no value."""
         holders = self.levels(direction, behind=behind)
         cause, text = self._of_sender(holders) if direction == "sent" else self._of_recipients(holders)
         if self._unasked is not None:
@@ -162,7 +162,7 @@ class Asked:
 
     def _of_recipients(self, holders: Sequence[Holder]) -> tuple[Cause, str]:
         outside: list[str] = []
-        nobody: list[str] = []
+        absent: list[str] = []
         unread: list[str] = []
         for text, one in zip(self.facts.envelope.recipients, self.facts.recipients, strict=True):
             resolution = one.resolution
@@ -171,14 +171,14 @@ class Asked:
             elif not resolution.known:
                 unread.append(text)
             elif not resolution.entries:
-                nobody.append(text)
+                absent.append(text)
         if unread:
             return "undecided", f"{names_of(unread)}: could not be looked up"
         remarks = []
         if outside:
             remarks.append(f"in no domain that this directory hosts: {names_of(outside)}")
-        if nobody:
-            remarks.append(f"no such address: {names_of(nobody)}")
+        if absent:
+            remarks.append(f"no such address: {names_of(absent)}")
         if not holders:
             return "not-hosted", "; ".join(remarks) or "there is no recipient"
         anybody = any(one.resolution is not None and one.resolution.entries for one in self.facts.recipients)

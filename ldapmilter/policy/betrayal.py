@@ -37,8 +37,8 @@ def betrayals(
 ) -> list[Notice]:
     """Return an error for each copy that comes to the author, or to whom it is a copy of.
 
-    The copy is made all the same: it is due. Nobody waits for a large list to be read, nor for a directory that
-    does not answer: then nothing is said, and ``check --directory`` knows.
+    The copy is made all the same: it is due. The message does not wait for a large list to be read, nor for a
+    directory that does not answer: then there is no error, and ``check --directory`` finds it.
 
     Args:
         requests: those of :func:`confidential_copies_behind`.

@@ -71,9 +71,9 @@ def copies_for(
     """Return the copies that a message gets, in a stable order, and what is wrong with the values.
 
     De-duplicated across classes, directions and recipients. A copy whose address is a recipient
-    already is made all the same, in that recipient's place: a later milter may have refused the
-    recipient, and nobody tells us. It is not made where the message comes to that recipient or to
-    nobody, nor where only the mail to that recipient itself is to be copied there. A tracked copy of that
+    already is made all the same, in that recipient's place: a later milter may refuse the recipient,
+    which is not reported here. It is not made where no recipient can be refused alone, nor where only
+    the mail to that recipient itself is to be copied there. A tracked copy of that
     kind goes directly: what comes to the recipient is the copy. A journal report says more than the
     message does, so it is made beside it.
 

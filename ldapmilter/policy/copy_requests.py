@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Somebody whose chain may ask for copies: the author, or one recipient of the mail."""
+    """One party whose chain may ask for copies: the author, or one recipient of the mail."""
 
     direction: Direction
     chain: Chain
@@ -86,12 +86,12 @@ class CopyRequests:
 
 
 NO_REQUESTS = CopyRequests()
-"""The one object for whoever asks for nothing, as nearly everybody does."""
+"""The one object for parties that ask for nothing: most do."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOverCopy:
-    """A value of somebody's chain that asks for no copy, although nothing is wrong with it."""
+    """A valid value of a chain that asks for no copy."""
 
     copy_class: CopyClass
     subject: Subject
@@ -120,7 +120,7 @@ def requested_copies(
         today: the day in UTC, for ``until``.
         directory: where copy addresses are looked up.
         reading_for: is entered around everything that is read for one key, and for no other.
-        passed_over: takes the values that count for nothing; ``None``: nobody wants to know.
+        passed_over: takes the values that count for nothing; ``None``: they are dropped.
 
     Raises:
         DirectoryUnavailable: a copy address could not be looked up.

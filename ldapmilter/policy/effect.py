@@ -137,7 +137,7 @@ class Copy(Effect):
         return self.added
 
     def public_reasons(self, confidential: frozenset[str]) -> tuple[Reason, ...] | None:
-        """See the base class: nobody may learn of a copy that only confidential classes ask for."""
+        """See the base class. A copy that only confidential classes ask for is not told of."""
         return tuple(reason for reason in self.reasons if reason.copy_class not in confidential) or None
 
 

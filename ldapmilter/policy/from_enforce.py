@@ -144,7 +144,7 @@ def enforce(
         headers: the fields of the message that :func:`fields_for` names.
         directory: where the entries named in them are looked up.
         policy: the ``[from]`` section.
-        by_server: whether it comes from a mailbox server, and not from somebody who logged in.
+        by_server: whether it comes from a mailbox server, and not from a login.
 
     Raises:
         DirectoryUnavailable: an address could not be looked up.

@@ -1,6 +1,6 @@
-"""Mail whose From names somebody else than who hands it in, and has to: what in a header says so.
+"""Mail whose From rightly names another person than the sender: which header fields say so.
 
-Answers that a mailbox makes by itself, what somebody sends on, invitations, receipts.
+Automatic replies, mail that a user redirects (Resent fields), calendar mail, disposition notifications.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _NOTIFICATION = re.compile(r';report-type="?disposition-notification"?(?:;|$)')
 
 
 def is_automatic(headers: Headers) -> bool:
-    """Whether a message says that nobody wrote it: Auto-Submitted with another value than ``no`` (RFC 3834)."""
+    """Whether a message says that it is automatic: Auto-Submitted with another value than ``no`` (RFC 3834)."""
     values = (re.split(r"[;(]", value, maxsplit=1)[0].strip().lower() for value in headers.values("auto-submitted"))
     return any(value != "no" for value in values)
 
 
 def why_automatic(headers: Headers) -> str | None:
-    """Return by what a mailbox server made the message without anybody who wrote it; ``None``: somebody did.
+    """Return by which field a mailbox server marks the message as automatic; ``None``: a user wrote it.
 
     ``no`` is RFC 3834's way of saying "not automatic".
     """
@@ -82,7 +82,7 @@ def _plain(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """Who sent a message on that somebody else had written."""
+    """Who redirected a message that another person had written (RFC 5322 section 3.6.6)."""
 
     froms: tuple[str, ...]
     """Values of Resent-From."""
@@ -91,9 +91,9 @@ class Resent:
 
 
 def newest_resent(headers: Headers) -> Resent | None:
-    """Return the newest block of Resent fields; ``None``: nobody sent the message on.
+    """Return the newest block of Resent fields; ``None``: the message was not redirected.
 
-    Each sending on puts a block of its own before all others (RFC 5322 section 3.6.6). No block has a field
+    Each redirection puts a block of its own before all others (RFC 5322 section 3.6.6). No block has a field
     twice, and none goes on behind a trace field.
     """
     block: list[tuple[str, str]] = []

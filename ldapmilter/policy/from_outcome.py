@@ -184,7 +184,7 @@ class _DecidingFrom:
 
     @property
     def _by_server(self) -> bool:
-        """Whether a mailbox server vouches for what it writes into the header; somebody who logs in does not."""
+        """Whether a mailbox server sends it, whose own header fields are trusted; those of a login are not."""
         return self._author.identity.source == "mailbox-host"
 
     def _keeps_from(self) -> str | None:

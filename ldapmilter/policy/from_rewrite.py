@@ -2,7 +2,7 @@
 
 Goals, in this order: exactly one From that an administrator wrote down; the sender's rules before
 the recipient's; the most specific rule; a stable outcome when the directory hands values out in
-any order; and a warning whenever somebody's rule lost.
+any order; and a warning whenever a rule lost.
 """
 
 from __future__ import annotations

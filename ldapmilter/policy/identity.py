@@ -1,6 +1,6 @@
-"""Who is really sending: the login, the mailbox behind a mailbox server, or nobody we know.
+"""Who is really sending: the login, the mailbox of a mailbox server, or an unknown sender.
 
-Header text never takes part: an outsider can write any MAIL FROM and any From.
+Header text never counts: an outsider can write any MAIL FROM and any From.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.model import Entry
     from ldapmilter.message import Envelope, Headers, IdentitySource
 
-# Postfix replaces bytes it does not like in a SASL name by "?": such a name is nobody's.
+# Postfix replaces bytes it does not like in a SASL name by "?": such a name belongs to no account.
 _NOBODY = re.compile(r"[?\x00-\x1f\x7f]")
 
 AUTHENTICATED_USER = "x-authenticated-user"
@@ -71,7 +71,7 @@ class Sender:
     asks_for_person: bool = False
     """Whether ``X-Authenticated-User`` may name who wrote from this mailbox."""
     person: Resolution | None = None
-    """Who wrote, where that is somebody else than the mailbox: their copies are due as well."""
+    """Who wrote, where that is another account than the mailbox: its copies are due as well."""
     unclear: str | None = None
     """Why it cannot be known who sends; policy of the sender's cannot apply."""
     unknown_person: str | None = None
@@ -93,7 +93,7 @@ _NOBODYS_SERVICE = "the login is a service's, and stands for nobody ([identity] 
 _NO_MAILBOX_HOST = "nobody logged in, and the client is no mailbox server ([identity] mailbox_hosts)"
 
 UNKNOWN = Sender(identity=NOBODY)
-"""The sender of a message that nobody we know sends."""
+"""The sender of a message whose sender is not known."""
 
 
 def as_claimed(envelope: Envelope) -> Identity:
@@ -128,15 +128,15 @@ def recipient_of_relay(envelope: Envelope, relay_domain: str | None) -> str | No
 
 
 def claim_of(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -> Claim | None:
-    """Return by what the sender of a message is known; ``None``: nobody we know sends it.
+    """Return by what the sender of a message is known; ``None``: the sender is not known.
 
     1. ``{auth_authen}``, resolved as Zimbra resolves logins (:func:`by_login`). One of ``service_logins`` is the
-       account that it stands for, or nobody.
+       account that it stands for, or not known.
     2. Else, when the client is one of our mailbox servers, the envelope sender: trustworthy as a
        mailbox (``zimbraSmtpRestrictEnvelopeFrom``), not as a person (:func:`by_mailbox`).
        Its last ``X-Authenticated-User``, where that is trusted and Zimbra writes it
        (``zimbraSmtpSendAddAuthenticatedUser``), names the person (:func:`with_person`).
-    3. Else nobody. The null sender without a login, and sendmail(1) mail, are nobody.
+    3. Else it is not known, as for the null sender without a login and for sendmail(1) mail.
 
     Raises:
         DirectoryUnavailable: it could not be asked which clients are mailbox servers.
@@ -150,7 +150,7 @@ def claim_of(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -
 
 
 def why_nobody(envelope: Envelope, directory: Directory, policy: IdentityPolicy) -> str | None:
-    """Return why nobody we know sends a message; ``None``: somebody logged in, or a mailbox server sends it.
+    """Return why the sender of a message is not known; ``None``: there is a login, or a mailbox server sends it.
 
     Raises:
         DirectoryUnavailable: it could not be asked which clients are mailbox servers.
@@ -178,7 +178,7 @@ def by_login(login: str, directory: Directory) -> Sender:
     """
     resolution = None if _NOBODY.search(login) else directory.login(login)
     if resolution is None:
-        # Nobody's, but of a domain perhaps: its levels, or at least the global one, apply if it may pass.
+        # No account; its domain's levels, if that is hosted, or at least the global one apply if the mail may pass.
         address = envelope_address(login) or Address(key=login, written=login, domain="")
         hosted = address.domain if address.domain and directory.hosts(address.domain) else None
         return Sender(
@@ -194,7 +194,7 @@ def by_login(login: str, directory: Directory) -> Sender:
 
 
 def by_mailbox(address: Address | None, directory: Directory, policy: IdentityPolicy) -> Sender:
-    """Return the mailbox that a mailbox server sends for; a redirect that kept its sender is nobody's.
+    """Return the mailbox that a mailbox server sends for; a redirect that kept its sender has none.
 
     Args:
         address: the envelope sender; ``None``: it is no address.
@@ -226,9 +226,9 @@ def named_person(headers: Headers) -> str | None:
 
 
 def with_person(mailbox: Sender, name: str, person: Sender) -> Sender:
-    """Add who wrote from a mailbox, where that is somebody else: the account that a name logs in as, if any."""
+    """Add who wrote from a mailbox, where that is another account: the one that a name logs in as, if any."""
     if person.resolution is not None and not person.resolution.known:
-        return mailbox  # the directory has noted the failure: nobody can say that there is no such person
+        return mailbox  # the directory has noted the failure: whether there is such a person is not known
     if person.entry is None:
         return replace(mailbox, unknown_person=name)
     same = mailbox.entry is not None and mailbox.entry.dn == person.entry.dn

@@ -54,7 +54,7 @@ def author_changes(author: Author, by: FromChange, headers: Headers, policy: Fro
         if shown.address.key != author.address.key:
             changes.append(_change("Sender", own, by))
         elif headers.values("sender"):
-            # RFC 5322 section 3.6.2: no Sender that is the same as From; any other names somebody else.
+            # RFC 5322 section 3.6.2: no Sender that is the same as From; any other names another person.
             changes.append(_change("Sender", None, by))
     return changes
 

@@ -106,7 +106,7 @@ def effective(
         read: turns a value into its meaning, or says why it is as if absent (expired, say); raises
             :class:`~ldapmilter.errors.InvalidValue` for one that cannot be used.
         ends: tells the value that ends inheritance (``none``).
-        passed_over: takes the values that count for nothing; ``None``: nobody wants to know.
+        passed_over: takes the values that count for nothing; ``None``: they are dropped.
     """
     reading = _Reading(attributes, read, ends, passed_over, _NONE[inherit])
     outcome = reading.outcome

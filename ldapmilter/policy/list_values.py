@@ -190,7 +190,7 @@ def mailing_list(
         chain: list, domain, global config.
         policy: the ``[lists]`` section.
         directory: where an address for bounces is looked up.
-        passed_over: takes the values that do not count; ``None``: nobody wants to know.
+        passed_over: takes the values that do not count; ``None``: they are dropped.
 
     Raises:
         DirectoryUnavailable: an address for bounces could not be looked up.

@@ -138,7 +138,7 @@ class _Post:
         return self.headers.values("from")
 
     def _author(self) -> Mailbox | None:
-        """Return who wrote: the one From that says anything, else the envelope sender; ``None``: nobody is named."""
+        """Return who wrote: the one From that is not blank, else the envelope sender; ``None``: no address."""
         read = read_from([value for value in self._delivered_from() if not is_blank(value)])
         if len(read.mailboxes) == 1 and not read.unreadable:
             return read.mailboxes[0]

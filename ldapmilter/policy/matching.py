@@ -46,7 +46,7 @@ class Party:
             self.add_outsider(seen)
 
     def add_outsider(self, seen: Seen) -> None:
-        """Add somebody outside every hosted domain: also what is no address, and the null sender."""
+        """Add a party outside every hosted domain: also a text that is not an address, and the null sender."""
         self.external = self.external or seen
 
     def match(self, when: When, groups: Mapping[str, frozenset[str]]) -> Seen | None:
@@ -132,7 +132,7 @@ class Addressee:
 
 
 def why_no_match(when: When, others: Sequence[One | Addressee], *, sender: bool) -> str:
-    """Return in words why nobody matches a condition.
+    """Return in words why no party matches a condition.
 
     Args:
         when: the condition.

@@ -53,7 +53,7 @@ class Notice:
     invalid_value_of: str | None = None
     """The copy class, or ``from``, whose value cannot be used; ``None`` for any other notice."""
     error: bool = False
-    """Whether somebody has to mend something, as opposed to knowing about it."""
+    """Whether an administrator has to correct something; else it is for information."""
     of_list: bool = False
     """Whether it says what is the matter with a list that was written to, for which everybody's mail waits:
     the one cause that the log names for a message that waits."""
@@ -120,7 +120,7 @@ class Decision:
     def told_verdict(self) -> str:
         """The verdict for the log and the counts, as ``would-...`` where it is not carried out.
 
-        Nobody notices a 451 that is only told, so one for a confidential reason is not told either.
+        A 451 for a confidential reason that is not carried out is not told: it would show that there is such a value.
         """
         if self.verdict_mode == "apply":
             return self.verdict

@@ -88,7 +88,7 @@ class Recipient:
 
     @property
     def resolution(self) -> Resolution | None:
-        """What it resolves to; ``None`` for what is no address: outside, and in nobody's directory."""
+        """What it resolves to; ``None`` for a text that is not an address: it counts as outside."""
         if not isinstance(self._meant, tuple):
             return self._meant
         name = self._meant[0].name

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
 
 ServiceLogins = dict[str, "Address | None"]
-"""By folded login: the account that it stands for; ``None``: nobody."""
+"""By folded login: the account that it stands for; ``None``: no account."""
 
 
 def read_service_logins(text: str) -> ServiceLogins:
-    """Return what an option says: ``LOGIN`` (nobody) and ``LOGIN=ADDRESS`` (that account), separated by blanks.
+    """Return what an option says: ``LOGIN`` (no account) and ``LOGIN=ADDRESS`` (that account), separated by blanks.
 
     Raises:
         ValueError: an item is neither, or a login has two meanings.
@@ -41,12 +41,12 @@ def is_service(login: str, logins: Mapping[str, Address | None]) -> bool:
 
 
 def stands_for(login: str, logins: Mapping[str, Address | None]) -> Address | None:
-    """Return the account that such a login stands for; ``None``: nobody, or it is none of these."""
+    """Return the account that a service login stands for; ``None``: no account, or it is not a service login."""
     return logins.get(folded_address(login)) if logins else None
 
 
 def why_unknown(login: str, logins: Mapping[str, Address | None]) -> str:
-    """Return why mail waits: the login is nobody's, or stands for somebody who is not there."""
+    """Return why mail waits: the login has no account, or the account it stands for does not exist."""
     if is_service(login, logins):
         account = stands_for(login, logins)
         return f"the login {login!r} stands for {account}, which is no account: [identity] unknown_login = tempfail"

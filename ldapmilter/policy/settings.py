@@ -60,7 +60,7 @@ class FromPolicy:
     original_from_header: str
     """Name of a header field that keeps the old From; empty: none."""
     sender: Literal["keep", "author"]
-    """Whether a From that a rule or a wish puts leaves the author in Sender."""
+    """Whether a From that a rule or a recipient's value puts leaves the author in Sender."""
     reject_text: str
     """The text of a refusal (:mod:`.refusal_text`); empty: the one that comes with the product."""
     mode: Mode
@@ -110,7 +110,7 @@ class Policy:
     max_copies: int
     identity: IdentityPolicy
     relay_domain: str | None = None
-    """Where copies travel to the relay: nobody else may write there; ``None``: there is no relay."""
+    """Where copies travel to the relay: other mail to it is refused; ``None``: there is no relay."""
     _days: dict[date, DatedPolicy] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def on(self, day: date) -> DatedPolicy:
@@ -132,7 +132,7 @@ class Policy:
         return self.secret_attributes() | self.lists.attributes()
 
     def secret_attributes(self) -> frozenset[str]:
-        """Return those that nobody but the milter and the administrators may read: all but the settings of lists."""
+        """Return those that only the milter and the administrators may read: all but the settings of lists."""
         names: set[str] = {
             *self.from_policy.sender_attributes,
             *self.from_policy.recipient_attributes,

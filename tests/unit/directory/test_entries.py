@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldapmilter.address import Address, stored_address
+from ldapmilter.directory import entries
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or
 from ldapmilter.directory.backend.raw_entry import RawEntry
-from ldapmilter.directory.entries import catch_all_keys, entries_filter, name_from_dn, read_entry, unescape_rdn
+from ldapmilter.directory.entries import catch_all_keys, entries_filter, read_entry, spelt_by_dn, unescape_rdn
 
 INDEXED_BY_ZIMBRA = {
     "zimbramaildeliveryaddress",
@@ -46,8 +48,27 @@ def raw(dn: str, classes: str, **attributes: tuple[str, ...]) -> RawEntry:
     ],
 )
 def test_the_name_that_a_dn_spells(dn: str, name: str | None) -> None:
-    found = name_from_dn(dn)
+    found = stored_address(spelt_by_dn(dn))
     assert (found.key if found is not None else None) == name
+
+
+def test_an_entry_whose_dn_spells_its_address_has_it_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def noting(text: str) -> Address | None:
+        parsed.append(text)
+        return stored_address(text)
+
+    monkeypatch.setattr(entries, "stored_address", noting)
+    attributes = {
+        "objectclass": ("zimbraAccount",),
+        "zimbramaildeliveryaddress": ("ann@example.test",),
+        "zimbramailalias": ("a.smith@example.test",),
+    }
+    entry = read_entry(RawEntry(f"uid=ann,{PEOPLE}", attributes))
+    assert entry is not None
+    assert entry.name.text == "ann@example.test"
+    assert parsed == ["ann@example.test", "a.smith@example.test"]
 
 
 @pytest.mark.parametrize(
