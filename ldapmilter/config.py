@@ -131,6 +131,8 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
                 raise ConfigError(msg)
     # Only now: what is missing, or wrong, may stand under a misspelt name.
     values = {section: _section(file, section, given.get(section, {}), table) for section, table in tables.items()}
+    if (control := values["control"]["socket"]) and f"unix:{control}" == str(values["milter"]["socket"]):
+        raise ConfigError(f"{file}: [control] socket = {control}: is [milter] socket; each needs a path of its own")
     for section in given.keys() - SECTIONS.keys():
         _check_use(file, section, given[section])
     ldap = _ldap(file, values["ldap"])
@@ -191,13 +193,12 @@ def _check_name(file: Path, section: str) -> None:
     Raises:
         ConfigError: it is no ``[copy NAME]``.
     """
-    if not _COPY_NAME.match(section):
-        msg = f"{file}: unknown section [{section}]; did you mean [{options.nearest(section, [*SECTIONS, _COPY])}]?"
-        if section.startswith("copy"):
-            msg = (
-                f"{file}: unknown section [{section}]; a copy class is [{_COPY}], and NAME is made of a-z, 0-9, - and _"
-            )
-        raise ConfigError(msg)
+    if _COPY_NAME.match(section):
+        return
+    if section.startswith("copy"):
+        raise ConfigError(f"{file}: unknown section [{section}]; [{_COPY}] has a NAME made of a-z, 0-9, - and _")
+    near = options.nearest(section, [*SECTIONS, _COPY])
+    raise ConfigError(f"{file}: unknown section [{section}]; did you mean [{near}]?")
 
 
 def _check_use(file: Path, section: str, texts: Mapping[str, str]) -> None:
@@ -273,8 +274,9 @@ def _relay(file: Path, values: Mapping[str, dict[str, Any]]) -> RelaySettings:
         relay = replace(relay, key_file=file.parent / relay.key_file)
     relay = replace(relay, state=file.parent / relay.state, kept=file.parent / relay.kept)
     if relay.listen is not None and relay.listen == values["milter"]["socket"]:
-        msg = f"{file}: [relay] listen = {relay.listen}: is [milter] socket; the relay needs a socket of its own"
-        raise ConfigError(msg)
+        raise ConfigError(
+            f"{file}: [relay] listen = {relay.listen}: is [milter] socket; the relay needs one of its own"
+        )
     for section, texts in values.items():
         if section.startswith("copy ") and texts["delivery"] != "direct":
             what = f"{file}: [{section}] delivery = {texts['delivery']}"

@@ -17,12 +17,20 @@ def for_address(text: str) -> str:
     inside = text.strip("<> ")
     if inside != text and _is_address(inside):
         return f"; write {inside}"
+    if text.lower().startswith("group:") and _is_address(text[len("group:") :]):
+        return f"; group: stands in conditions alone: write {text[len('group:') :]}"
     if not text.isascii():
-        return "; before the @ only ASCII can be delivered"
+        return _for_another_script(text)
     at = text.count("@")
     if at != 1:
         return "; there is no @ in it" if at == 0 else f"; there are {at} @ in it"
     return ""
+
+
+def _for_another_script(text: str) -> str:
+    local, _, domain = text.rpartition("@")
+    ace = fold_domain(domain) if local and local.isascii() else None
+    return f"; write {local}@{ace}" if ace is not None else "; before the @ only ASCII can be delivered"
 
 
 def for_copy(text: str, word: str) -> str:

@@ -855,7 +855,7 @@ def test_lists_hold_up_no_mail_where_every_other_part_is_told_not_to(
 @pytest.mark.parametrize("section", ["copy my class", "copy Ä", "copy"])
 def test_what_a_copy_class_may_be_called_is_said(site: Site, section: str) -> None:
     error = site.error(f"{MINIMAL}[{section}]\nsent_attributes = x\n")
-    assert error.endswith("a copy class is [copy NAME], and NAME is made of a-z, 0-9, - and _")
+    assert error.endswith("[copy NAME] has a NAME made of a-z, 0-9, - and _")
 
 
 def test_a_server_without_a_scheme_is_told_with_one(site: Site) -> None:
@@ -867,3 +867,8 @@ def test_a_secret_that_is_a_directory(site: Site, tmp_path: Path) -> None:
     config = site.load(f"{MINIMAL}bind_dn = uid=x\nbind_password_file = {tmp_path}\n")
     with pytest.raises(ConfigError, match=r"cannot be read: it is a directory$"):
         bind_password(config)
+
+
+def test_the_control_socket_is_another_one_than_the_milters(site: Site) -> None:
+    error = site.error(f"{MINIMAL}[milter]\nsocket = unix:/run/x.sock\n[control]\nsocket = /run/x.sock\n")
+    assert "[control] socket = /run/x.sock: is [milter] socket; each needs a path of its own" in error

@@ -67,7 +67,7 @@ class LdifStore:
         try:
             octets = read_regular(path, _MAX_FILE)[0]
         except OSError as error:
-            msg = f"cannot read the LDIF file {path}: {why(error)}"
+            msg = f"[ldap] uri = ldif:{path}: cannot be read: {why(error)}"
             raise ConfigError(msg) from error
         try:
             return cls(parse(text_of(octets)))
@@ -229,7 +229,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 def _attribute(number: int, line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or not name:
-        msg = f"line {number}: not an attribute: {line[:60]!r}"
+        msg = f"line {number}: not an attribute: {line[:60]!r}; write NAME: VALUE"
         raise ValueError(msg)
     if value.startswith("<"):
         msg = f"line {number}: values from URLs are not read"

@@ -20,6 +20,9 @@ HINTS: dict[tuple[Callable[[str], object], str], str] = {
     (parse_copy, "legal@x.test client.test"): "; did you mean with=client.test?",
     (parse_copy, "legal@x.test external"): "; did you mean with=external?",
     (parse_copy, "legal@x.test with client.test"): "; write with= and its value without blanks",
+    (parse_copy, "legal@b\u00fccher.test"): "; write legal@xn--bcher-kva.test",
+    (parse_copy, "l\u00e4gal@x.test"): "; before the @ only ASCII can be delivered",
+    (parse_copy, "group:sales@x.test"): "; group: stands in conditions alone: write sales@x.test",
     (parse_copy, "client.test => legal@x.test"): "; a copy has no =>: write legal@x.test with=client.test",
     (
         parse_copy,
