@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.checks import postfix_copies, postfix_identity, postfix_service
+from ldapmilter.checks import postfix_copies, postfix_identity, postfix_service, relay_route
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.postfix_config import (
     is_ours,
@@ -19,6 +19,7 @@ from ldapmilter.checks.postfix_config import (
 )
 from ldapmilter.checks.postfix_service import CHROOTED, SWITCHED_OFF, lists_us
 from ldapmilter.postfix.postconf import PostconfFailed, find_postconf
+from ldapmilter.postfix.transport import ask_postfix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,8 +105,12 @@ def check(config: Config, report: Report, *, directory: Path | None) -> str | No
     Args:
         config: where the daemon listens, and how long a decision may take.
         report: what to add to.
-        directory: that holds main.cf; Postfix's own unless given.
+        directory: that holds main.cf; the one that ``[relay]`` names, or Postfix's own, unless given.
     """
+    relay = config.relay
+    if relay.listen is not None:
+        relay_route.look_at_next_hops(config, report)
+    directory = directory or relay.postfix_dir
     postconf = find_postconf()
     if postconf is None:
         report.add(ABSENT.found("no postconf on this host"))
@@ -116,6 +121,8 @@ def check(config: Config, report: Report, *, directory: Path | None) -> str | No
         report.add(BROKEN.found(str(error)))
         return None
     look(postfix, config, report)
+    if relay.listen is not None:
+        relay_route.look(postfix, ask_postfix(relay.domain, relay.listen, directory), config, report)
     return postfix.parameter("recipient_delimiter")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -34,6 +34,12 @@ class Route:
     state: RouteState
     text: str
     """What was found, in words."""
+    transport: str = ""
+    """The service of master.cf that hands the mail over, where it is routed."""
+    hop: str = ""
+    """What that service is given: where to."""
+    kept: bool = False
+    """Whether a further table names the domain: Postfix does not bounce the mail without the first one."""
 
 
 def ask_postfix(domain: str, listen: SocketAddress, directory: Path | None) -> Route:
@@ -100,11 +106,13 @@ def route(
         if not isinstance(found, PostconfFailed) and address in found:
             return _judged(domain, table, found[address], listen, queue)
     for key in others:
-        for table, found in answers:
+        for place, (table, found) in enumerate(answers):
             if isinstance(found, PostconfFailed):
                 return Route("unknown", f"{table} cannot be read: {found}")
             if key in found:
-                return _judged(domain, table, found[key], listen, queue)
+                further = [one for _, one in answers[place + 1 :] if not isinstance(one, PostconfFailed)]
+                judged = _judged(domain, table, found[key], listen, queue)
+                return replace(judged, kept=any(domain in one for one in further))
     return Route("not routed", f"transport_maps = {', '.join(maps) or '(empty)'} has nothing for {domain}")
 
 
@@ -116,7 +124,7 @@ def _parents(domain: str) -> Iterator[str]:
 def _judged(domain: str, table: str, value: str, listen: SocketAddress, queue: str) -> Route:
     transport, _, hop = value.strip().partition(":")
     if transport not in _NO_LMTP and _leads_to(hop, listen, queue):
-        return Route("routed", f"{table} sends {domain} to {value}")
+        return Route("routed", f"{table} sends {domain} to {value}", transport, hop)
     return Route("not routed", f"{table} sends {domain} to {value or '(nothing)'}, not to [relay] listen = {listen}")
 
 

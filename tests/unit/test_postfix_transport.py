@@ -61,7 +61,8 @@ def test_the_tables_of_a_list() -> None:
 )
 def test_routed(value: str, listen: str) -> None:
     found = asked({"texthash:/ours": {DOMAIN: value}}, listen)
-    assert found == Route("routed", f"texthash:/ours sends {DOMAIN} to {value}")
+    transport, _, hop = value.partition(":")
+    assert found == Route("routed", f"texthash:/ours sends {DOMAIN} to {value}", transport, hop)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,11 @@ def test_without_an_entry_it_is_not_routed() -> None:
 def test_the_first_table_with_the_domain_counts() -> None:
     assert asked({"a": ROUTED, "b": RETRY}).state == "routed"
     assert asked({"a": RETRY, "b": ROUTED}).state == "not routed"
+
+
+def test_a_further_table_keeps_the_mail() -> None:
+    assert asked({"a": ROUTED, "ldap:/users": None, "b": RETRY}).kept
+    assert not asked({"a": ROUTED, "b": {"elsewhere.test": "smtp:x"}}).kept
 
 
 def test_the_whole_address_beats_the_domain_in_any_table() -> None:
