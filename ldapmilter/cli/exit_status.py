@@ -16,6 +16,7 @@ _NO_DIRECTORY = "the directory cannot be asked"
 
 MEANINGS: "Mapping[str, Mapping[int, str]]" = {
     "run": {FINE: "ended by SIGTERM or SIGINT", PROBLEM: "it cannot start, or another one runs already"},
+    "relay": {FINE: "ended by SIGTERM or SIGINT", PROBLEM: "it cannot start, or its socket is in use"},
     "explain": {
         FINE: "the message is accepted",
         PROBLEM: "it is refused, or has to wait",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "run": "the daemon, in the foreground",
+    "relay": "the copy relay, in the foreground; run starts it",
     "explain": "the decision for a message, and its reasons",
     "probe": "a message through the running milter, as an MTA sends it",
     "trace": "what the running daemon did with a message, or that it has not seen it",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ldapmilter.config import load
 from ldapmilter.daemon import parent
 from ldapmilter.daemon.log import log_to
-from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
     import argparse
@@ -27,8 +25,5 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb; return its exit status."""
     gc.set_threshold(700)  # Python's own: what stays for weeks must not wait for garbage to heap up
     config = load(options.config)
-    if config.relay.listen is not None and find_spec("ldapmilter.daemon.relay_keeper") is None:
-        msg = f"{config.file}: [relay] listen = {config.relay.listen}: this version cannot start the copy relay"
-        raise ConfigError(msg)
     log_to(options.log, verbose=options.verbose)
     return parent.run(config, options.log)

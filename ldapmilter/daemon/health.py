@@ -1,6 +1,8 @@
-"""When a worker counts as hung, and how long its successor waits. Pure."""
+"""When a process of the daemon counts as hung, and how long its successor waits. Pure."""
 
 from __future__ import annotations
+
+from collections import deque
 
 _YOUNG = 10.0
 """Seconds: a worker that lives for less may be part of a crash loop."""
@@ -31,3 +33,25 @@ class RestartPauses:
             return 0.0
         self._young_deaths += 1
         return min(LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self._young_deaths - 1))
+
+
+RELAY_SILENCE = 20.0
+"""Seconds after which a relay that reports nothing is killed."""
+_RELAY_DEATHS = 3
+_RELAY_SECONDS = 60.0
+
+
+class RelayPauses:
+    """Pauses before the copy relay is started again: none, but for a minute after three deaths in a minute."""
+
+    def __init__(self) -> None:
+        """Begin with no deaths."""
+        self._deaths: deque[float] = deque(maxlen=_RELAY_DEATHS)
+
+    def after(self, now: float) -> float:
+        """Return the seconds to wait after a death at a time (seconds, monotonic)."""
+        self._deaths.append(now)
+        if len(self._deaths) == _RELAY_DEATHS and now - self._deaths[0] <= _RELAY_SECONDS:
+            self._deaths.clear()
+            return _RELAY_SECONDS
+        return 0.0

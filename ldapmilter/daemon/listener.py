@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ldapmilter.config import MilterSettings
+    from ldapmilter.delivery.settings import RelaySettings
+    from ldapmilter.socket_address import SocketAddress
 
 _BACKLOG = 1024
 _CREDENTIALS = struct.Struct("3i")
@@ -62,7 +64,7 @@ class Listener:
         except OSError:
             return False
 
-    def permit(self, settings: MilterSettings) -> None:
+    def permit(self, settings: MilterSettings | RelaySettings) -> None:
         """Give the path of a unix socket the mode and group of a configuration.
 
         Raises:
@@ -96,14 +98,27 @@ def listen(settings: MilterSettings) -> Listener:
     Raises:
         CannotListen: it is taken, or the path, owner or mode cannot be had.
     """
-    address = settings.socket
+    return listen_at(settings.socket, settings.socket_mode, settings.socket_group, "milter")
+
+
+def listen_at(address: SocketAddress, mode: int, group: str, section: str) -> Listener:
+    """Bind a socket.
+
+    Args:
+        address: where.
+        mode: of a unix socket.
+        group: the name of its group; empty: the process's own.
+        section: of ``config.ini``, which says so.
+
+    Raises:
+        CannotListen: it is taken, or the path, owner or mode cannot be had.
+    """
     if address.kind == "unix":
-        group = _group(settings.socket_group)
-        return listen_unix(Path(address.path), settings.socket_mode, group)
+        return listen_unix(Path(address.path), mode, _group(group, section), section)
     return _listen_tcp(address.kind == "inet6", address.host, address.port, str(address))
 
 
-def listen_unix(path: Path, mode: int, group: int | None = None) -> Listener:
+def listen_unix(path: Path, mode: int, group: int | None = None, section: str = "milter") -> Listener:
     """Bind a unix socket; it appears under its name with owner and mode, in one step.
 
     Raises:
@@ -118,7 +133,7 @@ def listen_unix(path: Path, mode: int, group: int | None = None) -> Listener:
         listening.bind(str(temporary))
         temporary.chmod(mode)
         if group is not None:
-            _give(temporary, group)
+            _give(temporary, group, section)
         listening.listen(_BACKLOG)
         listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
         identity = _inode(temporary)
@@ -134,11 +149,11 @@ def listen_unix(path: Path, mode: int, group: int | None = None) -> Listener:
     return Listener(socket=listening, path=path, identity=identity)
 
 
-def _give(path: Path, group: int) -> None:
+def _give(path: Path, group: int, section: str) -> None:
     try:
         os.chown(path, -1, group)
     except PermissionError as error:
-        message = f"{error.strerror}; [milter] socket_group has to be a group that user {os.geteuid()} is in"
+        message = f"{error.strerror}; [{section}] socket_group has to be a group that user {os.geteuid()} is in"
         raise PermissionError(error.errno, message) from error
 
 
@@ -193,13 +208,13 @@ def _listen_tcp(
     return Listener(socket=listening)
 
 
-def _group(name: str) -> int | None:
+def _group(name: str, section: str = "milter") -> int | None:
     if not name:
         return None
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        message = f"[milter] socket_group = {name}: there is no such group; leave it empty to keep the process's own"
+        message = f"[{section}] socket_group = {name}: there is no such group; leave it empty to keep the process's own"
         raise CannotListen(message) from None
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.fleet import Fleet
     from ldapmilter.daemon.log import LogWriter
+    from ldapmilter.daemon.relay_keeper import RelayKeeper
     from ldapmilter.daemon.sockets import Sockets
     from ldapmilter.postfix.transport import Route
 
@@ -48,7 +49,15 @@ class RefusedReload:
 class Overview:
     """The state of the whole daemon."""
 
-    def __init__(self, config: Config, fleet: Fleet, sockets: Sockets, log: LogWriter, descriptors: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        fleet: Fleet,
+        sockets: Sockets,
+        log: LogWriter,
+        descriptors: int,
+        relay: RelayKeeper,
+    ) -> None:
         """Begin when the daemon starts.
 
         Args:
@@ -57,6 +66,7 @@ class Overview:
             sockets: its sockets.
             log: writes this process's lines.
             descriptors: the limit of open files.
+            relay: keeps the copy relay.
         """
         self.config = config
         """What all workers run under."""
@@ -64,6 +74,7 @@ class Overview:
         """The last reload, where it was refused."""
         self._fleet = fleet
         self._sockets = sockets
+        self._copy_relay = relay
         self._log = log
         self._descriptors = descriptors
         self._most_connections = crowd.most_connections(descriptors)
@@ -89,6 +100,7 @@ class Overview:
 
     def _own_problems(self) -> Iterator[str]:
         yield from self._sockets.problems()
+        yield from self._copy_relay.problems()
         if (text := copy_route.problem(self._route)) is not None:
             yield text
 
@@ -191,6 +203,7 @@ class Overview:
             "domain": self.config.relay.domain,
             "route": found.state if found is not None else "unknown",
             "route_text": found.text if found is not None else "no worker has reported yet",
+            **(self._copy_relay.as_json() or {}),
         }
 
     def _waiting(self) -> list[dict[str, Any]]:

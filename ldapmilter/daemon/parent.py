@@ -23,6 +23,7 @@ from ldapmilter.daemon.metrics import page
 from ldapmilter.daemon.notify import notify, notify_reloading, watchdog_seconds
 from ldapmilter.daemon.overview import Overview
 from ldapmilter.daemon.parent_requests import answer
+from ldapmilter.daemon.relay_keeper import RelayKeeper, relay_socket
 from ldapmilter.daemon.relayed_copies import key_for
 from ldapmilter.daemon.reminders import Reminders, not_applied
 from ldapmilter.daemon.sockets import Sockets
@@ -44,6 +45,8 @@ _WAKE_UPS = 5
 """For each worker in a second. Any worker may accept one, so a worker may miss a round."""
 _REMINDER_SECONDS = 60.0
 """After which it is looked for what is not as it should be."""
+_RELAY_SECONDS = 30.0
+"""For which the copy relay is waited for at the start. Mail without copies by way of it needs none."""
 _HEARD_SECONDS = 3.0
 """Seconds in which a worker that lives reports, however short the watchdog's time is."""
 
@@ -72,15 +75,19 @@ class Parent:
         listener = listen(config.milter)
         try:
             reserved = libmilter.reserve(listener.socket.family)
+            self._relay = RelayKeeper(config, log)
         except OSError as error:
             listener.close()
             raise CannotListen(str(error)) from error
+        except CannotListen:
+            listener.close()
+            raise
         spawner = Spawner(log=log, libmilter=reserved, most_connections=crowd.most_connections(descriptors))
         self._fleet = Fleet(active, listener, spawner)
         self._sockets = Sockets(self._fleet, self._answer, lambda: page(self._overview.snapshot()))
-        self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors)
+        self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, self._relay)
         self._reminders, self._broken = Reminders(), Reminders()
-        self._takeover = Takeover(self._fleet, self._sockets, self._overview, self._reminders)
+        self._takeover = Takeover(self._fleet, self._sockets, self._overview, self._reminders, self._relay)
         self._stop_wanted = asyncio.Event()
         self._reload_wanted = asyncio.Event()
 
@@ -94,9 +101,10 @@ class Parent:
         loop.add_signal_handler(signal.SIGTERM, self._stop_wanted.set)
         loop.add_signal_handler(signal.SIGINT, self._stop_wanted.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
-        loop.add_signal_handler(signal.SIGCHLD, self._fleet.tick)
+        loop.add_signal_handler(signal.SIGCHLD, self._bury)
         await self._sockets.open(self._overview.config)
         self._fleet.tick()
+        self._relay.tick()
         _log.info("listening on %s", self._overview.config.milter.socket)
         always = (self._tick, self._look_after, self._remind, self._reload_when_told)
         background = [loop.create_task(work()) for work in always]
@@ -107,18 +115,24 @@ class Parent:
         for task in background:
             task.cancel()
         self._sockets.close()
-        await self._fleet.stop()
+        await asyncio.gather(self._fleet.stop(), self._relay.stop())
         _log.info("stopped")
         return 0
 
     async def _answer(self, request: Message) -> Message:
+        if request.get("verb") == "copies":
+            return await self._relay.command(request)
         return await answer(request, self._fleet, self._overview, self._takeover)
+
+    def _bury(self) -> None:
+        self._fleet.tick()
+        self._relay.tick()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             try:
-                self._fleet.tick()
+                self._bury()
                 self._fleet.share_what_waits()
                 self._sockets.answer_for_workers()
                 self._overview.take_reports()
@@ -132,6 +146,7 @@ class Parent:
             await asyncio.sleep(_TICK_SECONDS)
             try:
                 await self._sockets.look_after(self._overview.config)
+                await self._relay.look_after()
             except Exception:  # noqa: BLE001 - whatever it is, the next second is another chance
                 _log.exception("unexpected error while looking after the sockets")
 
@@ -168,6 +183,7 @@ class Parent:
         """Tell systemd when all workers serve, and from then on reload whenever it is asked for."""
         while not await self._fleet.until_ready():  # noqa: ASYNC110 - who there is changes while it is waited for
             await asyncio.sleep(_TICK_SECONDS)
+        await self._relay.until_ready(_RELAY_SECONDS)
         self._say_ready()
         while True:
             await self._reload_wanted.wait()
@@ -178,7 +194,7 @@ class Parent:
             self._say_ready()
 
     def _say_ready(self) -> None:
-        status = f"{len(self._fleet.workers)} workers serve"
+        status = "; ".join([f"{len(self._fleet.workers)} workers serve", *self._relay.problems()])
         if (refused := self._overview.refused) is not None:
             status += f"; the configuration was not reloaded: {refused.error}"
         notify("READY=1", f"STATUS={' '.join(status.split())}")
@@ -189,6 +205,8 @@ def _unix_sockets(config: Config) -> Iterator[Path]:
         yield Path(config.milter.socket.path)
     if config.control is not None:
         yield config.control
+    if (relay := relay_socket(config)) is not None:
+        yield relay
 
 
 def run(config: Config, log: LogTarget) -> int:

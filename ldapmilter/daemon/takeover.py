@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ldapmilter.config import Config
     from ldapmilter.daemon.fleet import Fleet
     from ldapmilter.daemon.overview import Overview
+    from ldapmilter.daemon.relay_keeper import RelayKeeper
     from ldapmilter.daemon.reminders import Reminders
     from ldapmilter.daemon.sockets import Sockets
 
@@ -37,7 +38,9 @@ _READ_SECONDS = 30.0
 class Takeover:
     """Takes the configuration file over when told to."""
 
-    def __init__(self, fleet: Fleet, sockets: Sockets, overview: Overview, reminders: Reminders) -> None:
+    def __init__(
+        self, fleet: Fleet, sockets: Sockets, overview: Overview, reminders: Reminders, relay: RelayKeeper
+    ) -> None:
         """Prepare to change what a configuration decides in the parent; a refusal is noted as said.
 
         Raises:
@@ -46,6 +49,7 @@ class Takeover:
         self._password = _password(overview.config)
         """What tells apart the password that was read when the configuration in force was taken over."""
         self._fleet = fleet
+        self._relay = relay
         self._sockets = sockets
         self._overview = overview
         self._reminders = reminders
@@ -100,8 +104,14 @@ class Takeover:
         before = self._overview.config
         active, password = await self._acceptable(before)
         config = active.config
-        await self._sockets.follow(config, before)
+        listener = self._relay.bind(config)
+        try:
+            await self._sockets.follow(config, before)
+        except BaseException:
+            self._relay.let_go(listener)
+            raise
         replaced = await self._fleet.reload(active)
+        await self._relay.follow(config, listener)
         self._password = password
         self._overview.reloaded(config)
         _log.info(

@@ -22,7 +22,7 @@ Becomes = Literal["goes on", "accepted", "refused", "next hop"]
 
 STEPS: Final[tuple[Step, ...]] = ("connect", "banner", "hello", "tls", "mail", "rcpt", "data", "end")
 
-_ABOUT_THE_SERVER: Final[frozenset[Step]] = frozenset({"connect", "banner", "hello", "tls"})
+_UNREACHED: Final[frozenset[Step]] = frozenset({"connect", "banner"})
 _ABOUT_THE_COPY: Final[frozenset[Step]] = frozenset({"rcpt", "data", "end"})
 _CLOSING: Final = 421
 _WORDS: Final[dict[Step, str]] = {
@@ -62,8 +62,8 @@ class ServerAnswer:
 
     @property
     def hop_is_down(self) -> bool:
-        """Whether the server could not be reached or does not serve: other copies need not find that out anew."""
-        return self.step in _ABOUT_THE_SERVER and self.becomes == "next hop"
+        """Whether the server could not be reached, or greets nobody: other copies need not wait for that as well."""
+        return self.step in _UNREACHED and self.code is None
 
 
 def becomes(step: Step, code: int | None) -> Becomes:

@@ -160,6 +160,10 @@ class Handling:
         return UNKNOWN
 
     def _hand_on(self, copy: KnownCopy, message: Spooled, until: float) -> str:
+        if (kept := self.maildir.read(copy.token)) is not None:
+            # It was kept and the audit does not say so: the relay ended in between.
+            end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
+            return self.end(copy, end, why=kept.fields.get("Why", ""))
         overdue = self._is_overdue(copy)
         try:
             wrapped = self._wrap(copy, message, last_chance=overdue)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DOWN_SECONDS: Final = 30.0
 """For which a server that could not be reached is not tried."""
+_TOO_LATE_SECONDS: Final = 5.0
+"""Before Postfix has to be answered."""
 _AT_A_TIME: Final = 32
 """Transactions with one server: a slow one must not hold up the copies for others."""
 
@@ -60,6 +62,8 @@ class Hops:
             return {hop: why for hop, (until, why) in self._down.items() if now < until}
 
     def _ask(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
+        if until - self._clock() < _TOO_LATE_SECONDS:  # the copy has waited here, which says nothing of the server
+            return ServerAnswer(server=hop.text, step="connect", text="no time is left to try it")
         if (why := self.down().get(hop.text)) is not None:
             return ServerAnswer(server=hop.text, step="connect", text=f"not tried again yet: {why}")
         with self._lock:

@@ -26,7 +26,7 @@ from ldapmilter.relay.state import RelayState
 from ldapmilter.relay.wrapping import as_it_came
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ldapmilter.delivery.settings import RelaySettings
@@ -52,13 +52,18 @@ _TRY_SECONDS: Final = 5.0
 class Relay:
     """One relay."""
 
-    def __init__(self, settings: RelaySettings, audit: Path, wrap: Wrapping = as_it_came) -> None:
+    def __init__(
+        self,
+        settings: RelaySettings,
+        audit: Path,
+        wrapping: Callable[[RelayState], Wrapping] = lambda _state: as_it_came,
+    ) -> None:
         """Open what it needs.
 
         Args:
             settings: the ``[relay]`` section.
             audit: the audit file of this host.
-            wrap: makes of a copy what its archive gets.
+            wrapping: returns what makes of a copy what its archive gets, by what is known of messages.
 
         Raises:
             ConfigError: the key cannot be had.
@@ -81,7 +86,7 @@ class Relay:
             hops=Hops(self._client),
             write=partial(self._audit.write, durable=True, seconds=_AUDIT_SECONDS),
             host=host,
-            wrap=wrap,
+            wrap=wrapping(self._state),
         )
         self._commands = Commands(self._handling)
         self._room = Room()

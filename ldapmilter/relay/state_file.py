@@ -65,8 +65,6 @@ def open_state(path: Path) -> sqlite3.Connection:
         except _Anew as why:
             aside = path.with_name(f"{path.name}.unusable")
             _log.error("%s: %s: it is made again from the audit; the old one is %s", path, why, aside.name)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
             path.replace(aside)
             return _connected(path)
     except (OSError, sqlite3.Error, _Anew) as error:
@@ -88,6 +86,10 @@ def _check(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        # What was written beside another file would be taken for this one's.
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:

@@ -72,6 +72,7 @@ def test_everything_has_its_mode(installed: Path) -> None:
         "etc/logrotate.d/ldapmilter": "0o644",
         "etc/systemd/system/ldapmilter.service": "0o644",
         "var/log/ldapmilter": "0o700",
+        "var/lib/ldapmilter": "0o700",
         **{f"usr/local/share/man/{page}": "0o644" for page in PAGES},
     }.items():
         assert modes[path] == mode, path

@@ -64,3 +64,8 @@ def test_the_unit_fits_the_daemon(settings: dict[str, list[str]]) -> None:
     assert Path(control).parent == Path("/run") / settings["RuntimeDirectory"][0]
     assert int(settings["RuntimeDirectoryMode"][0], 8) & 0o001  # Postfix passes through
     assert int(settings["LogsDirectoryMode"][0], 8) & 0o077 == 0
+    for option in ("key_file", "state", "kept"):
+        default = SECTIONS["relay"][option].default
+        assert default is not None
+        assert Path(default).parent == Path("/var/lib") / settings["StateDirectory"][0]
+    assert int(settings["StateDirectoryMode"][0], 8) & 0o077 == 0

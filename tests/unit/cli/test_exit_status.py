@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GUIDE: Final = Path(__file__).resolve().parents[3] / "docs" / "admin-guide.md"
 FORMS: Final = {
     "run": ("run",),
+    "relay": ("relay",),
     "explain": ("explain", "--rcpt", "ann@example.test"),
     "explain --live": ("explain", "--live", "--rcpt", "ann@example.test"),
     "probe": ("probe", "--rcpt", "ann@example.test"),

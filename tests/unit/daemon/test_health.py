@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ldapmilter.daemon.health import RestartPauses, longest_silence
+from ldapmilter.daemon.health import RelayPauses, RestartPauses, longest_silence
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,10 @@ def test_pauses_grow_in_a_crash_loop_to_a_bound_and_begin_anew_after_a_long_life
     assert [pauses.after(1.0) for _ in range(8)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
     assert pauses.after(10.0) == 0.0
     assert pauses.after(9.9) == pytest.approx(0.1)
+
+
+def test_a_relay_is_started_again_at_once_and_rests_after_three_deaths_in_a_minute() -> None:
+    pauses = RelayPauses()
+    assert [pauses.after(now) for now in (0.0, 30.0, 60.0)] == [0.0, 0.0, 60.0]
+    assert [pauses.after(now) for now in (121.0, 122.0, 123.0)] == [0.0, 0.0, 60.0]
+    assert [pauses.after(now) for now in (200.0, 240.0, 261.0, 290.0)] == [0.0, 0.0, 0.0, 60.0]

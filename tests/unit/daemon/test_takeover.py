@@ -54,10 +54,14 @@ class Host:
         self.overview = SimpleNamespace(config=load(self.file), refused=None)
         self.overview.reloaded = lambda config: vars(self.overview).update(config=config, refused=None)
         parts: tuple[Any, Any, Any] = (self.fleet, SimpleNamespace(follow=self._follow), self.overview)
-        self._takeover = Takeover(*parts, Reminders())
+        relay: Any = SimpleNamespace(bind=lambda _config: None, let_go=lambda _listener: None, follow=self._keep_relay)
+        self._takeover = Takeover(*parts, Reminders(), relay)
 
     async def _follow(self, config: Config, before: Config) -> None:
         assert config.milter.socket == before.milter.socket
+
+    async def _keep_relay(self, config: Config, listener: None) -> None:
+        assert (config.relay.listen, listener) == (None, None)
 
     def password(self, text: str) -> None:
         self.secret.write_text(f"{text}\n", encoding="utf-8")

@@ -76,7 +76,11 @@ def test_the_page_has_every_verb_with_its_options_and_no_other() -> None:
     assert list(described) == list(parsed)
     for verb, parser in parsed.items():
         shown = re.findall(r"^\.It (?:Fl|Ar) .+$", described[verb].partition("\n.Sh ")[0], re.MULTILINE)
-        actions = [action for action in parser._actions if not everywhere.intersection(action.option_strings)]
+        actions = [
+            action
+            for action in parser._actions
+            if not everywhere.intersection(action.option_strings) and action.help != argparse.SUPPRESS
+        ]
         assert len(shown) == len(actions), verb
         for action in actions:
             names = [spelled(option) for option in action.option_strings] or [f"Ar {action.metavar or action.dest}"]

@@ -42,10 +42,11 @@ def test_data_wants_354_and_the_final_dot_250() -> None:
     assert becomes("end", 354) == "next hop"
 
 
-def test_down_is_a_server_that_does_not_get_to_the_copy() -> None:
+def test_down_is_a_server_that_greets_nobody() -> None:
     assert answer("connect", None).hop_is_down
-    assert answer("tls", None).hop_is_down
-    assert answer("banner", 554).hop_is_down
+    assert answer("banner", None).hop_is_down
+    assert not answer("tls", None).hop_is_down
+    assert not answer("banner", 421).hop_is_down
     assert not answer("mail", 451).hop_is_down
     assert not answer("end", None).hop_is_down
     assert not answer("hello", 250).hop_is_down

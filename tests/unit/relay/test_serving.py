@@ -268,7 +268,7 @@ def test_the_next_server_in_order(tmp_path: Path, archive: ArchiveServer) -> Non
     with ArchiveServer("lmtp", path=tmp_path / "second") as second:
         relay = Running(tmp_path, relay_settings(tmp_path, f"{archive.next_hop} {second.next_hop}"))
         try:
-            archive.answers = {"banner": "554 5.3.2 closed"}
+            archive.answers = {"banner": DROP}
             assert relay.send(relay.decided()) == [DONE]
             assert len(second.filed) == 1
             assert list(relay.relay.report()["down"]) == [archive.next_hop]
