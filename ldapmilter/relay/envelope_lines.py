@@ -97,10 +97,8 @@ def _recipients(decided: Decided, expanded: Expanded, original: Original) -> Ite
             its_field = min(field, fields.of(own_key)) if fields is not None else _RECIPIENT
             line = f"{plain(address)}, {word}: {spelt}"
             name(own_key, _Named(redirected=True, field=its_field, how=how, place=place, line=line))
-    for number, field_name in enumerate(_NAMES):
-        for named in best.values():
-            if named.field == number:
-                yield f"{field_name}: {named.line}"
+    for named in sorted(best.values(), key=lambda one: (one.field, one.place)):
+        yield f"{_NAMES[named.field]}: {named.line}"
 
 
 class _Fields:

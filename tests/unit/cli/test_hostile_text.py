@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,8 @@ def test_a_probe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         "seconds": 0.1,
     }
     monkeypatch.setattr(probe, "_ask", lambda _options: report)
+    config = SimpleNamespace(relay=SimpleNamespace(domain="copies.invalid"))
+    monkeypatch.setattr(probe, "load", lambda _file: config)
     for more in ([], ["--json"], ["--nagios"]):
         main.main(["probe", "--auth", "a@b.test", "--rcpt", "c@d.test", *more])
         shown(capsys.readouterr().out)

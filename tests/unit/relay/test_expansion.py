@@ -162,7 +162,7 @@ def test_a_report_line_by_line() -> None:
         "To: carl@home.example, Expanded: all@example.com",
         "Cc: robert@example.com",
         "Cc: bob@home.example, Forwarded: robert@example.com",
-        "Bcc: dan@example.com",
         "Bcc: eve@example.com, Expanded: dyn@example.com",
         "Bcc: frank@client.example.net",
+        "Bcc: dan@example.com",
     )

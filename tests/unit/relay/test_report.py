@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
+from ldapmilter.relay.report import build
 from tests.support.journal_readers import archived_recipients, by_email, strictly
 from tests.unit.relay.reports import (
+    EXPANDED,
     MESSAGE,
+    SETTINGS,
     TOKEN,
     decided,
     expanded,
@@ -18,6 +23,19 @@ from tests.unit.relay.reports import (
     read,
     to_list,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Large:
+    """A message of 60 MB that nobody has to hold."""
+
+    def chunks(self) -> Iterator[bytes]:
+        yield MESSAGE
+        line = b"x" * 76 + b"\r\n"
+        for _ in range(920):
+            yield line * 840
 
 
 class TestHeader:
@@ -222,6 +240,17 @@ class TestOctets:
 
     def test_a_report_that_is_made_again_is_the_same(self) -> None:
         assert octets() == octets()
+
+    def test_a_message_of_60_mb_is_never_held(self) -> None:
+        tracemalloc.start()
+        try:
+            made = build(decided(), EXPANDED, Large(), SETTINGS)
+            size = sum(map(len, made.chunks()))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert size == made.size > 60_000_000
+        assert peak < 2_000_000
 
     def test_python_finds_the_same_message(self) -> None:
         assert by_email(octets()).original == MESSAGE
