@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks.catalogue import KINDS, READS
 from ldapmilter.checks.finding import Area
 from ldapmilter.config_options import SECTIONS
+from ldapmilter.relay.answers import table as answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ WIDTH = 79
 
 FINDINGS = "<!-- table: findings -->\n\n"
 HEADER = "| code | severity | meaning | remedy |\n|---|---|---|---|\n"
+ANSWERS = "<!-- table: answers -->\n\n"
+ANSWERS_HEADER = "| step | answer | what becomes of the copy |\n|---|---|---|\n"
 ATTRIBUTES = "<!-- list: attributes -->\n\n"
 OPTIONS = ".Sh SECTIONS AND OPTIONS\n"
 SENTENCE = re.compile(r"(?<=[.?!]) +")
@@ -64,11 +67,17 @@ def check_page(page: str) -> str:
     return page
 
 
+def copies_page(page: str) -> str:
+    """Return docs/copies.md with its table of answers made anew."""
+    rows = (f"| {step} | {answer} | {outcome} |\n" for step, answer, outcome in answers())
+    return _replaced(page, ANSWERS, ANSWERS_HEADER + "".join(rows))
+
+
 def _replaced(page: str, marker: str, block: str) -> str:
     """Return a page with another block of lines below a marker; an empty line ends a block."""
     before, found, after = page.partition(marker)
     if not found:
-        raise NotGenerated(f"docs/check.md has no {marker.strip()}")
+        raise NotGenerated(f"the page has no {marker.strip()}")
     _, _, rest = after.partition("\n\n")
     return before + found + block + (f"\n{rest}" if rest else "")
 
@@ -141,6 +150,7 @@ def mdoc(words: str) -> list[str]:
 
 MADE: Mapping[str, Callable[[str], str]] = {
     "docs/check.md": check_page,
+    "docs/copies.md": copies_page,
     "man/ldapmilter.ini.5": lambda page: options_page(page, (ROOT / EXAMPLE).read_text(encoding="utf-8")),
 }
 

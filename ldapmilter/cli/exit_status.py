@@ -57,6 +57,11 @@ MEANINGS: "Mapping[str, Mapping[int, str]]" = {
         FINE: "found, and everything was read",
         PROBLEM: "nothing was found, or something could not be read",
     },
+    "copies": {
+        FINE: "nothing is late or kept; what was asked for is shown, or done",
+        PROBLEM: "something is late, kept or does not come; no such copy is known, or it could not be changed",
+        DAEMON_UNREACHABLE: "to be changed: the relay does not answer, or this user may not ask it",
+    },
     "coverage": {
         FINE: "the report is whole",
         PROBLEM: "it is, and holds values that cannot be used (with --uncovered: or entries without a copy)",

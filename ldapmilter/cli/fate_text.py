@@ -38,7 +38,7 @@ def in_lines(token: str, ends: Sequence[EndLine]) -> Iterator[str]:
         reply = f": {' '.join(filter(None, (str(end['code'] or ''), end['reply'])))}" if end["code"] else ""
         why = f"; {end['why']}" if end["why"] else ""
         tries = "1 attempt" if end["attempts"] == 1 else f"{end['attempts']} attempts"
-        after = f", {tries}, {in_words(end['seconds'])} after the decision" if end["state"] != "repeat" else ""
+        after = f" ({tries}, {in_words(end['seconds'])} after the decision)" if end["state"] != "repeat" else ""
         yield f"fate: {words} {end['time']}{by}{to}{reply}{why}{after}"
 
 

@@ -32,6 +32,7 @@ VERBS = {
     "status": "the state of the running daemon",
     "cache": "the running daemon's cache",
     "audit": "what was done with a message, and why",
+    "copies": "the copies that travel by the relay: waiting, kept",
     "coverage": "who is copied where and why, and who is not",
     "schema": "schema, access rules and identity for slapd",
 }

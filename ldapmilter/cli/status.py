@@ -60,6 +60,8 @@ def _problems(status: Message) -> Iterator[str]:
         told = [waiting.pop(cause) for cause in [*waiting] if f"copy class {name}" in cause]
         yield "; ".join([text, *told])
     yield from (f"{text}; the audit says which" for text in waiting.values())
+    if (relay := status.get("relay")) is not None:
+        yield from _relay_problems(relay, time.time())
     if status["audit_fails"]:
         yield "the audit cannot be written, so mail that needs it is deferred; the log says why"
 
@@ -122,7 +124,7 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
     )
     yield from _directory(status["directory"], now)
     if (relay := status.get("relay")) is not None:
-        yield f"relay     {relay['listen']}; {relay['domain']}: {relay['route']}, {relay['route_text']}"
+        yield from _relay(relay, now)
     yield from (f"NOT APPLIED {text}" for text in status["not_applied"])
 
 
@@ -144,6 +146,26 @@ def _directory(directory: Message, now: float) -> Iterator[str]:
             yield f"directory {server['uri']} answers, and hides policy; {last}"
         else:
             yield f"directory {server['uri']} answers, and the policy can be read; {last}"
+
+
+def _relay(relay: Message, now: float) -> Iterator[str]:
+    yield f"relay     {relay['listen']}; {relay['domain']}: {relay['route']}, {relay['route_text']}"
+    if relay.get("waiting") is None:
+        return  # it has not reported yet
+    waiting = f"{relay['waiting']} waiting"
+    if relay["oldest"] is not None:
+        waiting += f", the oldest for {in_words(now - relay['oldest'])}"
+    counts = relay["counts"]
+    since = ", ".join(f"{counts.get(end, 0)} {end}" for end in ("accepted", "refused"))
+    yield f"copies    {waiting}; {relay['kept']} kept; {since} since the relay was started"
+    yield from (f"          {hop} is down: {why}" for hop, why in relay["down"].items())
+
+
+def _relay_problems(relay: Message, now: float) -> Iterator[str]:
+    if relay.get("kept"):
+        yield f"{relay['kept']} copies are kept: refused, or not through in time; see ldapmilter copies"
+    if relay.get("oldest") is not None and now - relay["oldest"] > relay["late_after"]:
+        yield f"a copy has waited for {in_words(now - relay['oldest'])}; see ldapmilter copies"
 
 
 def _last(last_message: float | None, now: float) -> str:

@@ -17,11 +17,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from ldapmilter.daemon.relay_metrics import relay_metrics
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
+    from ldapmilter.daemon.relay_metrics import RelaySnapshot
     from ldapmilter.postfix.transport import RouteState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,6 +56,8 @@ class Snapshot:
     """What mail waits for that came back: ``cause``, ``messages``, and the ``seconds`` of the longest."""
     route: RouteState | None = None
     """Whether Postfix hands copies to the copy relay; ``None``: there is none."""
+    relay: RelaySnapshot | None = None
+    """The copy relay; ``None``: there is none."""
     audit_fails: bool
     last_message: float | None
     started_at: float
@@ -75,6 +80,8 @@ class _Families(Collector):
         yield from _counters(self._snapshot.counts)
         yield _histogram(self._snapshot)
         yield from _gauges(self._snapshot)
+        if self._snapshot.relay is not None:
+            yield from relay_metrics(self._snapshot.relay, confidential=self._snapshot.confidential)
         if self._snapshot.confidential:
             yield from _confidential(self._snapshot)
 

@@ -15,6 +15,7 @@ from ldapmilter.daemon import copy_route, crowd
 from ldapmilter.daemon.directory_watch import DirectoryWatch
 from ldapmilter.daemon.invalid_values import InvalidValues
 from ldapmilter.daemon.metrics import Snapshot
+from ldapmilter.daemon.relay_metrics import RelaySnapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
 from ldapmilter.daemon.unknown_clients import busiest
 from ldapmilter.daemon.waiting import by_cause, reminders_of
@@ -176,6 +177,7 @@ class Overview:
             not_applied=len(self.config.policy.not_applied()),
             waiting=self._waiting(),
             route=None if self._route is None else self._route.state,
+            relay=self._relay_numbers(),
             audit_fails=self._audit_fails,
             last_message=max(times, default=None),
             started_at=self._started_at,
@@ -194,7 +196,7 @@ class Overview:
         return copy_route.worst(one for one in reports if one is not None)
 
     def _relay(self) -> dict[str, Any] | None:
-        """Return how the copy relay is reached; ``None``: there is none."""
+        """Return how the copy relay is, and how it is reached; ``None``: there is none."""
         listen, found = self.config.relay.listen, self._route
         if listen is None:
             return None
@@ -203,8 +205,23 @@ class Overview:
             "domain": self.config.relay.domain,
             "route": found.state if found is not None else "unknown",
             "route_text": found.text if found is not None else "no worker has reported yet",
+            "late_after": self.config.relay.late_after,
             **(self._copy_relay.as_json() or {}),
         }
+
+    def _relay_numbers(self) -> RelaySnapshot | None:
+        """Return what the metrics say of the copy relay; ``None``: there is none."""
+        state = self._copy_relay.as_json()
+        if state is None:
+            return None
+        policy = self.config.policy
+        by_relay = {one.name for one in policy.copy_classes if one.delivery != "direct"}
+        return RelaySnapshot(
+            state=state,
+            now=time.time(),
+            late_after=self.config.relay.late_after,
+            confidential=not by_relay.isdisjoint(policy.confidential),
+        )
 
     def _waiting(self) -> list[dict[str, Any]]:
         """Return what mail waits for, as :func:`by_cause` does."""

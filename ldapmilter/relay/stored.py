@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import threading
 import zlib
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ldapmilter.errors import LdapmilterError
+from ldapmilter.who_may import READ, who_may
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,8 +102,14 @@ class StateReader:
         Raises:
             StateError: it cannot be read, or is of another version.
         """
-        if not path.exists():
+        try:
+            path.stat()
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StateError(_unreadable(path, error)) from error
+        if not os.access(path, os.R_OK):
+            raise StateError(_unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
         try:
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
@@ -173,6 +182,11 @@ class StateReader:
             except sqlite3.Error as error:
                 message = f"{self.path}: the relay's state cannot be read: {error}"
                 raise StateError(message) from error
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    why = f"{path}: the relay's state cannot be read: {error.strerror}"
+    return f"{why}; {who_may(path, READ)}" if isinstance(error, PermissionError) else why
 
 
 def _copy(row: tuple[Any, ...]) -> KnownCopy:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ldapmilter.daemon.metrics import Snapshot, page
+from ldapmilter.daemon.relay_metrics import RelaySnapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
@@ -21,6 +22,7 @@ PROMTOOL: Final = "/usr/bin/promtool"
 _NAME = re.compile(r"\bldapmilter_[a-z_]+")
 _VARIABLES = {'instance=~"$instance"': 'instance=~".*"', "$__rate_interval": "5m"}
 
+RELAY: Final = {"serves": True, "restarts": 0, "waiting": 1, "kept": 0, "oldest": 1.0, "counts": {}, "problem": None}
 NOT_SHOWN: Final = {"ldapmilter_probes": "monitoring's own messages tell nothing of the mail"}
 """Metrics that are not on the dashboard, and why."""
 
@@ -48,6 +50,8 @@ def on_page(*, confidential: bool) -> dict[str, set[str]]:
         cached=0,
         servers={"ldap://a": {"up": 1, "readable": 1, "last_answer": 1.0}},
         not_applied=0,
+        route="routed",
+        relay=RelaySnapshot(state=RELAY, now=1.0, late_after=900.0, confidential=True),
         confidential=confidential,
         audit_fails=False,
         last_message=1.0,
@@ -165,6 +169,11 @@ def test_prometheus_reads_the_alerts() -> None:
         ({"ldapmilter_last_message_time_seconds": "0x300"}, "LdapmilterNoMessage"),
         ({"ldapmilter_start_time_seconds": "0x300"}, "LdapmilterNoMessage"),
         ({"ldapmilter_stale_decisions_total": "0+1x300"}, "LdapmilterStale"),
+        ({"ldapmilter_relay_up": "0x300"}, "LdapmilterRelayDown"),
+        ({"ldapmilter_relay_not_routed": "1x300"}, "LdapmilterRelayNotRouted"),
+        ({"ldapmilter_relay_defers": "1x300"}, "LdapmilterRelayDefers"),
+        ({"ldapmilter_relay_late": "1x300"}, "LdapmilterCopiesLate"),
+        ({"ldapmilter_relay_keeps": "0x290 1x10"}, "LdapmilterCopiesKept"),
         (
             {
                 'ldapmilter_decision_seconds_bucket{le="2.5"}': "0x300",

@@ -64,7 +64,7 @@ def status(form: str, folder: Path, config: str) -> int:
 
 
 GOOD: Final = (
-    "[milter]\nsocket = unix:FOLDER/none\n[control]\nsocket = FOLDER/none\n[audit]\nfile = FOLDER/audit.jsonl\n"
+    "[milter]\nsocket = unix:FOLDER/none\n[control]\nsocket = FOLDER/control\n[audit]\nfile = FOLDER/audit.jsonl\n"
     "[ldap]\nuri = URI\nstarttls = no\nconnect_timeout = 0.1\nlookup_deadline = 0.1\n"
     "bind_dn = uid=milter,cn=x\nbind_password_file = FOLDER/secret\n"
 )

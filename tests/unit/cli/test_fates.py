@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVER: Final = "smtp:[archive.example.net]:25"
-AFTER: Final = "1 attempt, 2 s after the decision"
+AFTER: Final = "(1 attempt, 2 s after the decision)"
 
 
 class Audit:
@@ -55,8 +55,8 @@ def test_accepted_refused_and_not_told(audit: Audit) -> None:
         )
     )
     assert audit.fates() == [
-        f"fate: accepted 2026-06-15T10:00:01.000Z by {SERVER}: 250 Ok, {AFTER}",
-        f"fate: REFUSED, and kept 2026-06-15T10:00:00.000Z by {SERVER}: 550 vault@archive.example.net is full, {AFTER}",
+        f"fate: accepted 2026-06-15T10:00:01.000Z by {SERVER}: 250 Ok {AFTER}",
+        f"fate: REFUSED, and kept 2026-06-15T10:00:00.000Z by {SERVER}: 550 vault@archive.example.net is full {AFTER}",
         f"fate: not told by the audit: not through yet, or it never came (ldapmilter copies {token(3)})",
     ]
 

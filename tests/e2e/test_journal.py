@@ -1,0 +1,165 @@
+"""Journaled copies through a real Postfix, the daemon and its relay: the report, and what can be said of it later."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.e2e.scene import Scene
+from tests.support.archive_server import ArchiveServer
+from tests.support.builders import account, domain, dynamic_group, global_config, static_list
+from tests.support.directory_data import base_records
+from tests.support.journal_readers import archived_recipients, by_email, strictly
+from tests.support.names import zimbra_id
+from tests.support.ports import LOOPBACK, free_port, wait_until
+from tests.support.record import merge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.journal_readers import Journal
+    from tests.support.record import Record
+
+ANN: Final = "ann@example.test"
+VAULT: Final = "vault@archive.test"
+DYN: Final = "dyn@example.test"
+
+
+def records() -> list[Record]:
+    return merge(
+        [
+            *base_records(),
+            *global_config(zimbraDefaultDomainName="example.test"),
+            *domain("example.test"),
+            *account(ANN, displayName="Ann", ldapMilterArchiveSentBcc=f"{VAULT} ref=K-7"),
+            *account("bob@example.test", ldapMilterArchiveReceivedBcc=VAULT),
+            *account("carl@example.test", aliases=["c@example.test"], zimbraPrefMailForwardingAddress="carl@home.test"),
+            *account("dan@example.test"),
+            *account("eve@example.test", zimbraMemberOf=zimbra_id("group", DYN)),
+            *static_list("all@example.test", ["inner@example.test", "dan@example.test"]),
+            *static_list("inner@example.test", ["carl@example.test", "Kim@Outside.test"]),
+            *dynamic_group(DYN),
+        ]
+    )
+
+
+class Office:
+    """The scene, and the archive behind its relay."""
+
+    def __init__(self, scene: Scene, archive: ArchiveServer) -> None:
+        self.scene = scene
+        self.archive = archive
+
+    def report(self) -> Journal:
+        """Return the one report that comes, read by all readers."""
+        filed = self.archive.wait_filed(1)[-1]
+        self.archive.filed.clear()
+        journal, other = strictly(filed.octets), by_email(filed.octets)
+        assert (filed.sender, filed.recipient) == ("", VAULT)
+        assert (other.sender, other.recipients, other.subject) == (journal.sender, journal.recipients, journal.subject)
+        named = {line.partition(": ")[2].partition(",")[0] for line in journal.recipients}
+        assert named <= set(archived_recipients(filed.octets))
+        return journal
+
+    def copies(self, *arguments: str, status: int = 0) -> Any:
+        done = self.scene.daemon.cli("copies", "--json", *arguments)
+        assert done.returncode == status, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def office() -> Iterator[Office]:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="relay-") as directory, ArchiveServer() as archive:
+        relay = {
+            "listen": f"inet:{LOOPBACK}:{port}",
+            "postfix_dir": f"{directory}/postfix",
+            "key_file": f"{directory}/relay.key",
+            "state": f"{directory}/copies.sqlite",
+            "kept": f"{directory}/kept",
+            "next_hop": archive.next_hop,
+        }
+        scene = Scene(
+            {"main": {"copy archive": {"delivery": "journal"}, "relay": relay}},
+            records=records(),
+            postfix_main={"transport_maps": f"inline:{{ {{ copies.invalid = lmtp:inet:{LOOPBACK}:{port} }} }}"},
+        )
+        with scene:
+            Path(directory, "postfix").symlink_to(scene.postfix.config_directory)
+            yield Office(scene, archive)
+
+
+def test_a_message_to_everybody_line_by_line(office: Office) -> None:
+    recipients = ["all@example.test", "C@example.test", DYN, "frank@client.test", "dan@example.test"]
+    header = "From: Boss <boss@example.test>\nTo: All <ALL@example.test>\nCc: c@example.test"
+    header += "\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?="
+    mailed = office.scene.submit(ANN, recipients, header=header)
+    journal = office.report()
+    assert (journal.sender, journal.on_behalf_of, journal.subject) == (ANN, "boss@example.test", "Grüße")
+    assert journal.message_id == f"<{mailed.token}@client.test>"
+    assert journal.recipients == (
+        "To: carl@example.test, Expanded: all@example.test",
+        "To: kim@outside.test, Expanded: all@example.test",
+        "To: carl@home.test, Expanded: all@example.test",
+        "Cc: c@example.test",
+        "Bcc: eve@example.test, Expanded: dyn@example.test",
+        "Bcc: frank@client.test",
+        "Bcc: dan@example.test",
+    )
+    assert journal.headers["X-Ldapmilter-Ref"] == "K-7"
+    assert journal.headers["X-Ldapmilter-Queue-Id"] == mailed.sent.queue_id
+    assert b"Received: " in journal.original
+    assert journal.original.endswith(b"\r\n\r\nHello.\r\n")
+
+    (copy,) = office.copies("--message-id", f"{mailed.token}@client.test")["copies"]
+    assert (copy["state"], copy["fate"], copy["domain"], copy["delivery"]) == (
+        "ended",
+        "accepted",
+        "archive.test",
+        "journal",
+    )
+    assert f"<{copy['token']}@copies.invalid>" == journal.headers["Message-ID"]
+    told = office.scene.daemon.cli("audit", "find", "--queue-id", str(mailed.sent.queue_id))
+    assert "fate: accepted" in told.stdout
+    assert office.archive.next_hop in told.stdout
+    assert "0 copies kept" in office.scene.daemon.cli("copies").stdout
+
+
+def test_a_message_from_outside(office: Office) -> None:
+    office.scene.mail("joe@client.test", ["bob@example.test", "dan@example.test"], header="To: bob@example.test")
+    journal = office.report()
+    assert journal.sender == "joe@client.test"
+    assert journal.recipients == ("Recipient: bob@example.test", "Recipient: dan@example.test")
+
+
+def test_a_refused_copy_is_kept_and_sent_again(office: Office) -> None:
+    office.archive.answers["rcpt"] = f"550 5.1.1 no {VAULT} here"
+    mailed = office.scene.submit(ANN, ["dan@example.test"])
+    wait_until(lambda: office.copies("--all", status=1)["counts"]["kept"] == 1, "the copy to be kept")
+    shown = office.scene.daemon.cli("copies")
+    assert shown.returncode == 1
+    assert "kept" in shown.stdout
+    assert VAULT not in shown.stdout
+    assert f"550 5.1.1 no {VAULT} here" in office.scene.daemon.cli("copies", "--addresses").stdout
+    monitored = office.scene.daemon.cli("copies", "--nagios")
+    assert (monitored.returncode, monitored.stdout.split(" - ")[0]) == (2, "LDAPMILTER CRITICAL")
+    wait_until(lambda: "copies are kept" in office.scene.daemon.cli("status").stdout, "status to say it")
+
+    again = office.scene.daemon.cli("copies", "--resend")
+    assert (again.returncode, "unchanged 550" in again.stdout) == (1, True)
+    office.archive.answers.clear()
+    again = office.scene.daemon.cli("copies", "--resend")
+    assert (again.returncode, "resent 250" in again.stdout) == (0, True), again.stdout + again.stderr
+    assert office.report().message_id == f"<{mailed.token}@client.test>"
+    assert office.copies()["counts"]["kept"] == 0
+    told = office.scene.daemon.cli("audit", "find", "--message-id", f"{mailed.token}@client.test").stdout
+    assert told.index("fate: REFUSED, and kept") < told.index("fate: sent again, and accepted")
+
+
+def test_who_gives_up_what_is_not_there(office: Office) -> None:
+    done = office.scene.daemon.cli("copies", "--discard", "0" * 48, "--why", "never seen")
+    assert (done.returncode, "unchanged: no such copy" in done.stdout) == (1, True), done.stdout + done.stderr
