@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,8 +24,11 @@ from ldapmilter.coverage.model import About
 from ldapmilter.coverage.plain import CsvForm, JsonForm
 from ldapmilter.coverage.summary import Summary
 from ldapmilter.coverage.survey import survey
+from ldapmilter.directory.backend.store import Deadline
+from ldapmilter.directory.names import unknown_domain
 from ldapmilter.errors import ConfigError
 from ldapmilter.opening import open_directory
+from ldapmilter.similar import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
     from ldapmilter.config import Config
     from ldapmilter.coverage.model import Column, Row
-    from ldapmilter.directory.zimbra import ZimbraDirectory
     from ldapmilter.opening import OpenDirectory
 
 _WIDTH = 160
@@ -110,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
     columns = _columns(config, options)
     opened = open_directory(config)
     try:
-        domains = _hosted(opened.directory, options.domains)
+        domains = _hosted(opened, config, options.domains)
         now = datetime.now(timezone.utc)
         about = About(
             directory=opened.described,
@@ -132,7 +135,7 @@ def _lists(config: Config, options: argparse.Namespace) -> int:
         raise ConfigError("--lists is about no copies: it goes without --class, --direction and --html")
     opened = open_directory(config)
     try:
-        domains = _hosted(opened.directory, options.domains)
+        domains = _hosted(opened, config, options.domains)
         seconds = max(_PATIENCE, config.ldap.lookup_deadline)
         with progress_of(opened.directory, seconds) as progress:
             return coverage_lists.report(
@@ -162,7 +165,7 @@ def _columns(config: Config, options: argparse.Namespace) -> tuple[Column, ...]:
     return columns
 
 
-def _hosted(directory: ZimbraDirectory, texts: Sequence[str]) -> frozenset[str]:
+def _hosted(opened: OpenDirectory, config: Config, texts: Sequence[str]) -> frozenset[str]:
     """Return the domains that entries are in, for domains as typed: an alias domain's is its target.
 
     Raises:
@@ -175,12 +178,18 @@ def _hosted(directory: ZimbraDirectory, texts: Sequence[str]) -> frozenset[str]:
         address = make_address("postmaster", domain) if domain is not None else None
         hosted = None
         if address is not None:
-            hosted = directory.for_message().resolve([address])[address.key].hosted_domain
+            hosted = opened.directory.for_message().resolve([address])[address.key].hosted_domain
         if hosted is None:
-            message = f"--domain {text}: this directory hosts no such domain"
-            raise ConfigError(message)
+            near = _meant(opened, config, domain) if domain is not None else None
+            raise ConfigError(f"--domain {text}: this directory hosts no such domain{did_you_mean(near)}")
         found.add(hosted)
     return frozenset(found)
+
+
+def _meant(opened: OpenDirectory, config: Config, domain: str) -> str | None:
+    deadline = Deadline.after(config.ldap.lookup_deadline, time.monotonic)
+    unknown = unknown_domain(opened.store, config.ldap.search_base, domain, deadline)
+    return unknown.near if unknown is not None else None
 
 
 def _narrowed(options: argparse.Namespace) -> Iterator[str]:

@@ -111,6 +111,7 @@ def test_an_alias_domain_is_the_domain_that_it_stands_for(tmp_path: Path) -> Non
     [
         (("--class", "archiv"), "did you mean archive?"),
         (("--domain", "elsewhere.test"), "--domain elsewhere.test: this directory hosts no such domain"),
+        (("--domain", "exmaple.test"), "hosts no such domain; did you mean example.test?"),
         (("--domain", "not a domain"), "hosts no such domain"),
         (("--html", "/nowhere/at/all.html"), "--html /nowhere/at/all.html: cannot be written"),
         (("--html", "/"), "--html /: cannot be written"),
