@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ldapmilter import config_text, options
-from ldapmilter.config_options import OTHER_COPY_CLASS, SECTIONS
+from ldapmilter.config_options import OTHER_COPY_CLASS, SECTIONS, read_section, shown
 from ldapmilter.delivery.settings import RelaySettings
 from ldapmilter.directory.cache.answers import Limits
 from ldapmilter.directory.groups import GroupLimits
@@ -25,7 +25,6 @@ from ldapmilter.secret_file import credential, read_secret
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ldapmilter.options import Option
     from ldapmilter.policy.effect import Mode
     from ldapmilter.socket_address import SocketAddress
 
@@ -127,10 +126,10 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         for name in texts:
             if name not in tables[section]:
                 near = options.nearest(name, tables[section])
-                msg = f"{file}: [{section}] {name} = {_shown(texts[name])}: unknown option; did you mean {near}?"
+                msg = f"{file}: [{section}] {name} = {shown(texts[name])}: unknown option; did you mean {near}?"
                 raise ConfigError(msg)
     # Only now: what is missing, or wrong, may stand under a misspelt name.
-    values = {section: _section(file, section, given.get(section, {}), table) for section, table in tables.items()}
+    values = {section: read_section(file, section, given.get(section, {}), table) for section, table in tables.items()}
     if (control := values["control"]["socket"]) and f"unix:{control}" == str(values["milter"]["socket"]):
         raise ConfigError(f"{file}: [control] socket = {control}: is [milter] socket; each needs a path of its own")
     for section in given.keys() - SECTIONS.keys():
@@ -212,39 +211,6 @@ def _check_use(file: Path, section: str, texts: Mapping[str, str]) -> None:
         nothing = "has neither sent_attributes nor received_attributes, so nothing would be copied"
         msg = f"{file}: [{section}]: {nothing}; did you mean [{near}]?"
         raise ConfigError(msg)
-
-
-def _shown(text: str) -> str:
-    """Return a value as part of a line: one of several lines in one, and nothing that steers a terminal."""
-    line = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
-
-
-def _section(file: Path, section: str, texts: Mapping[str, str], table: Mapping[str, Option]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, option in table.items():
-        text = texts.get(name, option.default)
-        if not text and option.default is None and texts.get("zimbra_localconfig"):
-            values[name] = ()  # Zimbra's own configuration names the servers
-            continue
-        if text is None or (option.default is None and not text):
-            msg = f"{file}: [{section}] {name} is missing; it has no default: allowed is {_wanted(option)}"
-            raise ConfigError(msg)
-        try:
-            values[name] = option.read(text)
-        except ValueError as error:
-            msg = f"{file}: [{section}] {name} = {_shown(text)}: allowed is {error}"
-            raise ConfigError(msg) from None
-    return values
-
-
-def _wanted(option: Option) -> str:
-    """Return what an option takes, by its refusal of nothing."""
-    try:
-        option.read("")
-    except ValueError as error:
-        return str(error)
-    return "any text"
 
 
 def _ldap(file: Path, values: dict[str, Any]) -> LdapConfig:

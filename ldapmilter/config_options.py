@@ -1,21 +1,23 @@
-"""The sections and options of ``config.ini``: the name, the default and the reader of each.
+"""The sections and options of ``config.ini``: the name, the default and the reader of each; how one section is read.
 
 ``config.ini.example`` has the words for each; ``scripts/tables`` makes ldapmilter.ini(5) from both.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ldapmilter import config_text, options
 from ldapmilter.delivery import relay_options
 from ldapmilter.delivery.next_hop import parse_next_hop_for, parse_next_hops
+from ldapmilter.errors import ConfigError
 from ldapmilter.options import Option
 from ldapmilter.policy.refusal_text import read_reject_text
 from ldapmilter.policy.service_logins import read_service_logins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
@@ -152,3 +154,47 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
 
 OTHER_COPY_CLASS = _copy_section("", "", "override", "tempfail", "yes")
 """The options of a ``[copy NAME]`` that is not in :data:`SECTIONS`."""
+
+
+def shown(text: str) -> str:
+    """Return a value as part of a line: one of several lines in one, and nothing that steers a terminal."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def read_section(file: Path, section: str, texts: Mapping[str, str], table: Mapping[str, Option]) -> dict[str, Any]:
+    """Return the values of one section by the names of its options.
+
+    Args:
+        file: the configuration, for errors.
+        section: its name.
+        texts: what it gives, by option.
+        table: its options.
+
+    Raises:
+        ConfigError: an option is missing, or has a value that it does not take.
+    """
+    values: dict[str, Any] = {}
+    for name, option in table.items():
+        text = texts.get(name, option.default)
+        if not text and option.default is None and texts.get("zimbra_localconfig"):
+            values[name] = ()  # Zimbra's own configuration names the servers
+            continue
+        if text is None or (option.default is None and not text):
+            msg = f"{file}: [{section}] {name} is missing; it has no default: allowed is {_wanted(option)}"
+            raise ConfigError(msg)
+        try:
+            values[name] = option.read(text)
+        except ValueError as error:
+            msg = f"{file}: [{section}] {name} = {shown(text)}: allowed is {error}"
+            raise ConfigError(msg) from None
+    return values
+
+
+def _wanted(option: Option) -> str:
+    """Return what an option takes, by its refusal of nothing."""
+    try:
+        option.read("")
+    except ValueError as error:
+        return str(error)
+    return "any text"

@@ -14,7 +14,7 @@ from ldapmilter.config import bind_password
 from ldapmilter.directory.cache.entries import Cache
 from ldapmilter.directory.cache.loads import Loads
 from ldapmilter.directory.keys import same_answer
-from ldapmilter.directory.ldap.endpoints import Endpoints, LdapSettings, LocalConfig
+from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.hosts import host_addresses
 from ldapmilter.directory.ldap.resolver import Resolver
 from ldapmilter.directory.reader import Reader
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.config import Config, LdapConfig
     from ldapmilter.directory.backend.store import Store
+    from ldapmilter.directory.ldap.endpoints import Endpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,8 @@ def current_endpoints(config: Config) -> Endpoints:
 def _endpoints(ldap: LdapConfig, settings: LdapSettings) -> Callable[[], Endpoints] | None:
     if ldap.zimbra_localconfig is None:
         return None
+    from ldapmilter.directory.ldap.localconfig import LocalConfig  # noqa: PLC0415 - reads XML, which few need
+
     return LocalConfig(ldap.zimbra_localconfig, settings.endpoints).endpoints
 
 

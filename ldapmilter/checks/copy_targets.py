@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ldapmilter.checks import betraying_targets
+from ldapmilter.checks import betraying_targets, replying_targets
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.policy_values import INVALID
-from ldapmilter.directory.backend.filters import And, Equal, Present, any_of
+from ldapmilter.checks.reading import read_again
+from ldapmilter.directory.backend.filters import And, Equal, Present
 from ldapmilter.directory.backend.names import POLICY_CLASS, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 from ldapmilter.directory.searches import CHUNK
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
     from ldapmilter.checks.named import Named, Uses
     from ldapmilter.checks.reading import RawDirectory
-    from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Entry
     from ldapmilter.directory.zimbra import ZimbraDirectory
@@ -94,29 +94,8 @@ RESTRICTED_UNSEEN = Kind(
     meaning="Who may write to the lists that get copies could not be checked.",
     remedy="let the bind identity read $attributes, or look with zmprov gdl",
 )
-REPLIES = Kind(
-    code="target-replies",
-    severity=Severity.PROBLEM,
-    area=_AREA,
-    meaning="A mailbox that gets copies sends automatic replies: the author learns of the copy, and which mailbox has"
-    " it.",
-    remedy="zmprov ma $address zimbraPrefOutOfOfficeReplyEnabled FALSE zimbraPrefNewMailNotificationEnabled FALSE",
-)
-REPLIES_UNSEEN = Kind(
-    code="target-replies-unseen",
-    severity=Severity.NOTE,
-    area=_AREA,
-    meaning="Whether mailboxes that get copies send automatic replies could not be checked.",
-    remedy="let the bind identity read $attributes, or look with zmprov ga",
-)
+KINDS = (MISSING, FOREIGN, COPIED, HELD, FORWARDS, IS_LIST, RESTRICTED, RESTRICTED_UNSEEN)
 
-KINDS = (MISSING, FOREIGN, COPIED, HELD, FORWARDS, IS_LIST, RESTRICTED, RESTRICTED_UNSEEN, REPLIES, REPLIES_UNSEEN)
-
-READS = (
-    "zimbraPrefOutOfOfficeReplyEnabled",
-    "zimbraPrefOutOfOfficeUntilDate",
-    "zimbraPrefNewMailNotificationEnabled",
-)
 _GRANTS = "zimbraACE"
 _RIGHT_TO_WRITE = "sendtodistlist"
 _FORWARDS = ("zimbraprefmailforwardingaddress", "zimbramailforwardingaddress")
@@ -170,7 +149,7 @@ def check(
         addresses = "1 address" if count == 1 else f"{count} addresses"
         report.add(FOREIGN.found(f"{domain}: {addresses}"))
     _restricted(groups, raw_directory, report)
-    _replying(accounts, raw_directory, report, now=now)
+    replying_targets.check(accounts, raw_directory, report, now=now)
 
 
 def _chunks(items: Sequence[tuple[Address, Uses]]) -> Iterator[Sequence[tuple[Address, Uses]]]:
@@ -258,7 +237,7 @@ def _restricted(groups: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDire
         return
     if raw_directory.hidden(next(iter(groups)), (_GRANTS,)):
         report.add(RESTRICTED_UNSEEN.found(f"hidden: {_GRANTS}", attributes=_GRANTS))
-    for raw in _read_again(groups, raw_directory, (_GRANTS,)):
+    for raw in read_again(groups, raw_directory, (_GRANTS,)):
         grants = [ace for ace in raw.all(_GRANTS.lower()) if _is_right_to_write(ace.rpartition(" ")[2])]
         if grants:
             entry, uses = groups[raw.dn]
@@ -267,41 +246,3 @@ def _restricted(groups: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDire
 
 def _is_right_to_write(right: str) -> bool:
     return right.lstrip("-+*").lower() == _RIGHT_TO_WRITE
-
-
-def _read_again(
-    entries: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDirectory, attributes: tuple[str, ...]
-) -> Iterator[RawEntry]:
-    """Read further attributes of entries that are known."""
-    dns = list(entries)
-    for start in range(0, len(dns), CHUNK):
-        ids = [zimbra_id for dn in dns[start : start + CHUNK] for zimbra_id in entries[dn][0].raw.all("zimbraid")]
-        for raw in raw_directory.search(raw_directory.base, "sub", any_of("zimbraId", ids), ("zimbraId", *attributes)):
-            if raw.dn in entries:
-                yield raw
-
-
-def _replying(
-    accounts: Mapping[str, tuple[Entry, Uses]], raw_directory: RawDirectory, report: Report, *, now: datetime
-) -> None:
-    if not accounts:
-        return
-    hidden = raw_directory.hidden(next(iter(accounts)), READS)
-    if hidden:
-        report.add(REPLIES_UNSEEN.found(f"hidden: {', '.join(hidden)}", attributes=", ".join(hidden)))
-    for raw in _read_again(accounts, raw_directory, READS):
-        if how := _answers(raw, now):
-            entry, uses = accounts[raw.dn]
-            report.add(REPLIES.found(f"{entry.name} {how}: {uses}", address=entry.name))
-
-
-def _answers(raw: RawEntry, now: datetime) -> str | None:
-    """Return how a mailbox answers by itself now or later; ``None``: it does not."""
-    if raw.is_true("zimbraprefnewmailnotificationenabled"):
-        return "sends notices of new mail"
-    if not raw.is_true("zimbraprefoutofofficereplyenabled"):
-        return None
-    until = raw.first("zimbraprefoutofofficeuntildate")
-    if until is not None and until[:14] < now.strftime("%Y%m%d%H%M%S"):
-        return None
-    return "has an out-of-office reply"

@@ -10,17 +10,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.ldap.exchange import ServerFailed
 from ldapmilter.directory.ldap.readability import LOOKED_AT
+from ldapmilter.directory.searches import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ldapmilter.directory.backend.filters import Filter
     from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.backend.store import Scope, Store
     from ldapmilter.directory.ldap.connection import Connection
+    from ldapmilter.directory.model import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +66,15 @@ class RawDirectory:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.seconds, time.monotonic)
+
+
+def read_again(
+    entries: Mapping[str, tuple[Entry, object]], raw_directory: RawDirectory, attributes: tuple[str, ...]
+) -> Iterator[RawEntry]:
+    """Read further attributes of entries that are known, by DN; what comes beside the entry is not looked at."""
+    dns = list(entries)
+    for start in range(0, len(dns), CHUNK):
+        ids = [zimbra_id for dn in dns[start : start + CHUNK] for zimbra_id in entries[dn][0].raw.all("zimbraid")]
+        for raw in raw_directory.search(raw_directory.base, "sub", any_of("zimbraId", ids), ("zimbraId", *attributes)):
+            if raw.dn in entries:
+                yield raw

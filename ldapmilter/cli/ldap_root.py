@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldapmilter.cli import arguments
-from ldapmilter.directory.ldap.endpoints import Endpoints, local_value, read
+from ldapmilter.directory.ldap.endpoints import Endpoints
 from ldapmilter.directory.ldap.exchange import Credentials
+from ldapmilter.directory.ldap.localconfig import local_value, read
 from ldapmilter.errors import ConfigError
 from ldapmilter.schema.server import connect
 from ldapmilter.secret_file import read_secret

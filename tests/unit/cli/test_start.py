@@ -65,7 +65,7 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "config.ini"
     file.write_text(
         f"[milter]\nsocket = unix:{tmp_path}/none\n[ldap]\nuri = ldif:x.ldif\n"
-        f"[audit]\nfile = {tmp_path}/audit.jsonl\n[control]\nsocket = {tmp_path}/none\n",
+        f"[audit]\nfile = {tmp_path}/audit.jsonl\n[control]\nsocket = {tmp_path}/no-control\n",
         encoding="ascii",
     )
     return file
@@ -134,6 +134,7 @@ def test_explain_loads_what_decides_and_one_back_end(config: Path, store: str) -
         "control_client",
     }
     assert ("ldapmilter.directory.backend.ldif" in modules) == (store == "ldif")
+    assert "xml.etree.ElementTree" not in modules  # for Zimbra's own configuration only
 
 
 @pytest.mark.parametrize("form", ["--csv", "--json"])

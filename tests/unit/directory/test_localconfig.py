@@ -13,8 +13,9 @@ import pytest
 from ldapmilter.config import load
 from ldapmilter.directory.backend.filters import Equal
 from ldapmilter.directory.backend.store import Deadline
-from ldapmilter.directory.ldap import endpoints as module
-from ldapmilter.directory.ldap.endpoints import Endpoints, LdapSettings, LocalConfig, read
+from ldapmilter.directory.ldap import localconfig as module
+from ldapmilter.directory.ldap.endpoints import Endpoints, LdapSettings
+from ldapmilter.directory.ldap.localconfig import LocalConfig, read
 from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import ConfigError, DirectoryUnavailable
 from ldapmilter.opening import open_directory
