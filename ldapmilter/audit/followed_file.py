@@ -2,12 +2,14 @@
 
 The name is followed at every write. Once it stands for another file, that file is written to, with
 or without SIGHUP. Where it stands for nothing, a rotation is under way and may be about to make the
-new file: the old one is used for a moment longer, then the new one is made here.
+new file: the old one is used for a moment longer, then the new one is made here. So it is where the new file
+is empty: the process that seals the audit ends the old file and begins the new one (:mod:`.sealing`).
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from ldapmilter.audit.open_file import OpenFile
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
     from ldapmilter.audit.lock import AuditLock
 
 ROTATION_SECONDS = 1.0
-"""How long a file that lost its name is still used before a new one is made."""
+"""How long a file that lost its name is still used before a new one is made, or an empty one begun."""
 
 _ATTEMPTS = 20
+_MODE = 0o600
 
 
 class FollowedFile:
@@ -41,7 +44,7 @@ class FollowedFile:
         self._lock = lock
         self._clock = clock
         self._file: OpenFile | None = None
-        self._nameless_since: float | None = None
+        self._rotating_since: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +85,7 @@ class FollowedFile:
             AuditError: it cannot be opened; what was open stays in use.
         """
         file, before = OpenFile(self._path), self._file
-        self._nameless_since = None
+        self._rotating_since = None
         if before is not None and file.identity == before.identity:
             file.retire()
             return before
@@ -102,9 +105,20 @@ class FollowedFile:
         try:
             named = os.lstat(self._path)
         except OSError:
-            now = self._clock()
-            if self._nameless_since is None:
-                self._nameless_since = now
-            return file.is_removed() or now - self._nameless_since >= ROTATION_SECONDS, None
-        self._nameless_since = None
-        return (named.st_dev, named.st_ino) != file.identity, named.st_size
+            return self._is_over(file), None
+        if (named.st_dev, named.st_ino) == file.identity:
+            self._rotating_since = None
+            return False, named.st_size
+        return not _is_to_be_begun(named) or self._is_over(file), None
+
+    def _is_over(self, file: OpenFile) -> bool:
+        """Whether a rotation that is under way has been waited for long enough."""
+        now = self._clock()
+        if self._rotating_since is None:
+            self._rotating_since = now
+        return file.is_removed() or now - self._rotating_since >= ROTATION_SECONDS
+
+
+def _is_to_be_begun(found: os.stat_result) -> bool:
+    """Whether a file is one that rotation has made for us, and nobody has written to."""
+    return found.st_size == 0 and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == _MODE

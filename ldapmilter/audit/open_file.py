@@ -13,11 +13,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from ldapmilter.audit.batch_thread import BatchThread
+from ldapmilter.audit.seals import FIRST, latest_seal, open_line
 from ldapmilter.errors import AuditError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ldapmilter.audit.seals import Seal
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
 _LINE_OCTETS = 4096
@@ -74,12 +77,32 @@ class OpenFile:
         """Whether no name leads to the file any more: what stands in it is lost."""
         return os.fstat(self._descriptor).st_nlink == 0
 
-    def append(self, octets: bytes, size: int | None = None) -> bool:
+    @property
+    def descriptor(self) -> int:
+        """The descriptor, to read by."""
+        return self._descriptor
+
+    def size(self) -> int:
+        """Return how large the file is.
+
+        Raises:
+            AuditError: the disk is broken.
+        """
+        try:
+            return os.fstat(self._descriptor).st_size
+        except OSError as error:
+            message = f"{self.path}: the audit file cannot be looked at: {_why(error)}"
+            raise AuditError(message) from error
+
+    def append(self, octets: bytes, size: int | None = None, *, after: Seal | None = None) -> bool:
         """Append all of the octets, or nothing. Call with the audit's lock held.
+
+        A file that is empty gets its first line besides: after which seal it goes on.
 
         Args:
             octets: whole lines.
             size: how large the file is, where that is known already.
+            after: that seal, where it is known already.
 
         Returns:
             whether a name still leads to the file; else what stands in it is lost.
@@ -90,7 +113,9 @@ class OpenFile:
         try:
             if size is None:
                 size = os.fstat(self._descriptor).st_size
-            if size and size != self._end and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            if not size:
+                octets = open_line(after or latest_seal(self.path) or FIRST) + octets
+            elif size != self._end and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 octets = b"\n" + octets  # a writer was killed in mid-line
             try:
                 left = memoryview(octets)

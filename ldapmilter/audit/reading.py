@@ -92,8 +92,13 @@ def files_of(audit: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def opened(name: Path, audit: Path) -> Iterator[Stream]:
-    """Open a file of an audit, compressed or not, at its whole lines.
+def opened(name: Path, audit: Path, *, at_whole_lines: bool = True) -> Iterator[Stream]:
+    """Open a file of an audit, compressed or not.
+
+    Args:
+        name: the file.
+        audit: the file that the daemon writes, whose lock is taken for a moment.
+        at_whole_lines: whether the stream ends before a line that is being written, and the lock is needed.
 
     Raises:
         OSError: it cannot be opened, or is no file that could be read.
@@ -112,7 +117,7 @@ def opened(name: Path, audit: Path) -> Iterator[Stream]:
                 return
         if magic.startswith(_ZSTD):
             raise OSError(errno.EINVAL, "it is compressed by zstd; decompress it first (unzstd)")
-        with no_line_under_way(audit, _LOCK_SECONDS):
+        with no_line_under_way(audit, _LOCK_SECONDS) if at_whole_lines else contextlib.nullcontext():
             whole = os.fstat(file.fileno()).st_size
         yield Stream(_Bounded(file, whole), identity, file, is_plain=True)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, files_of, opened, why
 from ldapmilter.audit.record import is_record
+from ldapmilter.audit.seals import is_event
 from ldapmilter.audit.shape import conforms
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ MAX_LINE_BYTES = 256 * 1024 * 1024
 
 _FIRST_LINES = 1000
 """In which the first record is looked for; those before it tell of no message."""
-_EVENT = b'{"event":'
 _MARKS = {"format": int, "time": str, "queue_id": str, "copies": [object]}
 
 
@@ -168,7 +168,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def _is_event(line: bytes) -> bool:
     """Whether a line tells of something else than a message, to its end."""
-    if not line.startswith(_EVENT) or not line.endswith(b"\n"):
+    if not is_event(line) or not line.endswith(b"\n"):
         return False
     try:
         return isinstance(json.loads(line), dict)

@@ -1,4 +1,4 @@
-"""``ldapmilter audit find``: what was done with a message, long after it has gone.
+"""``ldapmilter audit find``: what was done with a message, long after it has gone (``verify``: audit_verify.py).
 
 Exit status 0 means that something was found and that every line of the audit was read. Where
 anything could not be read, the status is 1 although something was found: an answer that may be
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.address import envelope_address, strip_brackets
 from ldapmilter.audit.criteria import Criteria, bare_message_id
 from ldapmilter.audit.search import Search
-from ldapmilter.cli import arguments, audit_text, exit_status, fate_text
+from ldapmilter.cli import arguments, audit_text, audit_verify, exit_status, fate_text
 from ldapmilter.config import load
 from ldapmilter.errors import ConfigError
 from ldapmilter.plain import plain
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     find.add_argument("--day", metavar="YYYY-MM-DD", type=_day, help="the day, in UTC")
     find.add_argument("--json", action="store_true", help="for programs: the records, one a line")
     find.set_defaults(action=_find)
+    audit_verify.add_arguments(actions)
 
 
 def run(options: argparse.Namespace) -> int:

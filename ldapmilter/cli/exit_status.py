@@ -57,6 +57,10 @@ MEANINGS: "Mapping[str, Mapping[int, str]]" = {
         FINE: "found, and everything was read",
         PROBLEM: "nothing was found, or something could not be read",
     },
+    "audit verify": {
+        FINE: "whole and unchanged, or from before there were seals",
+        PROBLEM: "the place that is named does not hold, or a seal that was given is not there",
+    },
     "copies": {
         FINE: "nothing is late or kept; what was asked for is shown, or done",
         PROBLEM: "something is late, kept or does not come; no such copy is known, or it could not be changed",

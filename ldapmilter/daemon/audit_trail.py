@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ldapmilter.audit.file import AuditFile
+from ldapmilter.audit.sole import refuse_anothers
 from ldapmilter.errors import AuditError, AuditStalled
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ def try_audit(config: Config) -> None:
     """See whether the audit file that a configuration names, if any, can be opened; that takes seconds at most.
 
     Raises:
-        AuditError: it cannot, or another user may read it.
+        AuditError: it cannot, another user may read it, or another daemon writes it.
     """
     if config.audit is None:
         return
+    refuse_anothers(config.audit)
     audit = AuditFile(config.audit)
     try:
         audit.open()

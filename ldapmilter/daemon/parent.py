@@ -10,11 +10,13 @@ import contextlib
 import logging
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldapmilter.daemon import crowd, libmilter
 from ldapmilter.daemon.active_configuration import ActiveConfiguration
+from ldapmilter.daemon.aside import aside
 from ldapmilter.daemon.audit_trail import try_audit
 from ldapmilter.daemon.fleet import Fleet
 from ldapmilter.daemon.listener import CannotListen, listen, refuse_beside_another
@@ -26,6 +28,7 @@ from ldapmilter.daemon.parent_requests import answer
 from ldapmilter.daemon.relay_keeper import RelayKeeper, relay_socket
 from ldapmilter.daemon.relayed_copies import key_for
 from ldapmilter.daemon.reminders import Reminders, not_applied
+from ldapmilter.daemon.seal_keeper import SealKeeper
 from ldapmilter.daemon.sockets import Sockets
 from ldapmilter.daemon.spawning import Spawner
 from ldapmilter.daemon.takeover import Takeover
@@ -71,6 +74,7 @@ class Parent:
         active = ActiveConfiguration.of(config)
         try_audit(config)  # once, before every worker does
         key_for(config)
+        self._seals = SealKeeper(config.audit)
         descriptors = crowd.raise_descriptor_limit()
         listener = listen(config.milter)
         try:
@@ -105,6 +109,7 @@ class Parent:
         await self._sockets.open(self._overview.config)
         self._fleet.tick()
         self._relay.tick()
+        self._seals.start()
         _log.info("listening on %s", self._overview.config.milter.socket)
         always = (self._tick, self._look_after, self._remind, self._reload_when_told)
         background = [loop.create_task(work()) for work in always]
@@ -116,6 +121,7 @@ class Parent:
             task.cancel()
         self._sockets.close()
         await asyncio.gather(self._fleet.stop(), self._relay.stop())
+        await aside(self._seals.stop)
         _log.info("stopped")
         return 0
 
@@ -189,7 +195,9 @@ class Parent:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
             notify_reloading()
+            await aside(self._seals.look_now)  # first: a line in a file that was rotated is sealed there
             await self._takeover.reload()
+            await aside(partial(self._seals.follow, self._overview.config.audit))
             await self._say_what_is_not_in_force()
             self._say_ready()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.e2e.company import CARL_ARCHIVE, CARL_HOLD
 from tests.e2e.scene import Scene
+from tests.support import audit_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,7 @@ def scene() -> Iterator[Scene]:
 
 
 def records(scene: Scene) -> list[dict[str, Any]]:
-    lines = (scene.daemon.directory / "audit.jsonl").read_text(encoding="ascii").splitlines()
-    return [json.loads(line) for line in lines]
+    return audit_lines.records(scene.daemon.directory / "audit.jsonl")
 
 
 def sendmail(scene: Scene, *options: str, message: bytes = b"") -> dict[str, Any]:

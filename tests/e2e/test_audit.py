@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.company import ARCHIVE, HOLD, JOE
 from tests.e2e.scene import Scene
+from tests.support import audit_lines
 from tests.support.ports import wait_until
 from tests.support.processes import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.daemon import Daemon
 
@@ -37,7 +38,7 @@ def audit_file(daemon: Daemon) -> Path:
 
 
 def records(daemon: Daemon) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in audit_file(daemon).read_text(encoding="ascii").splitlines()]
+    return audit_lines.records(audit_file(daemon))
 
 
 def test_a_legal_copy_is_in_the_audit_and_nowhere_else(scene: Scene) -> None:
@@ -132,6 +133,16 @@ def test_rotation_and_hup(scene: Scene) -> None:
     assert len(records(scene.daemon)) == 4
     found = scene.daemon.cli("audit", "find", "--address", ANN, "--json")
     assert len(found.stdout.splitlines()) >= before + 4
+
+
+def test_the_audit_is_whole_over_rotation_and_its_seals_are_in_the_log(scene: Scene) -> None:
+    verified = json.loads(scene.daemon.cli("audit", "verify", "--json").stdout)
+    assert verified["holds"], verified
+    assert [Path(one["file"]).name for one in verified["files"]] == ["audit.jsonl.1", "audit.jsonl"]
+    assert verified["files"][0]["unsealed"] == 0
+    seal = scene.daemon.log_lines("audit seal 1:")[0].rpartition("audit seal ")[2]
+    assert scene.daemon.cli("audit", "verify", "--seal", seal).returncode == 0
+    assert scene.daemon.cli("audit", "verify", "--seal", f"1:{'0' * 64}").returncode == 1
 
 
 def test_an_audit_file_that_cannot_be_used_stops_the_start_and_the_reload(scene: Scene) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email
-import json
 import uuid
 from dataclasses import dataclass
 from email.utils import parseaddr
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ldapmilter.mailbox.reading import read_text
+from tests.support import audit_lines
 from tests.support.amavis import Amavis
 from tests.support.builders import account, domain, global_config, static_list
 from tests.support.daemon import Daemon
@@ -261,7 +261,7 @@ def test_explain_probe_audit_and_log_tell_of_a_post(mail: Mail, tmp_path: Path) 
     probed = mail.daemon.probe("--client", "192.0.2.9", *asked)
     assert (probed["from_after"], probed["envelope_sender"]) == ([f"Joe via Staff <{STAFF}>"], BOUNCES)
     assert {"name": "Subject", "before": ["Lunch"], "after": ["[staff] Lunch"]} in probed["headers"]
-    lines = (mail.daemon.directory / "audit.jsonl").read_text(encoding="utf-8").splitlines()
-    kept = [one for one in map(json.loads, lines) if one["offered"] == [STAFF] and one["list"] is not None]
+    records = audit_lines.records(mail.daemon.directory / "audit.jsonl")
+    kept = [one for one in records if one["offered"] == [STAFF] and one["list"] is not None]
     assert kept[-1]["list"] == post
     assert f"envelope_sender={BOUNCES}" in mail.daemon.log()

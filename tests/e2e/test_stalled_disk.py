@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pytest
 
 from tests.e2e.company import ARCHIVE, HOLD, JOE
 from tests.e2e.scene import Scene
+from tests.support import audit_lines
 from tests.support.ports import HANG, wait_until
 from tests.support.stalling_disk import StallingDisk
 
@@ -53,7 +53,7 @@ def audit_file(scene: Scene) -> Path:
 
 
 def records(scene: Scene) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in audit_file(scene).read_text(encoding="ascii").splitlines()]
+    return audit_lines.records(audit_file(scene))
 
 
 def legal_mail_passes(scene: Scene) -> None:

@@ -19,6 +19,8 @@ from ldapmilter.audit import file as audit_file
 from ldapmilter.audit.file import AuditFile
 from ldapmilter.audit.followed_file import ROTATION_SECONDS, FollowedFile
 from ldapmilter.audit.lock import AuditLock, lock_file
+from ldapmilter.audit.seals import FIRST as BEGINNING
+from ldapmilter.audit.seals import open_line
 from ldapmilter.errors import AuditError
 from tests.support.ports import HANG, wait_until
 
@@ -77,16 +79,22 @@ def numbered(number: int) -> dict[str, Any]:
     return {"n": number, "time": f"then {number}"}
 
 
+def records_of(path: Path) -> list[dict[str, Any]]:
+    """Return what stands there of messages, after the line that begins the file."""
+    first, *others = [json.loads(line) for line in path.read_bytes().splitlines()] or [{"event": "open"}]
+    assert first["event"] == "open"
+    return others
+
+
 def taken_back(path: Path) -> list[str]:
     """Return the times of the records that others take back."""
-    records = map(json.loads, path.read_bytes().splitlines())
-    return [record["takes_back"] for record in records if "takes_back" in record]
+    return [record["takes_back"] for record in records_of(path) if "takes_back" in record]
 
 
 def numbers(path: Path) -> list[int]:
     octets = path.read_bytes()
     assert octets.endswith(b"\n") or not octets
-    return [json.loads(line)["n"] for line in octets.splitlines()]
+    return [record["n"] for record in records_of(path)]
 
 
 def test_it_is_made_for_nobody_else(path: Path, audit: AuditFile) -> None:
@@ -198,7 +206,7 @@ def test_after_a_writer_that_was_killed_the_next_line_is_whole(path: Path, audit
         with path.open("ab") as killed:
             killed.write(b'{"n":')
     audit.write({"n": 3}, durable=False)
-    assert path.read_bytes() == b'{"n":1}\n{"n":\n{"n":2}\n{"n":\n{"n":3}\n'
+    assert path.read_bytes() == open_line(BEGINNING) + b'{"n":1}\n{"n":\n{"n":2}\n{"n":\n{"n":3}\n'
 
 
 def test_where_a_line_cannot_be_taken_back_the_next_is_still_whole(
@@ -731,10 +739,27 @@ def test_reopening_what_was_not_rotated_changes_nothing(path: Path, audit: Audit
 def test_a_new_file_is_followed_without_being_told(path: Path, audit: AuditFile) -> None:
     audit.write({"n": 1}, durable=False)
     path.rename(path.with_name("audit.jsonl.1"))
-    path.touch(mode=0o600)
-    audit.write({"n": 2}, durable=True)
+    other = opened(path)
+    other.write({"n": 2}, durable=True)
+    other.close()
+    audit.write({"n": 3}, durable=True)
     assert numbers(path.with_name("audit.jsonl.1")) == [1]
-    assert numbers(path) == [2]
+    assert numbers(path) == [2, 3]
+
+
+def test_a_new_file_that_nobody_has_begun_is_left_for_a_moment_to_who_seals_the_old_one(
+    path: Path, audit: AuditFile, clock: Clock
+) -> None:
+    rotated = path.with_name("audit.jsonl.1")
+    path.rename(rotated)
+    path.touch(mode=0o600)
+    audit.write({"n": 1}, durable=True)
+    clock.now += ROTATION_SECONDS / 2
+    audit.write({"n": 2}, durable=True)
+    clock.now += ROTATION_SECONDS
+    audit.write({"n": 3}, durable=True)
+    assert numbers(rotated) == [1, 2]
+    assert numbers(path) == [3]
 
 
 def test_while_a_rotation_has_not_made_the_new_file_the_old_one_is_used(
@@ -758,7 +783,8 @@ def test_each_rotation_has_its_own_moment(path: Path, audit: AuditFile, clock: C
         path.rename(path.with_name(f"audit.jsonl.{turn}"))
         audit.write({"n": turn}, durable=False)
         assert not path.exists()
-        path.touch(mode=0o600)
+        opened(path).close()
+        clock.now += ROTATION_SECONDS
         audit.write({"n": turn}, durable=False)
         assert numbers(path) == [turn]
         clock.now += 10 * ROTATION_SECONDS
@@ -795,6 +821,7 @@ def test_a_rotation_to_a_file_that_others_may_read_is_an_error_and_recovers(path
     with pytest.raises(AuditError, match="chmod 0600"):
         audit.write({"n": 1}, durable=True)
     path.chmod(0o600)
+    audit.open()
     audit.write({"n": 2}, durable=True)
     assert numbers(path) == [2]
 

@@ -30,6 +30,7 @@ FORMS: Final = {
     "cache stats": ("cache", "stats"),
     "cache show": ("cache", "show", "ann@example.test"),
     "audit find": ("audit", "find", "--queue-id", "x"),
+    "audit verify": ("audit", "verify"),
     "coverage": ("coverage", "--csv"),
     "schema": ("schema", "--bind-account"),
     "schema --install": ("schema", "--install", "--uri", "URI", "--root-password-file", "SECRET"),

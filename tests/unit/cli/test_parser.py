@@ -18,7 +18,7 @@ WRONG = [
     (["schema", "--install", "--uri", "http://ldap1"], "'http://ldap1' is not one of ldap://HOST:389"),
     (["xyzzy"], f"unknown verb 'xyzzy'; there is {', '.join(VERBS)}"),
     (["cache", "flsh"], "unknown action 'flsh'; did you mean flush?"),
-    (["audit", "search"], "unknown action 'search'; there is find"),
+    (["audit", "search"], "unknown action 'search'; there is find, verify"),
     (["status", "--jsno"], "unknown option --jsno; did you mean --json?"),
     (["explain", "--rctp", "joe@example.test"], "unknown option --rctp; did you mean --rcpt?"),
     (["explain", "--rctp=joe@example.test"], "unknown option --rctp; did you mean --rcpt?"),
