@@ -169,7 +169,7 @@ def _parse(text: str) -> Address | None:
     elif not _LOOSE_LOCAL.match(local):
         return None
     if any("\ud800" <= character <= "\udfff" for character in local):
-        return None  # bytes that are not UTF-8: nobody's address in this directory
+        return None  # bytes that are not UTF-8: no address in a directory
     return make_address(local, domain)
 
 

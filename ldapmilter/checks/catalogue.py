@@ -80,7 +80,7 @@ OF_VALUES = frozenset(
         mailing_lists.VERIFIER,
     )
 )
-"""The codes that ``--directory`` looks for, some of them nobody else."""
+"""The codes that ``--directory`` looks for; some of them are found by it alone."""
 
 READS = tuple(
     sorted(

@@ -1,4 +1,4 @@
-"""What the running daemon has noticed: mail that waits and comes back, and senders of ours that nobody knows."""
+"""What the running daemon has noticed: mail that waits and comes back, and unknown clients that send for ours."""
 
 from __future__ import annotations
 

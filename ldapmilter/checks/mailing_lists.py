@@ -141,7 +141,7 @@ def check(
         directory: resolves and expands.
         policy: the ``[lists]`` section.
         report: what to add to.
-        published: returns the DMARC policy of a domain; ``None``: it has none, or nobody knows.
+        published: returns the DMARC policy of a domain; ``None``: it has none, or that is not known.
 
     Raises:
         DirectoryUnavailable: no answer.
@@ -202,7 +202,7 @@ def dmarc_policy(domain: str) -> str | None:
 
 
 def _record(name: str) -> str | None:
-    """Return the TXT records of a name, empty where there are none; ``None``: nobody can be asked."""
+    """Return the TXT records of a name, empty where there are none; ``None``: no resolver can be asked."""
     for program, arguments in (("dig", ["+short", "+time=3", "+tries=1", "TXT"]), ("host", ["-W", "3", "-t", "TXT"])):
         path = shutil.which(program)
         if path is None:

@@ -95,7 +95,7 @@ def check(
         *((("a mail user", mail_user.dn, mail_user.password),) if mail_user else ()),
     ):
         if not dn and server.uri.lower().startswith("ldapi:"):
-            continue  # nobody is anonymous there: whoever runs this process is known by user id
+            continue  # no client is anonymous there: the socket tells its user id
         who = f"{name} ({dn})" if dn else name
         try:
             other = connect(

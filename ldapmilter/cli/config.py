@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ldapmilter.options import Option
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
-"""A user and a password in a URI: nobody has to write them there."""
+"""A user and a password in a URI: they do not belong there."""
 
 
 class Setting(NamedTuple):

@@ -1,4 +1,4 @@
-"""A decision for somebody at a terminal, who can wait for a list longer than a message may.
+"""A decision for a user at a terminal, who can wait for a list longer than a message may.
 
 The list is read as it is for mail that was put off. Nothing else is waited for: a directory that does
 not answer is said after ``[ldap] lookup_deadline``, as ever.

@@ -58,7 +58,7 @@ class WhyNotText:
             yield from self._lines(f"no copy   {names}", one)
 
     def _lines(self, about: str, one: NotAppliedDocument) -> Iterator[str]:
-        # The identity's own line has said why nobody is known.
+        # The line of the identity has said why the sender is not known.
         text = "nobody is known to send it" if one["cause"] == "no-identity" else one["text"]
         values = one["values"]
         shown = values[: 1 if self._brief else _MOST_VALUES]

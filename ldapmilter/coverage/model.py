@@ -17,7 +17,7 @@ Status = Literal["covered", "conditional", "uncovered"]
 """Every message is copied; only those that match a ``with=``; none is."""
 Kind = Literal["account", "resource", "list", "dynamic group", "system account"]
 """Zimbra's kinds of entries that mail can be addressed to. A system account is one of its own (spam, ham, quarantine,
-address book synchronization): nobody expects copies of its mail."""
+address book synchronization): no copies of its mail are expected."""
 
 STATUSES: Final[tuple[Status, ...]] = ("covered", "conditional", "uncovered")
 KINDS: Final[tuple[Kind, ...]] = ("account", "resource", "list", "dynamic group", "system account")

@@ -61,7 +61,7 @@ class Summary:
         self.lacking_people = 0
         """Accounts and resources that lack a copy in some column."""
         self.lacking_groups = 0
-        """Lists and dynamic groups that do: mail to them is copied by nobody behind them, either."""
+        """Lists and dynamic groups that do: mail to them is not copied for a member, either."""
         self.without_address = 0
         """Entries that mail cannot be addressed to: they have no row."""
 

@@ -1,7 +1,7 @@
 """The last messages of one worker and what was decided on each, those without any effect too: for ``trace``.
 
 A message costs an append. Of one to which nothing applies, which most are, a few hundred octets are kept in one
-piece; of any other the objects that there are already. Words are made of them when somebody asks.
+piece; of any other the objects that there are already. They are put into words when they are asked for.
 
 Who may read the audit is shown the record that the audit would have; anybody else who may ask the daemon what the
 mail log would say, which names no confidential copy and no cause of a message's wait.

@@ -1,4 +1,4 @@
-"""Clients that send for our own domains and that nobody knows: neither a login nor a mailbox server.
+"""Clients that send for our own domains without a login and are not mailbox servers.
 
 Mail of a mailbox server behind NAT looks like this, and so does mail that forges its sender. Which it is, an
 administrator sees from who is busiest.

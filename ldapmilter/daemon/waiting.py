@@ -1,6 +1,6 @@
 """Mail that was told to wait and comes back: how much of it there is, for what, and for how long.
 
-The client keeps the message, so nobody here sees it wait. A message is known again by who sends it to whom. It
+The client keeps the message: it is in no queue here. A message is known again by who sends it to whom. It
 waits until it goes through, or until it has not come back for longer than it has taken before. What an outage
 held up waits no more once the outage is over: its next try goes through, if there is one. Each try may meet
 another worker: by their parent, workers learn what waits elsewhere, and what went on elsewhere.

@@ -216,7 +216,7 @@ class Grants:
 
 
 def _path_to(entry: Entry, expansion: Expansion) -> tuple[str, ...] | None:
-    """Return the groups that lead to a member; ``None``: it is none, or only by a catch-all or somebody's forward."""
+    """Return the groups that lead to a member; ``None``: it is none, or only by a catch-all or a forward."""
     paths = (
         member.path
         for member in expansion.members

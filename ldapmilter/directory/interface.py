@@ -80,8 +80,8 @@ class Directory(Protocol):
     def groups_around(self, account: Entry) -> Mapping[Entry, tuple[str, ...]]:
         """Return every group that an account is in, and the groups that lead there: for ``explain`` alone.
 
-        Asked from below, a search a level; policy groups are among them. Through a memberURL of its own
-        nobody is found to be in a group.
+        Asked from below, a search a level; policy groups are among them. Members of a group
+        with a memberURL of its own are not found.
         """
 
     def domain_chain(self, hosted_domain: str) -> Chain:

@@ -25,7 +25,7 @@ There are tens of thousands of addresses, and their texts are there anyway.
 """
 SITE = Key("site")
 GRANTING = Key("granting-groups")
-"""Every group that lets somebody write as those in it, or as itself."""
+"""Every group with a grant to write as its members, or as itself."""
 SOURCES = "sources"
 """Kind of what an account's DN stands for: its external accounts."""
 OF_RIGHTS = frozenset({GRANTING.kind, SOURCES})

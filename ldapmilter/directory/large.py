@@ -112,7 +112,7 @@ class Large:
     def ready(
         self, keys: Collection[KeyT], work_out: WorkOut, about: About
     ) -> tuple[dict[KeyT, Any], dict[KeyT, DirectoryUnavailable]]:
-        """Return the values that are at hand or soon made, and why the others are not: nobody waits for those.
+        """Return the values that are at hand or soon made, and why the others are not: those are not waited for.
 
         They are what everybody's mail needs.
         """

@@ -1,4 +1,4 @@
-"""Whether the directory has a COS, a domain or an address, asked past the cache: for somebody who has typed one."""
+"""Whether the directory has a COS, a domain or an address, asked past the cache: for names that a user has typed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def unknown_domain(store: Store, search_base: str, name: str, deadline: Deadline
 
 
 def unknown_addresses(addresses: Iterable[str], present: CurrentEntries) -> list[UnknownName]:
-    """Return which of the addresses nobody has, and no list names as a member.
+    """Return which of the addresses no entry has, and no list names as a member.
 
     Args:
         addresses: as typed.

@@ -139,7 +139,7 @@ class PolicyGroups:
         expansions = self._expansions.expand([entry for entry in entries.values() if entry is not None])
         found: dict[tuple[str, Version], Reached] = {}
         for key, entry in entries.items():
-            if entry is None:  # nobody can be named in it either
+            if entry is None:  # not a group that can be read as one: no members
                 found[key] = Reached({})
                 continue
             expansion = expansions[entry.dn]

@@ -130,7 +130,7 @@ class Reader:
         return found.get(OWN_SEARCHES, ())
 
     def odd_values(self, keys_of: Callable[[Address], Iterable[str]], trace: Trace) -> dict[str, tuple[Node, ...]]:
-        """Return the lists that name somebody by a value that is no plain address; see :meth:`Upward.odd_values`."""
+        """Return the lists that name a member by a value that is not a plain address; see :meth:`Upward.odd_values`."""
         found: dict[CacheKey, dict[str, tuple[Node, ...]]] = self._fetch(
             [ODD_VALUES], lambda keys, search: self._upward.odd_values(keys, keys_of, search), trace
         )
@@ -262,7 +262,7 @@ class Reader:
         too_large = [key for key, error in answers.failures.items() if isinstance(error, TooLarge)]
         if too_large and trace.room is not None:
             raise answers.failures[too_large[0]]
-        if too_large:  # somebody else's question, which this one went along with
+        if too_large:  # of another caller's search, which this one joined
             for key in too_large:
                 del answers.failures[key]
             answers.add(self.cache.get_many(too_large, loader, trace.deadline, past_negative=past_negative))

@@ -136,7 +136,7 @@ class SenderRights:
     def _external(self, account: Entry, keys: Collection[str]) -> dict[str, SendRight]:
         """Return those addresses that an external account of the user's has; none of a hosted domain or host.
 
-        It is asked for before any address is called somebody else's, whatever its domain: a server that hides what
+        It is asked for before any address is called another account's, whatever its domain: a server that hides what
         rights are made of does not answer this question.
         """
         sources = self._view.reader.external_addresses(account.dn, self._view.trace)

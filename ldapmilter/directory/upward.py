@@ -118,9 +118,9 @@ class Upward:
     def odd_values(
         self, _keys: Collection[CacheKey], keys_of: Callable[[Address], Iterable[str]], search: Search
     ) -> dict[CacheKey, dict[str, tuple[Node, ...]]]:
-        """Return the lists that name somebody by a value that is no plain address, by the keys of whom they name.
+        """Return the lists that name a member by a value that is not a plain address, by the keys of the members.
 
-        The server compares whole values: it finds nobody in ``Ann <ann@example.test>, bob@example.test``.
+        The server compares whole values: it finds no address in ``Ann <ann@example.test>, bob@example.test``.
 
         Args:
             keys_of: what the directory may hold an address as that Postfix reads in a value.

@@ -79,7 +79,7 @@ def read_from(values: Sequence[str]) -> FromHeader:
 
     ``values`` are as libmilter gives them: folded or not, octets that are not UTF-8 as surrogates
     (PEP 383). A header without any mailbox, an empty group (RFC 6854) included, is unreadable: it
-    names nobody whose address could be compared. What exceeds ``MAX_LENGTH`` or ``MAX_MAILBOXES``
+    names no address that could be compared. What exceeds ``MAX_LENGTH`` or ``MAX_MAILBOXES``
     is not read, and so unreadable too.
     """
     mailboxes: list[Mailbox] = []

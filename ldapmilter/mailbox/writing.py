@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
 
 # libmilter refuses to send more than 65,535 octets at once; 5,000 characters stay below that
-# however they are encoded, and nobody's name is longer.
+# however they are encoded, and no real name is longer.
 MAX_DISPLAY_NAME = 5000
 MAX_VALUE_OCTETS = 60_000
 """Octets of a value, its name and folding besides, that libmilter is given."""

@@ -192,7 +192,7 @@ class MilterClient:
         refusal = GO_ON
         for step in message(transaction, leading_space=self._leading_space):
             if step.stage is Stage.DATA and not accepted:
-                return Stage.RCPT, refusal  # nobody is left to send to
+                return Stage.RCPT, refusal  # no recipient is left
             answer = self._event(step, transaction, requests, has_queue_id=accepted > 0)
             if step.recipient is not None and answer.refuses and not answer.closes:
                 refusal = answer

@@ -65,7 +65,7 @@ def read_value(text: str) -> Reading:
             continue
         complete = bool(tree.count["@"])
         if not complete and _ROUTING.isdisjoint(tree.text):
-            odd = True  # a word: nobody but a local user of the host
+            odd = True  # a word: a local user of the host
             continue
         local, _, domain_text = (tree.text if complete else f"{tree.text}@{ORIGIN}").rpartition("@")
         domain = fold_domain(domain_text) if len(domain_text) <= MAX_ADDRESS_OCTETS else None

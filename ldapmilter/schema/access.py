@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from ldapmilter.schema.rights import Rights
 
-# slapd keeps no comments in its rules. A clause for a DN that nobody can bind as marks ours, so that
-# an upgrade and a removal find them, whatever identity and attributes they name.
+# slapd keeps no comments in its rules. A clause for a DN that does not exist, so that no client can bind as it,
+# marks ours: an upgrade and a removal find them, whatever identity and attributes they name.
 _OPENS = "cn=ldapmilter-opens"
 _HIDES = "cn=ldapmilter-hides"
 _MARKS = (f'dn.exact="{_OPENS}"', f'dn.exact="{_HIDES}"', f'dn.base="{_OPENS}"', f'dn.base="{_HIDES}"')

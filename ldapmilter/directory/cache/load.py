@@ -70,7 +70,7 @@ class Load:
     on_its_way: bool = True
     outcome: Outcome | None = None
     wanted_until: float = -math.inf
-    """Until when somebody who was put off is waited for."""
+    """Until when a message that was put off is expected back."""
     renewed: bool = False
     """Whether a thread looks after it, and could read it the last time."""
     counted: bool = False

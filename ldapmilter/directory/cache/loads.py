@@ -108,7 +108,7 @@ class Loads:
         return load, future
 
     def _give_up(self, load: Load, before: Load | None, failure: StillReading) -> None:
-        """Take out what nobody is going to read, so that the next one who asks begins anew."""
+        """Take out a load that no thread is going to run, so that the next caller begins anew."""
         with self._lock:
             if self._loads.get(load.place) is load:
                 del self._loads[load.place]
@@ -213,7 +213,7 @@ class Loads:
                 one.wanted_until = self.clock() + KEPT_FOR
 
     def outcome(self, place: Hashable, key: Hashable) -> Outcome | None:
-        """Return what was read for somebody who was put off, if it still counts."""
+        """Return what was read for a message that was put off, if it still counts."""
         load = self._loads.get(place)
         if load is None or load.key != key or (outcome := load.outcome) is None:
             return None
@@ -229,7 +229,7 @@ class Loads:
         return self._cache.stands(outcome.reads, outcome.epoch)
 
     def _is_renewed(self, load: Load) -> bool:
-        """Whether it is read over and over for somebody who is waited for, and could be so far."""
+        """Whether it is kept fresh for a message that was put off, and could be read so far."""
         main = self._loads.get(load.main, load) if load.main is not None else load
         return main.renewed and main.wanted_until >= self.clock()
 
@@ -277,7 +277,7 @@ class Loads:
         return failure is None
 
     def _has_to_go_on(self, load: Load) -> bool:
-        """Wait until it has to be read anew for somebody who was put off; return whether it has to be at all."""
+        """Wait until it has to be read anew for a message that was put off; return whether it has to be at all."""
         while True:
             now = self.clock()
             with self._lock:

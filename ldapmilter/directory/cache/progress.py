@@ -83,7 +83,7 @@ class Progress:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Search now: after a pause, and nobody else does in the background.
+        """Search now: after a pause, and while no other search runs in the background.
 
         Raises:
             StillReading: no more: it has taken too long, or the daemon stops.

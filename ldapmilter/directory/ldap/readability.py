@@ -55,7 +55,7 @@ _RIGHTS = {
 """What rights to send are made of: hidden, people would be refused what they may do. Compare tells of an attribute
 whether it may be read also where the entry cannot have it: an account stands for the external accounts below it."""
 _ONLY_OF_RIGHTS = frozenset({"zimbradatasourceemailaddress"})
-"""Who asks for one of these asks what somebody may write as."""
+"""Searches for one of these ask what an account may write as."""
 SAMPLE_MARKS = {"domain": "zimbraDomainName", "account": "zimbraMailDeliveryAddress"}
 """What a sample of each kind has."""
 _OWN_PREFIX = "ldapmilter"
@@ -124,7 +124,7 @@ def why_hidden(
     ``objectClass`` (:mod:`ldapmilter.schema.access`): so it shows whether they are there.
 
     Args:
-        bind_dn: the identity; empty: nobody.
+        bind_dn: the identity; empty: anonymous.
         attributes: the attributes that hold policy values.
         dns: entries to try it on.
         compare: compares an attribute of an entry with a value; returns the LDAP result code.
@@ -154,7 +154,7 @@ def asks_for_rights(attributes: Collection[str]) -> bool:
 def unreadable_rights(samples: Mapping[str, str], compare: Callable[[str, str], int]) -> list[str]:
     """Return a sentence for everything that rights to send are made of and that may not be read.
 
-    An attribute that the schema lacks nobody can have; the global grant entry need not be there.
+    No entry can have an attribute that the schema lacks; the global grant entry need not be there.
 
     Args:
         samples: the DN of one entry of each kind.

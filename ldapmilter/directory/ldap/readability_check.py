@@ -194,7 +194,7 @@ class ReadabilityCheck:
                     problems += [why, f"install-schema --uri {self._uri} mends that"]
         except (ServerFailed, Refused) as error:
             failure = str(error)
-        except Exception as error:  # noqa: BLE001 - else nobody would check any more
+        except Exception as error:  # noqa: BLE001 - else the checks would end
             _log.exception("%s: whether the policy may be read was not found out", self._uri)
             failure = repr(error)
         with self._changed:

@@ -1,4 +1,4 @@
-"""The proof that policy is secret: every way in which somebody could find out who is copied, tried.
+"""The proof that policy is secret: every way in which a user could find out who is copied, tried.
 
 A value that may not be read can still betray itself: by a filter that matches it, by a negated filter
 that does not, by a Compare that says "false" instead of "no access". What may be searched and is absent
@@ -45,7 +45,7 @@ def ways_to_see_policy(
     own_class: bool,
     as_dn: str | None = None,
 ) -> Iterator[str]:
-    """Yield, in words, every way in which policy shows to somebody; nothing: it is secret.
+    """Yield, in words, every way in which a user can see policy; nothing: it is secret.
 
     Args:
         connection: of whoever should see nothing.
