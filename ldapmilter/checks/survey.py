@@ -20,6 +20,7 @@ from ldapmilter.checks import (
     policy_values,
     postfix,
     registration,
+    relay_servers,
     reload,
     service_logins,
     visibility,
@@ -92,6 +93,7 @@ def look_around(config: Config, options: CheckOptions) -> Report:
     milter_socket.check_daemon(config, report)
     registration.check_postjournal(config, report)
     delimiter = postfix.check(config, report, directory=options.postfix_directory)
+    relay_servers.check(config, report, directory=options.postfix_directory)
     server = _servers(config, options, report)
     try:
         if config.ldap.embedded or server is not None:

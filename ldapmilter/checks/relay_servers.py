@@ -1,0 +1,139 @@
+"""Whether the copy relay answers, and the servers that it hands copies to; no message is begun."""
+
+from __future__ import annotations
+
+import contextlib
+import smtplib
+import socket
+from typing import TYPE_CHECKING
+
+from ldapmilter.checks.finding import Area, Kind, Severity
+from ldapmilter.delivery.next_hop import NextHop
+from ldapmilter.postfix.postconf import PostconfFailed, find_postconf, run_postconf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ldapmilter.checks.finding import Report
+    from ldapmilter.config import Config
+    from ldapmilter.socket_address import SocketAddress
+
+_AREA = Area.POSTFIX
+
+SILENT = Kind(
+    code="relay-silent",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="The copy relay does not answer where Postfix hands copies over: they wait in Postfix's queue.",
+    remedy="look at ldapmilter status, and in the log why the relay does not run",
+)
+UNREACHABLE = Kind(
+    code="relay-next-hop-unreachable",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="A server that takes copies does not answer: copies go to the next one that is named, or wait.",
+    remedy="see that the server runs and lets this host in, or correct [relay] next_hop and next_hop_for",
+)
+NO_TLS = Kind(
+    code="relay-next-hop-tls",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="A server that takes copies offers no STARTTLS, and `[relay] starttls` is must: it gets no copy.",
+    remedy="have the server offer STARTTLS, or set [relay] starttls = may",
+)
+TOO_SMALL = Kind(
+    code="relay-next-hop-size",
+    severity=Severity.WARNING,
+    area=_AREA,
+    meaning="A server that takes copies takes no message as large as Postfix does: copies of larger ones are refused,"
+    " and kept.",
+    remedy="raise the limit of the server to $limit octets and some more for a journal report",
+)
+
+KINDS = (SILENT, UNREACHABLE, NO_TLS, TOO_SMALL)
+
+_SECONDS = 5.0
+_LIMIT = "message_size_limit"
+
+
+def check(config: Config, report: Report, *, directory: Path | None) -> None:
+    """Ask the relay and its next hops, where there is a relay.
+
+    Args:
+        config: the ``[relay]`` section.
+        report: what to add to.
+        directory: that holds main.cf; the one that ``[relay]`` names, or Postfix's own, unless given.
+    """
+    relay = config.relay
+    if relay.listen is None:
+        return
+    try:
+        with _greeted(_as_hop(relay.listen)):
+            report.fine(_AREA, f"the copy relay answers at {relay.listen}")
+    except (OSError, smtplib.SMTPException) as error:
+        report.add(SILENT.found(f"{relay.listen}: {_why(error)}"))
+    limit = _size_limit(directory or relay.postfix_dir)
+    hops = [*relay.next_hop, *(hop for hops in relay.next_hop_for.values() for hop in hops)]
+    for hop in dict.fromkeys(hops):
+        _look_at(hop, config, limit, report)
+
+
+def _look_at(hop: NextHop, config: Config, limit: int | None, report: Report) -> None:
+    try:
+        with _greeted(hop) as server:
+            offered = dict(server.esmtp_features)
+    except (OSError, smtplib.SMTPException) as error:
+        report.add(UNREACHABLE.found(f"{hop}: {_why(error)}"))
+        return
+    if config.relay.starttls == "must" and "starttls" not in offered:
+        report.add(NO_TLS.found(hop.text))
+    size = offered.get("size", "")
+    if limit and size.isdecimal() and 0 < int(size) < limit:  # none, and 0, are no limit (RFC 1870)
+        report.add(TOO_SMALL.found(f"{hop}: SIZE {size}; {_LIMIT} = {limit}", limit=limit))
+    report.fine(_AREA, f"{hop} answers, which takes copies")
+
+
+@contextlib.contextmanager
+def _greeted(hop: NextHop) -> Iterator[smtplib.SMTP]:
+    """Connect to a server, and let it say what it offers.
+
+    Raises:
+        OSError: it cannot be connected to, or does not answer in time.
+        SMTPException: it turns us away.
+    """
+    kind = smtplib.SMTP if hop.kind == "smtp" else smtplib.LMTP
+    server = kind(local_hostname=socket.gethostname(), timeout=_SECONDS)
+    try:
+        code, text = server.connect(hop.path or hop.host, hop.port)
+        if code != 220:  # noqa: PLR2004 - ready (RFC 5321 section 4.2)
+            raise smtplib.SMTPConnectError(code, text)
+        code, text = server.ehlo()
+        if code != 250:  # noqa: PLR2004 - fine
+            raise smtplib.SMTPHeloError(code, text)
+        yield server
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            server.quit()
+    finally:
+        server.close()
+
+
+def _as_hop(listen: SocketAddress) -> NextHop:
+    return NextHop(kind="lmtp", host=listen.peer_host, port=listen.port, path=listen.path)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = error.smtp_error
+        return f"{error.smtp_code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
+    return str(error) or type(error).__name__
+
+
+def _size_limit(directory: Path | None) -> int | None:
+    """Return the size of the largest message that Postfix takes, in octets; ``None``: it does not say."""
+    postconf = find_postconf()
+    place = ("-c", str(directory)) if directory is not None else ()
+    with contextlib.suppress(PostconfFailed, ValueError, IndexError):
+        if postconf is not None:
+            return int(run_postconf(postconf, *place, "-xh", _LIMIT)[0])
+    return None

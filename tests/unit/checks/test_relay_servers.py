@@ -1,0 +1,66 @@
+"""What is said of the relay and its next hops: servers of the tests answer, or do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ldapmilter.checks import relay_servers
+from ldapmilter.checks.finding import Report
+from tests.support.archive_server import ArchiveServer
+from tests.support.ports import free_port
+from tests.unit.checks.scene import config_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def found(directory: Path, **relay: str) -> list[tuple[str, str]]:
+    (directory / "postfix").mkdir()
+    (directory / "postfix" / "main.cf").write_text("compatibility_level = 3.6\nmessage_size_limit = 1000000\n")
+    (directory / "postfix" / "master.cf").write_text("smtp inet n - n - - smtpd\n")
+    report = Report()
+    relay_servers.check(config_of(directory, {"relay": relay}), report, directory=directory / "postfix")
+    return [(finding.code, finding.text) for finding in report.findings]
+
+
+def test_what_is_in_order(tmp_path: Path) -> None:
+    with (
+        ArchiveServer("lmtp", path=tmp_path / "relay.sock") as relay,
+        ArchiveServer(extensions=["SIZE 1000000"]) as one,
+        ArchiveServer("lmtp", extensions=["SIZE 0"]) as other,
+    ):
+        hops = f"{one.next_hop} {other.next_hop}"
+        assert found(tmp_path, listen=f"unix:{relay.path}", next_hop=hops) == []
+        assert relay.commands[0].upper().startswith("LHLO ")
+        assert one.commands[0].upper().startswith("EHLO ")
+        assert all("MAIL" not in command.upper() for command in (*one.commands, *other.commands))
+
+
+def test_without_a_relay_nobody_is_asked(tmp_path: Path) -> None:
+    with ArchiveServer() as server:
+        assert found(tmp_path, next_hop=server.next_hop) == []
+        assert server.commands == []
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    listen, hop = f"inet:127.0.0.1:{free_port()}", f"smtp:[127.0.0.1]:{free_port()}"
+    silent, unreachable = found(tmp_path, listen=listen, next_hop_for=f"a.test {hop}")
+    assert (silent[0], unreachable[0]) == ("relay-silent", "relay-next-hop-unreachable")
+    assert silent[1].startswith(f"{listen}: ")
+    assert unreachable[1].startswith(f"{hop}: ")
+
+
+def test_a_server_that_turns_us_away(tmp_path: Path) -> None:
+    with ArchiveServer() as server:
+        server.answers["banner"] = "554 5.7.1 not you"
+        codes = found(tmp_path, listen=f"inet:127.0.0.1:{free_port()}", next_hop=server.next_hop)
+        assert codes[1] == ("relay-next-hop-unreachable", f"{server.next_hop}: 554 5.7.1 not you")
+
+
+def test_what_a_server_lacks(tmp_path: Path) -> None:
+    with ArchiveServer(extensions=["SIZE 999999"]) as server:
+        listen = f"inet:127.0.0.1:{free_port()}"
+        assert found(tmp_path, listen=listen, next_hop=server.next_hop, starttls="must")[1:] == [
+            ("relay-next-hop-tls", server.next_hop),
+            ("relay-next-hop-size", f"{server.next_hop}: SIZE 999999; message_size_limit = 1000000"),
+        ]
