@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +17,7 @@ from tests.support.builders import account, domain, dynamic_group, global_config
 from tests.support.directory_data import base_records
 from tests.support.journal_readers import archived_recipients, by_email, strictly
 from tests.support.names import zimbra_id
-from tests.support.ports import LOOPBACK, free_port, wait_until
+from tests.support.ports import HANG, LOOPBACK, free_port, wait_until
 from tests.support.record import merge
 
 if TYPE_CHECKING:
@@ -158,6 +160,19 @@ def test_a_refused_copy_is_kept_and_sent_again(office: Office) -> None:
     assert office.copies()["counts"]["kept"] == 0
     told = office.scene.daemon.cli("audit", "find", "--message-id", f"{mailed.token}@client.test").stdout
     assert told.index("fate: REFUSED, and kept") < told.index("fate: sent again, and accepted")
+
+
+def test_the_table_that_takes_recipients_out_of_received(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "blind-spots.md"
+    (rule,) = re.findall(r"^ *(/\^\(Received:.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    table = tmp_path / "table"
+    table.write_text(f"{rule}\n", encoding="ascii")
+    received = "Received: from a (a [192.0.2.1])\n\tby mx (Postfix) with ESMTP id 4X\n\tfor <joe@client.test>; Mon"
+    header = f"{received}\nReceived: from b by c; Mon\nSubject: for <x@client.test>\n\n"
+    command = ["/usr/sbin/postmap", "-hmq", "-", f"regexp:{table}"]
+    done = subprocess.run(command, check=False, input=header, capture_output=True, text=True, timeout=HANG)
+    without = received.replace("\n\tfor <joe@client.test>", "")
+    assert done.stdout == f"{received}\tREPLACE {without}\n"
 
 
 def test_who_gives_up_what_is_not_there(office: Office) -> None:
