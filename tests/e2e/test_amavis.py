@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.amavis import Amavis
+from tests.support.archive_server import ArchiveServer
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
 from tests.support.directory_data import base_records
+from tests.support.journal_readers import strictly
 from tests.support.ports import free_port
 from tests.support.postfix import Postfix
 from tests.support.record import merge
@@ -23,11 +25,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ANN, BOB, JOE = "ann@example.test", "bob@example.test", "joe@client.example.net"
+REGISTER = "register@archive.test"
 VAULT, LEGAL, DEAD = "vault@example.test", "legal@example.test", "bounce-archive@example.test"
 
 
 @pytest.fixture(scope="module")
-def postfix() -> Iterator[Postfix]:
+def archive() -> Iterator[ArchiveServer]:
+    with ArchiveServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postfix(archive: ArchiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postfix]:
+    folder, port = tmp_path_factory.mktemp("relay"), free_port()
+    sections = {
+        "copy register": {
+            "sent_attributes": "ldapMilterArchiveReceivedBcc",
+            "received_attributes": "",
+            "delivery": "journal",
+        },
+        "relay": {
+            "listen": f"inet:127.0.0.1:{port}",
+            "postfix_dir": str(folder / "unknown"),
+            "key_file": str(folder / "key"),
+            "state": str(folder / "state"),
+            "kept": str(folder / "kept"),
+            "next_hop": archive.next_hop,
+        },
+    }
     records = merge(
         [
             *base_records(),
@@ -38,6 +63,7 @@ def postfix() -> Iterator[Postfix]:
                 ldapMilterArchiveBcc=[VAULT, DEAD],
                 ldapMilterLegalSentBcc=LEGAL,
                 ldapMilterSenderFromRewrite="client.example.net => Sales <sales@example.test>",
+                ldapMilterArchiveReceivedBcc=REGISTER,
             ),
             *account(BOB, ldapMilterLegalReceivedBcc=LEGAL),
             *account(VAULT),
@@ -48,13 +74,16 @@ def postfix() -> Iterator[Postfix]:
     back = free_port()
     with (
         Slapd(records) as slapd,
-        Daemon(slapd) as daemon,
+        Daemon(slapd, sections) as daemon,
         Amavis(back) as amavis,
         Postfix(
             milters=daemon.socket,
             users={ANN: "a-password"},
             hosted=("example.test",),
-            main_cf={"content_filter": f"smtp-amavis:[127.0.0.1]:{amavis.port}"},
+            main_cf={
+                "content_filter": f"smtp-amavis:[127.0.0.1]:{amavis.port}",
+                "transport_maps": f"inline:{{ {{ copies.invalid = lmtp:inet:127.0.0.1:{port} }} }}",
+            },
             services=[
                 "smtp-amavis unix - - n - 4 smtp -o smtp_send_xforward_command=yes -o smtp_dns_support_level=disabled",
                 (
@@ -115,3 +144,16 @@ def test_mail_from_outside_is_copied_once(postfix: Postfix) -> None:
     found = mailed(postfix, JOE, [BOB])
     assert {mailbox: len(messages) for mailbox, messages in found.items()} == {BOB: 1, LEGAL: 1}
     assert froms(found[BOB][0]) == [f"From: {JOE}".encode()]
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_one_report_comes_through_the_filter(postfix: Postfix, archive: ArchiveServer, count: int) -> None:
+    recipients = [f"r{number}@client.example.net" for number in range(count)]
+    archive.filed.clear()
+    mailed(postfix, ANN, recipients, login=ANN)
+    (filed,) = archive.wait_filed(1)
+    assert filed.recipient == REGISTER
+    journal = strictly(filed.octets)
+    assert journal.recipients == tuple(f"Bcc: {recipient}" for recipient in recipients)
+    assert b"amavis" in journal.original.partition(b"\r\n\r\n")[0].lower()
+    assert b"Sales" in journal.original
