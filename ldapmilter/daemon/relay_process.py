@@ -20,6 +20,7 @@ from ldapmilter.daemon.listener import listen_at
 from ldapmilter.daemon.log import LogWriter
 from ldapmilter.errors import ConfigError, LdapmilterError
 from ldapmilter.opening import open_directory
+from ldapmilter.relay.current_seal import CurrentSeal
 from ldapmilter.relay.journaling import Journaling
 from ldapmilter.relay.report import ReportSettings
 from ldapmilter.relay.serving import Relay
@@ -61,12 +62,15 @@ class RelayProcess:
         if config.audit is None:
             message = f"{config.file}: [audit] file is empty: the relay takes from the audit what copies it is to take"
             raise ConfigError(message)
+        self._seal = CurrentSeal(config.audit)
         self._relay = Relay(config.relay, config.audit, self._wrapping)
         self._stop_wanted = asyncio.Event()
         self._ready = False
 
     def _wrapping(self, state: RelayState) -> Journaling:
-        self._journaling = Journaling(self._opened.directory.for_message, state, _reports(self._config))
+        self._journaling = Journaling(
+            self._opened.directory.for_message, state, _reports(self._config), seal=self._seal
+        )
         return self._journaling
 
     async def run(self) -> int:
