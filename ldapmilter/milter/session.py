@@ -153,8 +153,8 @@ class Session:
             decision = self.daemon.decide(collected.envelope, collected.fields.headers(), collected.basis)
         if decision is None:
             return self._finish(milter.CONTINUE)
-        decision = self.daemon.settle(collected.handled(macro(context, "i") or "", probe=self.probe), decision)
         decision = collected.feasible(decision)
+        decision = self.daemon.settle(collected.handled(macro(context, "i") or "", probe=self.probe), decision)
         if decision.applied_verdict != "accept":
             return self._refuse(context, decision)
         if decision.applied_sender is not None and not self.negotiated.changes_sender:

@@ -154,6 +154,19 @@ def test_the_target_as_a_recipient_gets_the_message_once_and_its_report(site: Si
     assert sum(token.encode() in message for message in site.postfix.messages(HOLD)) == 1
 
 
+def test_a_probe_shows_the_way_and_its_tokens_are_marked(site: Site) -> None:
+    told = site.daemon.cli("probe", "--auth", ANN, "--rcpt", BOB).stdout
+    lines = [line for line in told.splitlines() if line.startswith("copy ")]
+    assert [line.endswith("NOTIFY=NEVER, by way of the copy relay") for line in lines] == [True, True], told
+    key = TokenKey.load(site.daemon.directory / "relay.key")
+    assert all(key.is_probe(line.split()[1].partition("@")[0]) for line in lines)
+    explained = site.daemon.explain("--auth", ANN, "--rcpt", BOB)
+    assert sorted((copy["delivery"], copy["token"]) for copy in explained["copies"]) == [
+        ("journal", None),
+        ("tracked", None),
+    ]
+
+
 def test_nobody_else_writes_to_the_relay(site: Site) -> None:
     for login in (True, False):
         _, sent = site.send(ANN, [BOB, f"{48 * '0'}@copies.invalid"] if login else [f"{48 * 'a'}@copies.invalid"])

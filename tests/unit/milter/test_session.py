@@ -51,7 +51,7 @@ class Daemon:
         self.replaces = True
         self.failures = 0
         self.settles: Decision | None = None
-        self.settled: list[HandledMessage] = []
+        self.settled: list[tuple[HandledMessage, Decision]] = []
         self.given_up: list[tuple[str, BaseException]] = []
         self.sessions = 0
         self.began = self.ended = 0
@@ -67,7 +67,7 @@ class Daemon:
         return answer
 
     def settle(self, message: HandledMessage, decision: Decision) -> Decision:
-        self.settled.append(message)
+        self.settled.append((message, decision))
         return decision if self.settles is None else self.settles
 
     def done(self, message: HandledMessage, decision: Decision) -> None:
@@ -602,6 +602,33 @@ def test_more_froms_than_the_mta_can_delete_are_refused_for_good(
     assert (noted.verdict, noted.smtp_reply) == ("reject", "550 5.6.0 The message has more than 10000 From fields")
     assert error_logs(caplog) == []
     assert connection.message(*HEADER) == milter.CONTINUE  # the next one is not held responsible
+
+
+def test_what_is_settled_at_the_end_is_carried_out(balanced: Connect) -> None:
+    connection = balanced(COPIES)
+    connection.daemon.keeps_message_ids = True
+    relayed = replace(COPIES.copies[0], delivery="tracked", relayed_as="0ab@copies.invalid")
+    connection.daemon.settles = replace(COPIES, copies=(relayed,))
+    assert connection.message(("Message-ID", b"<one@x.test>")) == milter.CONTINUE
+    ((message, decision),) = connection.daemon.settled
+    assert (message.queue_id, message.message_ids, decision) == ("4QID", ("<one@x.test>",), COPIES)
+    assert connection.context.calls == [("addrcpt", "<0ab@copies.invalid>", "NOTIFY=NEVER")]
+    assert connection.daemon.noted[0][2] == connection.daemon.settles
+
+
+def test_a_message_that_is_settled_to_wait_waits(balanced: Connect) -> None:
+    connection = balanced(COPIES)
+    connection.daemon.settles = WAITS
+    assert connection.message() == milter.TEMPFAIL
+    assert connection.context.calls == []
+    assert connection.daemon.noted[0][2] == WAITS
+
+
+def test_a_header_that_cannot_be_changed_is_refused_before_anything_is_settled(balanced: Connect) -> None:
+    connection = balanced(REWRITE)
+    headers = [("From", b"x")] * 10_001
+    assert connection.message(*headers) == milter.REJECT
+    assert connection.daemon.settled[0][1].verdict == "reject"
 
 
 def test_froms_that_nobody_changes_are_as_many_as_they_like(balanced: Connect) -> None:
