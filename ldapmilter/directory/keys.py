@@ -54,10 +54,11 @@ class GroupMembers:
 
 def same_answer(before: object, after: object) -> bool:
     """Whether two answers say the same: entries are compared by all that was read of them."""
+    if isinstance(before, Entry) and isinstance(after, Entry):
+        return before.raw == after.raw
     if isinstance(before, tuple) and isinstance(after, tuple):
         return len(before) == len(after) and all(
-            one.raw == other.raw if isinstance(one, Entry) and isinstance(other, Entry) else one == other
-            for one, other in zip(before, after, strict=True)
+            same_answer(one, other) for one, other in zip(before, after, strict=True)
         )
     if isinstance(before, GroupMembers) and isinstance(after, GroupMembers):
         return (before.addresses, before.odd) == (after.addresses, after.odd) and same_answer(
