@@ -63,6 +63,13 @@ class LdapConfig:
     connect_timeout: float
     lookup_deadline: float
     connections_per_worker: int
+    follow_changes: str
+    """``auto``: changes of the directory are followed where it lets them be seen; ``no``."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether changes of the directory are to be followed."""
+        return self.follow_changes == "auto" and not self.embedded
 
     @property
     def embedded(self) -> bool:

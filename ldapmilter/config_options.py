@@ -57,6 +57,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "connect_timeout": Option("3", options.seconds(0.1, 60)),
         "lookup_deadline": Option("10", options.seconds(0.1, 300)),
         "connections_per_worker": Option("4", options.whole(1, 64)),
+        "follow_changes": Option("auto", options.choice("auto", "no")),
     },
     "cache": {
         "ttl": Option("300", options.seconds(0, _DAY)),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.config import bind_password
 from ldapmilter.directory.cache.entries import Cache
 from ldapmilter.directory.cache.loads import Loads
+from ldapmilter.directory.changes import names_of
 from ldapmilter.directory.keys import same_answer
 from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.hosts import host_addresses
@@ -83,7 +84,8 @@ def directory_over(
         background: makes what reads large groups beside the mail; without it each message reads them itself.
         jitter: numbers in [0, 1), to spread expiry.
     """
-    cache = Cache(config.cache, clock, submit, jitter, same=same_answer, part=CHUNK)
+    found_by = names_of if config.ldap.follows else None
+    cache = Cache(config.cache, clock, submit, jitter, same=same_answer, part=CHUNK, names_of=found_by)
     loads = background(cache) if background is not None else None
     reader = Reader(
         store,
@@ -153,9 +155,17 @@ def current_endpoints(config: Config) -> Endpoints:
     Raises:
         ConfigError: Zimbra's own configuration names them and cannot be used.
     """
+    return endpoints_of(config)()
+
+
+def endpoints_of(config: Config) -> Callable[[], Endpoints]:
+    """Return what tells the LDAP servers as they are configured at any moment.
+
+    Raises:
+        ConfigError: Zimbra's own configuration names them and cannot be used.
+    """
     settings = ldap_settings(config)
-    follow = _endpoints(config.ldap, settings)
-    return follow() if follow is not None else settings.endpoints
+    return _endpoints(config.ldap, settings) or (lambda: settings.endpoints)
 
 
 def _endpoints(ldap: LdapConfig, settings: LdapSettings) -> Callable[[], Endpoints] | None:

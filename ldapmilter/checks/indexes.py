@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
-from ldapmilter.directory.backend.filters import Present
+from ldapmilter.directory.ldap.indexed import indexed_attributes
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
@@ -47,16 +47,10 @@ KINDS = (MISSING, UNSEEN)
 
 def check(server: Connection, report: Report) -> None:
     """Look at the indexes of the mail database, which is the one whose suffix is empty."""
-    databases = server.search("cn=config", "sub", Present("olcSuffix"), ("olcSuffix", "olcDbIndex", "olcDatabase"))
-    mail = next((entry for entry in databases if "" in entry.all("olcsuffix")), None)
-    if mail is None:
+    indexed = indexed_attributes(server)
+    if indexed is None:
         report.add(UNSEEN.found(f"{server.uri}: cn=config cannot be read"))
         return
-    indexed: set[str] = set()
-    for value in mail.all("olcdbindex"):
-        names, _, kinds = value.partition(" ")
-        if "eq" in kinds.replace(" ", "").split(","):
-            indexed.update(name.lower() for name in names.split(","))
     missing = [name for name in NEEDED if name.lower() not in indexed]
     if missing:
         text = f"{server.uri}: no equality index on {', '.join(missing)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.checks import indexes, visibility
+from ldapmilter.checks import following, indexes, visibility
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.replicas import compare_replicas, read_change_numbers
 from ldapmilter.config_options import SECTIONS
@@ -137,7 +137,13 @@ _NO_SUCH_ATTRIBUTE = 16
 
 
 def check(
-    settings: LdapSettings, endpoints: Endpoints, report: Report, *, mail_user: MailUser | None, now: float
+    settings: LdapSettings,
+    endpoints: Endpoints,
+    report: Report,
+    *,
+    mail_user: MailUser | None,
+    now: float,
+    follows: bool = True,
 ) -> Connection | None:
     """Look at every server; return a connection to the first on which the policy can be read.
 
@@ -147,6 +153,7 @@ def check(
         report: what to add to.
         mail_user: an ordinary mail user whose view is tried; ``None``: none was given.
         now: seconds since the epoch.
+        follows: whether changes are to be followed (``[ldap] follow_changes``).
     """
     if mail_user is None:
         report.add(visibility.USER_UNTRIED.found("no mail user was given"))
@@ -159,7 +166,7 @@ def check(
             continue
         up += 1
         try:
-            readable = _look(server, settings, endpoints, report, mail_user=mail_user, now=now)
+            readable = _look(server, settings, endpoints, report, mail_user=mail_user, now=now, follows=follows)
             change_numbers[uri] = read_change_numbers(server)
         except (ServerFailed, Refused) as error:
             report.add(STOPPED_ANSWERING.found(f"{uri}: {error}"))
@@ -201,6 +208,7 @@ def _look(
     *,
     mail_user: MailUser | None,
     now: float,
+    follows: bool,
 ) -> bool:
     """Look at one server; return whether the policy can be read there."""
     _security(server, report, now=now)
@@ -237,6 +245,8 @@ def _look(
     own_class = any(map(is_ours, {*settings.policy_attributes} - missing))
     visibility.check(server, settings, endpoints, samples, report, mail_user=mail_user, own_class=own_class)
     indexes.check(server, report)
+    if follows and not hidden and not missing:
+        following.check(server, report)
     return not missing and not hidden
 
 

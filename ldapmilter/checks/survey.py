@@ -108,7 +108,9 @@ def _servers(config: Config, options: CheckOptions, report: Report) -> Connectio
     if config.ldap.embedded:
         return None
     settings, endpoints = ldap_settings(config), current_endpoints(config)
-    return ldap_servers.check(settings, endpoints, report, mail_user=options.mail_user, now=time.time())
+    return ldap_servers.check(
+        settings, endpoints, report, mail_user=options.mail_user, now=time.time(), follows=config.ldap.follows
+    )
 
 
 def _directory(

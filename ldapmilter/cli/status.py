@@ -123,6 +123,7 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
         f" {cache.get('stale', 0)} stale"
     )
     yield from _directory(status["directory"], now)
+    yield from _following(status.get("following"))
     if (relay := status.get("relay")) is not None:
         yield from _relay(relay, now)
     yield from (f"NOT APPLIED {text}" for text in status["not_applied"])
@@ -166,6 +167,18 @@ def _relay_problems(relay: Message, now: float) -> Iterator[str]:
         yield f"{relay['kept']} copies are kept: refused, or not through in time; see ldapmilter copies"
     if relay.get("oldest") is not None and now - relay["oldest"] > relay["late_after"]:
         yield f"a copy has waited for {in_words(now - relay['oldest'])}; see ldapmilter copies"
+
+
+def _following(following: Message | None) -> Iterator[str]:
+    if following is None:  # a daemon of an older version
+        return
+    if following["why_not"] is not None:
+        yield f"changes   not followed, they act within [cache] ttl or after a flush: {following['why_not']}"
+        return
+    seen = f"{following['changes']} entries changed, {following['answers']} answers asked for anew"
+    everything = f"; everything {following['outdated']} times" if following["outdated"] else ""
+    behind = f"{following['seconds_behind']:g} s behind"
+    yield f"changes   of {following['server']} are followed, {behind}; {seen}{everything}"
 
 
 def _last(last_message: float | None, now: float) -> str:

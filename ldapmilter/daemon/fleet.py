@@ -90,6 +90,11 @@ class Fleet:
         return self._active.config
 
     @property
+    def switched_off(self) -> bool:
+        """Whether no message needs a decision."""
+        return self._active.switched_off
+
+    @property
     def workers(self) -> list[WorkerHandle]:
         """The workers that serve, in the order of their start."""
         return [worker for worker in self._workers.values() if not worker.draining]

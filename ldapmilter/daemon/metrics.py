@@ -50,6 +50,10 @@ class Snapshot:
     """Answers in all caches."""
     servers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By URI, as far as they are known: ``up`` and ``readable``, 0 or 1, and ``last_answer`` since the epoch."""
+    following: Mapping[str, Any] = field(default_factory=dict)
+    """How changes of the directory are followed (:meth:`ChangeFollowing.as_json`); nothing: not known."""
+    policy_hash: str = ""
+    """The same on every MTA that decides alike."""
     not_applied: int
     """Parts of the policy that are not in mode ``apply``."""
     waiting: Sequence[Mapping[str, Any]] = ()
@@ -194,10 +198,43 @@ def _histogram(snapshot: Snapshot) -> Metric:
     )
 
 
+def _following(following: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield how changes are followed. How many answers they concerned is not told: it would tell who is in memory."""
+    if not following:
+        return
+    yield GaugeMetricFamily(
+        "ldapmilter_following",
+        "Whether changes of the directory are followed, and act within seconds",
+        value=float(following["why_not"] is None),
+    )
+    if following["seconds_behind"] is not None:
+        yield GaugeMetricFamily(
+            "ldapmilter_following_behind_seconds",
+            "Age of what is known of changes of the directory",
+            value=following["seconds_behind"],
+        )
+    yield CounterMetricFamily(
+        "ldapmilter_following_changes", "Entries that were seen to change", value=following["changes"]
+    )
+    yield CounterMetricFamily(
+        "ldapmilter_following_outdated",
+        "How often everything in the caches was asked for anew",
+        value=following["outdated"],
+    )
+
+
 def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
     info = GaugeMetricFamily("ldapmilter_info", "The version that runs", labels=["version"])
     info.add_metric([snapshot.version], 1)
     yield info
+    policy = GaugeMetricFamily(
+        "ldapmilter_policy_configuration_info",
+        "The options that decide: the same on MTAs that decide alike",
+        labels=["hash"],
+    )
+    policy.add_metric([snapshot.policy_hash], 1)
+    yield policy
+    yield from _following(snapshot.following)
     by_server = {
         "up": GaugeMetricFamily(
             "ldapmilter_directory_up", "Whether the server's last answer to every worker came", labels=["uri"]

@@ -15,6 +15,7 @@ from ldapmilter.daemon import copy_route, crowd
 from ldapmilter.daemon.directory_watch import DirectoryWatch
 from ldapmilter.daemon.invalid_values import InvalidValues
 from ldapmilter.daemon.metrics import Snapshot
+from ldapmilter.daemon.policy_hash import policy_hash
 from ldapmilter.daemon.relay_metrics import RelaySnapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
 from ldapmilter.daemon.unknown_clients import busiest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ldapmilter.config import Config
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.fleet import Fleet
+    from ldapmilter.daemon.following import ChangeFollowing
     from ldapmilter.daemon.log import LogWriter
     from ldapmilter.daemon.relay_keeper import RelayKeeper
     from ldapmilter.daemon.sockets import Sockets
@@ -58,6 +60,7 @@ class Overview:
         log: LogWriter,
         descriptors: int,
         relay: RelayKeeper,
+        following: ChangeFollowing,
     ) -> None:
         """Begin when the daemon starts.
 
@@ -68,6 +71,7 @@ class Overview:
             log: writes this process's lines.
             descriptors: the limit of open files.
             relay: keeps the copy relay.
+            following: what follows changes of the directory.
         """
         self.config = config
         """What all workers run under."""
@@ -77,6 +81,7 @@ class Overview:
         self._sockets = sockets
         self._copy_relay = relay
         self._log = log
+        self._following = following
         self._descriptors = descriptors
         self._most_connections = crowd.most_connections(descriptors)
         self._started_at = self._reloaded_at = time.time()
@@ -142,6 +147,7 @@ class Overview:
                 for worker in workers
             ],
             "directory": {"embedded": self.config.ldap.embedded, **self._directory.as_json(now)},
+            "following": self._following.as_json(),
             "own_problems": [*self._own_problems(), *crowded, *self.few_descriptors()],
             "connections": sum(worker.report.get("connections", 0) for worker in workers),
             "most_connections": self._most_connections,
@@ -174,6 +180,8 @@ class Overview:
             in_flight=sum(report.get("in_flight", 0) for report in reports),
             cached=sum(report.get("cached", 0) for report in reports),
             servers=self._directory.gauges(time.monotonic()),
+            following=self._following.as_json(),
+            policy_hash=policy_hash(self.config),
             not_applied=len(self.config.policy.not_applied()),
             waiting=self._waiting(),
             route=None if self._route is None else self._route.state,

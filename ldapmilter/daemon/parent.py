@@ -19,6 +19,7 @@ from ldapmilter.daemon.active_configuration import ActiveConfiguration
 from ldapmilter.daemon.aside import aside
 from ldapmilter.daemon.audit_trail import try_audit
 from ldapmilter.daemon.fleet import Fleet
+from ldapmilter.daemon.following import ChangeFollowing
 from ldapmilter.daemon.listener import CannotListen, listen, refuse_beside_another
 from ldapmilter.daemon.log import LogWriter
 from ldapmilter.daemon.metrics import page
@@ -89,7 +90,8 @@ class Parent:
         spawner = Spawner(log=log, libmilter=reserved, most_connections=crowd.most_connections(descriptors))
         self._fleet = Fleet(active, listener, spawner)
         self._sockets = Sockets(self._fleet, self._answer, lambda: page(self._overview.snapshot()))
-        self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, self._relay)
+        self._following = ChangeFollowing(self._fleet, log)
+        self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, self._relay, self._following)
         self._reminders, self._broken = Reminders(), Reminders()
         self._takeover = Takeover(self._fleet, self._sockets, self._overview, self._reminders, self._relay)
         self._stop_wanted = asyncio.Event()
@@ -110,6 +112,7 @@ class Parent:
         self._fleet.tick()
         self._relay.tick()
         self._seals.start()
+        self._following.tick()
         _log.info("listening on %s", self._overview.config.milter.socket)
         always = (self._tick, self._look_after, self._remind, self._reload_when_told)
         background = [loop.create_task(work()) for work in always]
@@ -120,6 +123,7 @@ class Parent:
         for task in background:
             task.cancel()
         self._sockets.close()
+        self._following.stop()
         await asyncio.gather(self._fleet.stop(), self._relay.stop())
         await aside(self._seals.stop)
         _log.info("stopped")
@@ -140,6 +144,7 @@ class Parent:
             try:
                 self._bury()
                 self._fleet.share_what_waits()
+                self._following.tick()
                 self._sockets.answer_for_workers()
                 self._overview.take_reports()
                 self._say_what_is_wrong()

@@ -1,8 +1,8 @@
 """What a worker answers: reports about itself, flushes, a look into the cache, a decision.
 
 A request is ``{"verb": ...}`` with the verb's arguments; an answer is a JSON object. The parent sends
-a flush to every worker, ``warm`` to all but the one that asked for it, ``waiting`` to each with its own
-news, and the others to one.
+a flush, and what has changed in the directory, to every worker, ``warm`` to all but the one that asked
+for it, ``waiting`` to each with its own news, and the others to one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ldapmilter.address import envelope_address, parse_address, stored_addresses
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.directory import cache_view, flush
+from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.names import unknown_addresses, unknown_cos, unknown_domain
 from ldapmilter.message import Envelope, Headers
@@ -52,6 +53,8 @@ def serve(decider: Decider, request: Message) -> Message:
         "probe": _probe,
         "warm": _warm,
         "waiting": _learn_what_waits,
+        "changed": _changed,
+        "outdated": _outdated,
     }
     serving = verbs.get(str(request.get("verb")))
     if serving is None:
@@ -105,6 +108,17 @@ def _route(decider: Decider) -> dict[str, str] | None:
 
 def _flush(decider: Decider, request: Message) -> Message:
     return {"entries": sum(_flushed(opened, request) for opened in decider.configurations.directories())}
+
+
+def _changed(decider: Decider, request: Message) -> Message:
+    """Take over how entries of the directory are now."""
+    entries = [RawEntry(one["dn"], {k: tuple(v) for k, v in one["attributes"].items()}) for one in request["entries"]]
+    return {"answers": sum(opened.directory.changed(entries) for opened in decider.configurations.directories())}
+
+
+def _outdated(decider: Decider, _request: Message) -> Message:
+    """Take it that anything in the directory may have changed."""
+    return {"answers": sum(opened.cache.outdate() for opened in decider.configurations.directories())}
 
 
 def _flushed(opened: OpenDirectory, request: Message) -> int:

@@ -26,6 +26,7 @@ from ldapmilter.daemon.channel import HANDOVER, Lines, Message, encode
 from ldapmilter.daemon.deciding import Decider
 from ldapmilter.daemon.libmilter import LibMilter
 from ldapmilter.daemon.log import LogWriter
+from ldapmilter.daemon.processes import close_other_descriptors
 from ldapmilter.daemon.reloading import warm_up
 from ldapmilter.errors import LdapmilterError
 
@@ -64,7 +65,7 @@ def become_worker(
     try:
         # One that is stopped goes on when its parent dies, sees that, and lets go of the listening socket.
         _prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))
-        _close_other_descriptors({0, 1, 2, *sockets.descriptors()})
+        close_other_descriptors({0, 1, 2, *sockets.descriptors()})
         writer = LogWriter(log)
         worker = Worker(Decider(active), sockets, writer, config_file, most_connections)
         status = worker.run()
@@ -74,14 +75,6 @@ def become_worker(
     finally:
         # libmilter's threads are still in C: an orderly end of the interpreter could meet them there.
         os._exit(status)
-
-
-def _close_other_descriptors(keep: set[int]) -> None:
-    """Let go of the parent's: another worker's channel held here would outlive the parent."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
-        if int(name) not in keep:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import stored_addresses
 from ldapmilter.directory.cache.answers import Answers
+from ldapmilter.directory.changes import Changes
 from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES
 from ldapmilter.directory.flush import CurrentEntries, concerns, entries_in, every_spelling
 from ldapmilter.directory.keys import GRANTING, SITE, SOURCES, GroupMembers, Key, name_of
@@ -188,6 +189,13 @@ class Reader:
         raws.update((raw.dn, raw) for raw in self._loading.naming(keys, search))
         raws.update((raw.dn, raw) for raw in self._upward.odd_lists(search) if concerns(raw, keys))
         return CurrentEntries(site=site, raws=tuple(raws.values()))
+
+    def changed(self, entries: Iterable[RawEntry]) -> int:
+        """Take over how entries are now; see :meth:`ZimbraDirectory.changed`."""
+        slot = self.cache.held([SITE], stale=True).slots.get(SITE)
+        delimiters = slot.value.delimiters if slot is not None else ""
+        changes = Changes(entries, self._loading.asked, delimiters)
+        return self.cache.revise(changes.names, changes.keys, changes.judge)
 
     # -- everybody --------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ of a bounded size. Filters name indexed attributes only, or others beside one th
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ldapmilter.address import parse_addresses
@@ -72,6 +73,17 @@ Measured: 25 to 100 cost the same per address within 5 %, 200 a fifth more, 400 
 ItemT = TypeVar("ItemT")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedAttributes:
+    """Which attributes are asked for, by what is searched; names in lower case."""
+
+    of_entries: frozenset[str]
+    of_site: frozenset[str]
+    of_cos: frozenset[str]
+    all: tuple[str, ...]
+    """All of these, and those of external accounts, as they are written."""
+
+
 class Loading:
     """What is searched for, and with which attributes."""
 
@@ -84,6 +96,17 @@ class Loading:
             dict.fromkeys((*SITE_ATTRIBUTES, *ENTRY_ATTRIBUTES, APPLIES_TO_MEMBERS, LIST_BOUNCES, *policy))
         )
         self._cos_attributes = (*COS_ATTRIBUTES, *COS_RIGHTS_ATTRIBUTES, *policy)
+
+    @property
+    def asked(self) -> SearchedAttributes:
+        """What the searches ask for; ``member``, which slapd works out for every reader, is not among all."""
+        every = (*self._entry_attributes, *self._site_attributes, *self._cos_attributes, *SOURCE_ATTRIBUTES)
+        return SearchedAttributes(
+            of_entries=frozenset(map(str.lower, self._entry_attributes)),
+            of_site=frozenset(map(str.lower, self._site_attributes)),
+            of_cos=frozenset(map(str.lower, self._cos_attributes)),
+            all=tuple({name.lower(): name for name in every}.values()),
+        )
 
     def everybody(self, store: Store, deadline: Deadline) -> Iterator[list[RawEntry]]:
         """Return every account and group, page by page; see :meth:`~ldapmilter.directory.backend.store.Store.pages`."""

@@ -87,6 +87,18 @@ class Site:
     global_grants: RawEntry | None = None
     """The entry whose ``zimbraACE`` holds for every account and list (``cn=globalgrant,cn=zimbra``)."""
 
+    def raws(self) -> Iterator[RawEntry]:
+        """Yield every entry that it was made from, but for the servers."""
+        yield from (entry for entry in (self.config, self.global_grants) if entry is not None)
+        yield from (domain.raw for domain in self.domains.values())
+        yield from self.policy_groups
+
+    def has_server(self, raw: RawEntry) -> bool:
+        """Whether it was made from a server that is called so, and runs the mailbox service or not, as this one."""
+        host = host_of(raw)
+        known = not (name := fold_domain(fold_value(host))) or name in self.host_names
+        return known and (host in self.mailbox_host_names) == ("mailbox" in raw.all("zimbraserviceenabled"))
+
     @property
     def default_domain(self) -> str | None:
         """``zimbraDefaultDomainName``: what a bare login is completed with."""
@@ -178,6 +190,11 @@ class Site:
         return make_address(local[:cut], address.domain) if cut > 0 else None
 
 
+def host_of(server: RawEntry) -> str:
+    """Return how a server is called."""
+    return server.first("zimbraservicehostname") or server.first("cn") or ""
+
+
 def read_site(entries: Iterable[RawEntry]) -> Site:
     """Make a snapshot from the entries of one search."""
     config: RawEntry | None = None
@@ -199,7 +216,7 @@ def read_site(entries: Iterable[RawEntry]) -> Site:
         if "zimbradomain" in classes:
             raw_domains.update(dict.fromkeys(_domain_names(entry), entry))
         if "zimbraserver" in classes:
-            host = entry.first("zimbraservicehostname") or entry.first("cn") or ""
+            host = host_of(entry)
             if "mailbox" in entry.all("zimbraserviceenabled"):
                 hosts.append(host)
             if name := fold_domain(fold_value(host)):

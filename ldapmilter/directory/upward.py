@@ -175,6 +175,11 @@ def _named(keys: Iterable[str], delimiters: str) -> Iterator[Filter]:
                 yield Substring(_MEMBER, (f"{address.local}{delimiter}", f"@{address.domain}"))
 
 
+def named_plainly(raw: RawEntry, delimiters: str) -> set[str]:
+    """Return the keys by which :meth:`Upward.naming` finds a list."""
+    return _plain(raw.all_subtypes(_MEMBER.lower()), delimiters)
+
+
 def _plain(values: Iterable[str], delimiters: str) -> set[str]:
     """Return values as the server compares them, with their extensions and without; nothing is parsed."""
     found: set[str] = set()

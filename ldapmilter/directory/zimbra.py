@@ -18,7 +18,7 @@ from ldapmilter.directory.trace import Trace
 from ldapmilter.directory.view import ReadRecord, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from ldapmilter.address import Address
     from ldapmilter.directory.backend.raw_entry import RawEntry
@@ -105,6 +105,17 @@ class ZimbraDirectory:
             DirectoryUnavailable: it does not say in time.
         """
         return self._reader.present(addresses, Deadline.after(_FLUSH_SECONDS, self._clock))
+
+    def changed(self, entries: Iterable[RawEntry]) -> int:
+        """Take over how entries are now: what depends on one that differs is asked for again.
+
+        Args:
+            entries: with all that any search asks for (:attr:`~ldapmilter.directory.searches.SearchedAttributes.all`).
+
+        Returns:
+            how many answers that were.
+        """
+        return self._reader.changed(entries)
 
     def everybody(self, seconds: float) -> Iterator[list[RawEntry]]:
         """Return every account and group, page by page and past the cache; a page may take so many seconds.

@@ -13,6 +13,7 @@ from ldapmilter.checks.catalogue import READS as CHECK_READS
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, is_list_setting
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, SYSTEM_ACCOUNT
+from ldapmilter.directory.following.change_number import CHANGE_NUMBER, ENTRY_NAME
 from ldapmilter.directory.searches import (
     COS_ATTRIBUTES,
     COS_RIGHTS_ATTRIBUTES,
@@ -37,6 +38,8 @@ READ_ATTRIBUTES = tuple(
             _ENTRY,
             *ENTRY_ATTRIBUTES,
             "uid",  # filters name it
+            CHANGE_NUMBER,
+            ENTRY_NAME,
             *SITE_ATTRIBUTES,
             *COS_ATTRIBUTES,
             *GROUP_ATTRIBUTES,

@@ -101,6 +101,7 @@ def test_a_server_on_which_all_is_well(slapd: Slapd) -> None:
         f"bound as {MILTER_DN}; schema and policy readable (COS, global config, domain, account)",
         "anonymous sees no policy",
         f"a mail user ({ANN_DN}) sees no policy",
+        "changes can be followed",
     ]
     assert report.figures == {"certificate_days": 41, "ldap_servers": 1, "ldap_servers_up": 1}
 
@@ -314,6 +315,11 @@ def test_indexes(slapd: Slapd) -> None:
         slapd.modify(index % "add")
         assert [one.code for one in report.findings] == ["ldap-index-missing"]
         assert report.findings[0].text.endswith("no equality index on zimbraMemberOf")
+        changes = index.replace("zimbraMemberOf", "entryCSN")
+        slapd.modify(changes % "delete")
+        report = look(settings_of(slapd))
+        slapd.modify(changes % "add")
+        assert [one.code for one in report.findings] == ["ldap-changes-unindexed"]
     finally:
         slapd.modify(f"{config}delete: olcAccess\nolcAccess: {{0}}\n")
     assert indexes.UNSEEN.code in [one.code for one in look(settings_of(slapd)).findings]

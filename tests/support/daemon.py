@@ -297,6 +297,7 @@ class Daemon:
                 "bind_password_file": str(secret),
                 "starttls": "yes" if slapd.ca_file else "no",
                 "ca_file": str(slapd.ca_file or ""),
+                "follow_changes": "no",  # tests count searches, and say when a cache is to forget
             }
         # Whatever else it writes belongs here too, as soon as it knows these sections.
         own = {"control": ("socket", "control.sock"), "audit": ("file", "audit.jsonl")}

@@ -31,6 +31,7 @@ search_base =
 connect_timeout = 3
 lookup_deadline = 10
 connections_per_worker = 4
+follow_changes = auto
 [cache]
 ttl = 300
 negative_ttl = 60
@@ -266,6 +267,7 @@ BAD_VALUES = [
     ("ldap", "lookup_deadline", "-1", "seconds"),
     ("ldap", "connections_per_worker", "0", "from 1"),
     ("ldap", "connections_per_worker", "many", "whole number"),
+    ("ldap", "follow_changes", "yes", "auto"),
     ("cache", "ttl", "5m", "seconds"),
     ("cache", "negative_ttl", "never", "seconds"),
     ("cache", "stale_ttl", "-5", "seconds"),

@@ -45,6 +45,14 @@ class Substring:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """``(attribute>=value)``: the value or a greater one, by the attribute's ordering rule."""
+
+    attribute: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class And:
     """``(&...)``: all of the parts."""
 
@@ -65,7 +73,7 @@ class Not:
     part: Filter
 
 
-Filter = Union[Equal, Present, Substring, And, Or, Not]  # noqa: UP007 - evaluated at run time, on forward names
+Filter = Union[Equal, Present, Substring, Ordered, And, Or, Not]  # noqa: UP007 - evaluated at run time, on forward names
 
 
 def any_of(attribute: str, values: Iterable[str]) -> Or:
@@ -97,6 +105,8 @@ def render(search_filter: Filter) -> str:
         return f"({search_filter.attribute}=*)"
     if isinstance(search_filter, Substring):
         return f"({search_filter.attribute}={'*'.join(escape(part) for part in search_filter.parts)})"
+    if isinstance(search_filter, Ordered):
+        return f"({search_filter.attribute}>={escape(search_filter.value)})"
     if isinstance(search_filter, Not):
         return f"(!{render(search_filter.part)})"
     operator = "&" if isinstance(search_filter, And) else "|"
@@ -117,9 +127,14 @@ def matches(search_filter: Filter, entry: RawEntry) -> bool:
         return any(matches(part, entry) for part in search_filter.parts)
     if isinstance(search_filter, Not):
         return not matches(search_filter.part, entry)
-    values = entry.all_subtypes(search_filter.attribute.lower())
+    return _holds(search_filter, entry.all_subtypes(search_filter.attribute.lower()))
+
+
+def _holds(search_filter: Equal | Present | Substring | Ordered, values: tuple[str, ...]) -> bool:
     if isinstance(search_filter, Present):
         return bool(values)
+    if isinstance(search_filter, Ordered):
+        return any(fold_value(value) >= fold_value(search_filter.value) for value in values)
     if isinstance(search_filter, Equal):
         is_ascii = search_filter.attribute.lower() in _ASCII_ONLY
         fold = fold_ascii if is_ascii else fold_value

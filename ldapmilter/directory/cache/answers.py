@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from ldapmilter.errors import DirectoryUnavailable
 
 
@@ -36,6 +36,17 @@ class Slot:
     held: bool = False
     """Whether the cache holds it: nothing has taken its place, and it had neither to make room nor to be forgotten."""
 
+
+class Outlook(Enum):
+    """What becomes of an answer when something in the directory has changed."""
+
+    STANDS = "stands"
+    OUTDATED = "outdated"
+    """It is asked for again, and served until then only while the directory fails."""
+
+
+Judge = Callable[[Hashable, Any], Any]
+"""Says of a key and its value (``None``, empty: absent) a :class:`Outlook`, or returns the value that it has now."""
 
 Reads = dict[Slot, None]
 """The answers that a value was made from, once each. Two of one key never stand together."""

@@ -18,7 +18,7 @@ from ldapmilter.errors import DeadlineExceeded
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from ldapmilter.directory.cache.answers import Slot
+    from ldapmilter.directory.cache.answers import Judge, Slot
 
 PATIENCE = 0.5
 """Seconds that are worth waiting while the directory answers too slowly."""
@@ -37,6 +37,8 @@ class Flight:
     epoch: int
     began: float
     future: Future[Mapping[Hashable, Slot]] = field(default_factory=Future)
+    doubts: list[Judge] = field(default_factory=list)
+    """What has changed in the directory meanwhile: it may have been answered before."""
 
     def patience(self, now: float) -> float:
         """Return for how many seconds it is still worth waiting, when little is."""

@@ -5,7 +5,7 @@ Four promises, in this order:
 * Nothing past its time to live is served while the directory answers.
 * One search per key, however many sessions wait for it: they share the result, or the failure. Many
   keys are fetched in parts, each of which is there for all callers as soon as it is answered.
-* A search that began before a flush never fills the cache after it.
+* A search that began before a flush never fills the cache after it, nor before a change that was told.
 * No lock is held while the network is waited for, and no caller waits past its deadline.
 
 While the directory fails, an entry up to ``stale_ttl`` old may be served; "there is no such entry"
@@ -21,7 +21,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.directory.cache.answers import Answers, Limits, Slot, Statistics
+from ldapmilter.directory.cache.answers import Answers, Limits, Outlook, Slot, Statistics
 from ldapmilter.directory.cache.flights import Flights, Load
 from ldapmilter.directory.cache.slots import Slots
 from ldapmilter.errors import DirectoryUnavailable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 
     from ldapmilter.directory.backend.store import Deadline
+    from ldapmilter.directory.cache.answers import Judge
     from ldapmilter.directory.cache.breaker import Flight
 
 __all__ = ["Cache", "Limits", "Load"]
@@ -67,6 +68,7 @@ class Cache:
         jitter: Callable[[], float] = random.random,
         same: Callable[[Any, Any], bool] = operator.eq,
         part: int = 200,
+        names_of: Callable[[Hashable, Any], Iterable[Hashable]] | None = None,
     ) -> None:
         """Make an empty cache.
 
@@ -77,6 +79,7 @@ class Cache:
             jitter: numbers in [0, 1), to spread expiry.
             same: whether a fetched value says the same as the one before.
             part: so many keys are fetched in one go.
+            names_of: what a key and its value can be found by when something changes; ``None``: nothing is looked for.
         """
         self.limits = limits
         self._clock = clock
@@ -84,8 +87,11 @@ class Cache:
         self._jitter = jitter
         self._same = same
         self._lock = threading.Lock()
-        self._slots = Slots(limits, clock)
+        self._slots = Slots(limits, clock, names_of)
         self._changes = 0
+        self._revisions = 0
+        self._outdated_at = 0
+        """The epoch that the last :meth:`outdate` began."""
         self.statistics = Statistics()
         self._flights = Flights(self._lock, clock, self.statistics, self._keep, part)
 
@@ -184,15 +190,17 @@ class Cache:
         else:
             answers.failures[key] = error
 
-    def _keep(self, keys: list[Hashable], loaded: Mapping[Hashable, Any], keep: bool) -> dict[Hashable, Slot]:  # noqa: FBT001 - as a flight says
-        """Make slots of what was loaded, and keep them unless a flush came in between."""
+    def _keep(self, keys: list[Hashable], loaded: Mapping[Hashable, Any], flight: Flight) -> dict[Hashable, Slot]:
+        """Make slots of what was loaded, and keep those that neither a flush nor a change has overtaken."""
         slots: dict[Hashable, Slot] = {}
+        may_fill = self._flights.may_fill(flight)
         with self._slots.timer as now:
             for number, key in enumerate(keys):
                 if number % _TOGETHER == 0:
                     absent_until, found_until = self._fresh_until(now)
                 value = loaded.get(key)
                 until = found_until if value else absent_until
+                keep = may_fill and all(judge(key, value) is Outlook.STANDS for judge in flight.doubts)
                 before = self._slots.find(key)
                 if keep and before is not None and self._same(before.value, value):
                     before.loaded_at, before.fresh_until = now, until
@@ -217,8 +225,8 @@ class Cache:
 
     @property
     def epoch(self) -> int:
-        """How often anything has been flushed."""
-        return self._flights.epoch
+        """How often anything has been flushed, or was known to have changed."""
+        return self._flights.epoch + self._revisions
 
     def held(self, keys: Iterable[Hashable], *, stale: bool) -> Answers:
         """Return what is in memory, without asking; with ``stale``, also what is past its time to live."""
@@ -240,7 +248,9 @@ class Cache:
         stand only as long as nothing has been flushed.
         """
         with self._lock, self._slots.timer:
-            if self._flights.epoch != epoch:
+            if epoch < self._outdated_at:
+                return False
+            if self.epoch != epoch:
                 return all(slot.held for slot in reads)
             found = ((slot, self._slots.find(slot.key)) for slot in reads if not slot.held)
             return all(now is None or self._same(before.value, now.value) for before, now in found)
@@ -274,6 +284,54 @@ class Cache:
             for key in doomed:
                 del self._slots[key]
         return len(doomed)
+
+    def revise(self, names: Iterable[Hashable], keys: Iterable[Hashable], judge: Judge) -> int:
+        """Take over what is known to have changed; return how many answers are another one now, or outdated.
+
+        What may be affected is looked up, not looked for: nothing is gone through.
+
+        Args:
+            names: what affected answers can be found by (``names_of``).
+            keys: the keys of further ones.
+            judge: says of each what becomes of it; also of what is still on its way.
+        """
+        revised = 0
+        with self._lock, self._slots.timer as now:
+            concerned = dict.fromkeys((*keys, *(key for name in names for key in self._slots.named(name))))
+            self._flights.doubt(judge, concerned)
+            for key in concerned:
+                slot = self._slots.peek(key)
+                if slot is None or (verdict := judge(slot.key, slot.value)) is Outlook.STANDS:
+                    continue
+                revised += 1
+                if verdict is Outlook.OUTDATED:
+                    self._outdate(slot, now)
+                else:
+                    self._slots[slot.key] = Slot(slot.key, verdict, slot.loaded_at, slot.fresh_until)
+            if revised:
+                self._changes += 1
+                self._revisions += 1
+        return revised
+
+    def outdate(self) -> int:
+        """Let everything be asked for again; served until then only while the directory fails. Return how much."""
+        with self._lock, self._slots.timer as now:
+            self._flights.disown()
+            self._changes += 1
+            self._outdated_at = self.epoch
+            held = self._slots.everything()
+            for slot in held:
+                if slot.value:
+                    slot.fresh_until = min(slot.fresh_until, now)
+                else:
+                    del self._slots[slot.key]
+        return len(held)
+
+    def _outdate(self, slot: Slot, now: float) -> None:
+        if slot.value:  # another slot: what was made from this one does not stand any more
+            self._slots[slot.key] = Slot(slot.key, slot.value, slot.loaded_at, min(slot.fresh_until, now))
+        else:
+            del self._slots[slot.key]
 
     def values(self) -> list[Any]:
         """Return every value that is held now."""

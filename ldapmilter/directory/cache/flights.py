@@ -7,7 +7,7 @@ past their deadline, or for long while :mod:`.breaker` knows that the directory 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     import threading
 
     from ldapmilter.directory.backend.store import Deadline
-    from ldapmilter.directory.cache.answers import Slot, Statistics
+    from ldapmilter.directory.cache.answers import Judge, Slot, Statistics
 
 Load = Callable[[Collection[Hashable], "Deadline"], Mapping[Hashable, Any]]
 """Fetches keys from the directory by a deadline; an absent key maps to an empty value or is left out."""
 
 Parts = list[tuple[list[Hashable], Flight]]
 """The keys of a question, a search for each part of them."""
+_MOST_DOUBTS = 100
+"""Changes that one search is compared with; after more it fills nothing."""
 
 
 class Flights:
@@ -40,7 +42,7 @@ class Flights:
         lock: threading.Lock,
         clock: Callable[[], float],
         statistics: Statistics,
-        keep: Callable[[list[Hashable], Mapping[Hashable, Any], bool], dict[Hashable, Slot]],
+        keep: Callable[[list[Hashable], Mapping[Hashable, Any], Flight], dict[Hashable, Slot]],
         part: int,
     ) -> None:
         """Search for nothing yet.
@@ -49,8 +51,7 @@ class Flights:
             lock: the cache's, who looks for an answer and for a search under way in one turn.
             clock: monotonic seconds.
             statistics: where failures are counted.
-            keep: makes slots of what was loaded, with the lock held; the last argument says whether they
-                may fill the cache.
+            keep: makes slots of what a search has found, with the lock held.
             part: so many keys are searched for in one go.
         """
         self._lock = lock
@@ -73,6 +74,23 @@ class Flights:
         """Let nothing that is under way fill the cache, nor be shared by who asks from now on."""
         self.epoch += 1
         self._by_key.clear()
+
+    def may_fill(self, flight: Flight) -> bool:
+        """Whether a search has not been disowned."""
+        return flight.epoch == self.epoch and len(flight.doubts) <= _MOST_DOUBTS
+
+    def doubt(self, judge: Judge, keys: Iterable[Hashable]) -> None:
+        """Have what is under way compared with a change when it is there; who asks for the keys from now on asks anew.
+
+        Args:
+            judge: the change.
+            keys: what it is known to be about.
+        """
+        for flight in {id(flight): flight for flight in self._by_key.values()}.values():
+            if len(flight.doubts) <= _MOST_DOUBTS:
+                flight.doubts.append(judge)
+        for key in keys:
+            self._by_key.pop(key, None)
 
     @property
     def hardly_worth_it(self) -> bool:
@@ -179,7 +197,7 @@ class Flights:
                     self._breaker.failed(flight, error, self._clock())
             else:
                 self._breaker.succeeded(self._clock())
-                slots = self._keep(keys, loaded, flight.epoch == self.epoch)
+                slots = self._keep(keys, loaded, flight)
         try:
             if loaded is not None:
                 flight.future.set_result(slots)

@@ -7,14 +7,14 @@ and takes the time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cachetools
 
 from ldapmilter.directory.cache.answers import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from ldapmilter.directory.cache.answers import Limits
 
@@ -26,9 +26,23 @@ class Slots(cachetools.TLRUCache["Hashable", Slot, float]):
     made from are looked at, not looked up.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        """Hold nothing yet."""
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Callable[[], float],
+        names_of: Callable[[Hashable, Any], Iterable[Hashable]] | None = None,
+    ) -> None:
+        """Hold nothing yet.
+
+        Args:
+            limits: times to live and size.
+            clock: monotonic seconds.
+            names_of: what a key and its value can be found by, beside the key (:meth:`named`).
+        """
         self._stale_ttl = limits.stale_ttl
+        self._names_of = names_of
+        self._named: dict[int, Hashable | list[Hashable]] = {}
+        """Keys by the hash of each name; a hash takes a third of the room of a name. Two names of one hash: both."""
         super().__init__(limits.max_entries, lambda _key, slot, _now: self.useful_until(slot), clock)
 
     def useful_until(self, slot: Slot) -> float:
@@ -42,6 +56,15 @@ class Slots(cachetools.TLRUCache["Hashable", Slot, float]):
         except KeyError:
             return None
 
+    def peek(self, key: Hashable) -> Slot | None:
+        """Return a slot, and leave the order in which it goes as it is."""
+        return cachetools.Cache.__getitem__(self, key) if key in self else None
+
+    def named(self, name: Hashable) -> list[Hashable]:
+        """Return the keys of what can be found by a name; there may be others among them."""
+        found = self._named.get(hash(name))
+        return [*found] if isinstance(found, list) else [] if found is None else [found]
+
     def everything(self) -> list[Slot]:
         """Return all that is held and of use, and leave the order in which it goes as it is."""
         self.expire()
@@ -51,11 +74,17 @@ class Slots(cachetools.TLRUCache["Hashable", Slot, float]):
         before = self.find(key)
         if before is not None:
             before.held = False
+        if before is not None and before is not value:
+            self._unname(before)
         super().__setitem__(key, value)
         value.held = key in self  # what is of no use from the first is not
+        if value.held and before is not value:
+            self._name(value)
 
     def __delitem__(self, key: Hashable) -> None:
-        self[key].held = False
+        slot = self[key]
+        slot.held = False
+        self._unname(slot)
         super().__delitem__(key)
 
     def expire(self, time: float | None = None) -> list[tuple[Hashable, Slot]]:
@@ -63,4 +92,29 @@ class Slots(cachetools.TLRUCache["Hashable", Slot, float]):
         gone = super().expire(time)
         for _, slot in gone:
             slot.held = False
+            self._unname(slot)
         return gone
+
+    def _name(self, slot: Slot) -> None:
+        for name in self._names(slot):
+            found = self._named.get(name)
+            if found is None:
+                self._named[name] = slot.key
+            elif isinstance(found, list):
+                found.append(slot.key)
+            else:
+                self._named[name] = [found, slot.key]
+
+    def _unname(self, slot: Slot) -> None:
+        for name in self._names(slot):
+            found = self._named.get(name)
+            if isinstance(found, list):
+                if slot.key in found:
+                    found.remove(slot.key)
+                if not found:
+                    del self._named[name]
+            elif found == slot.key:
+                del self._named[name]
+
+    def _names(self, slot: Slot) -> set[int]:
+        return {hash(name) for name in self._names_of(slot.key, slot.value)} if self._names_of is not None else set()

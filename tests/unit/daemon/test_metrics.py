@@ -162,7 +162,7 @@ def test_no_label_comes_from_a_message() -> None:
     assert "example.test" not in text
     assert len(samples(snapshot(tally.numbers()))) == before + 1
     labels = {name for _, pairs in samples(snapshot(tally.numbers())) for name, _ in pairs}
-    assert labels <= {"verdict", "effect", "uri", "version", "le"}
+    assert labels <= {"verdict", "effect", "uri", "version", "hash", "le"}
 
 
 def test_mail_that_waits_is_one_number_and_says_for_what_only_where_few_can_read() -> None:
@@ -175,3 +175,20 @@ def test_mail_that_waits_is_one_number_and_says_for_what_only_where_few_can_read
     assert not any("legal" in str(labels) for _, labels in samples(open_page))
     secret = snapshot({}, waiting=waiting, confidential=True)
     assert value(secret, "ldapmilter_confidential_waiting_messages", cause=cause) == 50
+
+
+def test_how_changes_are_followed() -> None:
+    told = {"server": "ldap://one", "why_not": None, "seconds_behind": 0.4, "changes": 7, "answers": 3, "outdated": 2}
+    text = page(snapshot({}, following=told, policy_hash="0123456789abcdef")).decode()
+    assert "ldapmilter_following 1.0" in text
+    assert "ldapmilter_following_behind_seconds 0.4" in text
+    assert "ldapmilter_following_changes_total 7.0" in text
+    assert "ldapmilter_following_outdated_total 2.0" in text
+    assert 'ldapmilter_policy_configuration_info{hash="0123456789abcdef"} 1.0' in text
+
+
+def test_that_changes_are_not_followed() -> None:
+    told = {"server": None, "why_not": "no index", "seconds_behind": None, "changes": 0, "answers": 0, "outdated": 0}
+    text = page(snapshot({}, following=told)).decode()
+    assert "ldapmilter_following 0.0" in text
+    assert "behind_seconds" not in text

@@ -1,0 +1,1 @@
+"""What the directory says has changed, by the change numbers of its entries (``entryCSN``)."""
