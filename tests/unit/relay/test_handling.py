@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -287,6 +289,34 @@ def test_a_maildir_that_takes_nothing(office: Office) -> None:
     (office.settings.kept / "tmp").mkdir()
     assert office.take(token) == DONE
     assert office.kept() == [token]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_does_not_take_a_copy_to_keep(office: Office, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    token = office.decided()
+    office.hops.answer = server("rcpt", 550)
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    assert office.take(token) == NO_RECORD
+    assert office.written == []
+    assert [*(office.settings.kept / "tmp").iterdir(), *office.kept()] == []
+    assert os.strerror(number) in str(office.handling.problem)
+    monkeypatch.undo()
+    assert office.take(token) == DONE
+    assert office.kept() == [token]
+
+
+def test_what_a_crash_left_half_written_is_no_copy(office: Office) -> None:
+    token = office.decided()
+    (office.settings.kept / "tmp" / token).write_bytes(b"X-Ldapmilter-Token: half")
+    office.maildir.prepare()
+    assert list((office.settings.kept / "tmp").iterdir()) == []
+    office.hops.answer = server("rcpt", 550)
+    assert office.take(token) == DONE
+    assert [kept.fields["Token"] for kept in office.maildir.copies()] == [token]
 
 
 def test_the_state_is_lost(office: Office) -> None:

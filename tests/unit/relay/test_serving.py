@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.relay import session as session_module
-from ldapmilter.relay.handling import BUSY, DONE, LATER, UNKNOWN
+from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
 from tests.support.archive_server import DROP, ArchiveServer
 from tests.support.ports import HANG, LOOPBACK, wait_until
@@ -234,6 +234,16 @@ def test_a_full_house_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) ->
         assert client.docmd("DATA") == (451, BUSY[4:].encode())
     monkeypatch.undo()
     assert relay.send([token]) == [DONE]
+
+
+def test_a_disk_that_holds_no_large_message_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = relay.decided(2)
+    large = b"x" * 998 + b"\r\n"
+    monkeypatch.setattr(relay.relay._desk, "directory", relay.directory / "is-not-there")
+    assert relay.send(tokens, large * 2000) == [NO_RECORD, NO_RECORD]
+    assert relay.relay.report()["octets"] == 0
+    monkeypatch.undo()
+    assert relay.send(tokens, large * 2000) == [DONE, DONE]
 
 
 def test_a_bug_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
