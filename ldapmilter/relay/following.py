@@ -33,10 +33,10 @@ HORIZON: Final = 45 * 86_400.0
 """Seconds: what ended longer ago is not remembered; an older token is looked for in the audit when it comes."""
 _HEAD_OCTETS: Final = 256
 _BATCH: Final = 1000
-"""LineStream about copies that go over in one step."""
+"""Lines about copies that go over in one step."""
 _BATCH_OCTETS: Final = 8 * 1024 * 1024
 _LINES: Final = 10_000
-"""LineStream of any kind, after which it is remembered how far it was read."""
+"""Lines of any kind, after which it is remembered how far it was read."""
 _MARK: Final = b'"token":"'
 _MISSED_SECONDS: Final = 600.0
 """For which a token that stands nowhere in the audit is not looked for again."""
