@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,8 +53,9 @@ def records() -> list[Record]:
 class Office:
     """The scene, and the archive behind its relay."""
 
-    def __init__(self, scene: Scene, archive: ArchiveServer) -> None:
+    def __init__(self, scene: Scene, archive: ArchiveServer, metrics: int) -> None:
         self.scene = scene
+        self._metrics = metrics
         self.archive = archive
 
     def report(self) -> Journal:
@@ -72,10 +74,16 @@ class Office:
         assert done.returncode == status, done.stdout + done.stderr
         return json.loads(done.stdout)
 
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self._metrics}/metrics", timeout=HANG) as page:
+            text = page.read().decode()
+        (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(value)
+
 
 @pytest.fixture(scope="module")
 def office() -> Iterator[Office]:
-    port = free_port()
+    port, metrics = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="relay-") as directory, ArchiveServer() as archive:
         relay = {
             "listen": f"inet:{LOOPBACK}:{port}",
@@ -86,13 +94,19 @@ def office() -> Iterator[Office]:
             "next_hop": archive.next_hop,
         }
         scene = Scene(
-            {"main": {"copy archive": {"delivery": "journal"}, "relay": relay}},
+            {
+                "main": {
+                    "copy archive": {"delivery": "journal"},
+                    "relay": relay,
+                    "metrics": {"listen": f"{LOOPBACK}:{metrics}"},
+                }
+            },
             records=records(),
             postfix_main={"transport_maps": f"inline:{{ {{ copies.invalid = lmtp:inet:{LOOPBACK}:{port} }} }}"},
         )
         with scene:
             Path(directory, "postfix").symlink_to(scene.postfix.config_directory)
-            yield Office(scene, archive)
+            yield Office(scene, archive, metrics)
 
 
 def test_a_message_to_everybody_line_by_line(office: Office) -> None:
@@ -138,6 +152,16 @@ def test_a_message_from_outside(office: Office) -> None:
     assert journal.recipients == ("Recipient: bob@example.test", "Recipient: dan@example.test")
 
 
+def test_a_message_of_sendmail(office: Office) -> None:
+    office.scene.postfix.sendmail(
+        ANN, ["bob@example.test"], b"From: Ann <ann@example.test>\nTo: bob@example.test\n\nHi.\n"
+    )
+    journal = office.report()
+    assert (journal.sender, journal.recipients) == (ANN, ("Recipient: bob@example.test",))
+    wait_until(lambda: office.metric("ldapmilter_relay_accepted_total") >= 3, "the metrics to tell of it")
+    assert (office.metric("ldapmilter_relay_up"), office.metric("ldapmilter_relay_keeps")) == (1, 0)
+
+
 def test_a_refused_copy_is_kept_and_sent_again(office: Office) -> None:
     office.archive.answers["rcpt"] = f"550 5.1.1 no {VAULT} here"
     mailed = office.scene.submit(ANN, ["dan@example.test"])
@@ -149,6 +173,7 @@ def test_a_refused_copy_is_kept_and_sent_again(office: Office) -> None:
     assert f"550 5.1.1 no {VAULT} here" in office.scene.daemon.cli("copies", "--addresses").stdout
     monitored = office.scene.daemon.cli("copies", "--nagios")
     assert (monitored.returncode, monitored.stdout.split(" - ")[0]) == (2, "LDAPMILTER CRITICAL")
+    wait_until(lambda: office.metric("ldapmilter_relay_keeps") == 1, "the metrics to say it")
     wait_until(lambda: "copies are kept" in office.scene.daemon.cli("status").stdout, "status to say it")
 
     again = office.scene.daemon.cli("copies", "--resend")
