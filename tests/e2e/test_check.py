@@ -226,8 +226,9 @@ def test_what_the_bind_identity_may_not_read(site: Site) -> None:
         ldapMilterAppliesToMembers=True,
         ldapMilterLegalBcc="vault@example.test",
     )
-    writer = account("writer@example.test", ldapMilterSenderFromRewrite="* => <{localpart}@example.test>")
-    site.slapd.add([*group, *writer])
+    other = domain("sister.example")
+    writer = account("writer@example.test", ldapMilterSenderFromRewrite="* => <{localpart}@sister.example>")
+    site.slapd.add([*other, *group, *writer])
     hidden = "zimbraSmtpRestrictEnvelopeFrom,zimbraMtaSmtpdMilters"
     rule = f'to attrs={hidden} by dn.exact="{MILTER_DN}" none by * break'
     site.slapd.modify(f"dn: {MAIL}\nchangetype: modify\nadd: olcAccess\nolcAccess: {{0}}{rule}\n")
@@ -235,7 +236,7 @@ def test_what_the_bind_identity_may_not_read(site: Site) -> None:
         found = site.codes("--directory")
     finally:
         site.slapd.modify(f"dn: {MAIL}\nchangetype: modify\ndelete: olcAccess\nolcAccess: {{0}}\n")
-        for record in (*group, *writer):
+        for record in (*writer, *group, *reversed(other)):
             site.slapd.delete(record.dn)
     assert found == {
         *NOTES,

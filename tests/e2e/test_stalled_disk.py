@@ -187,4 +187,4 @@ def test_the_daemon_ends_although_the_disk_does_not_answer(scene: Scene, disk: S
     assert len(archived) == 4
     scene.daemon.kill()
     scene.daemon.start()
-    legal_mail_passes(scene)
+    legal_mail_passes_again(scene)
