@@ -147,6 +147,7 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
     copy_classes = tuple(
         CopyClass(
             name=section.removeprefix("copy "),
+            relay_domain=relay.domain if relay.listen is not None else None,
             next_hop_domains=None if relay.next_hop else frozenset(relay.next_hop_for),
             **{**texts, "mode": texts["mode"] or mode},
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ldapmilter.directory.backend.raw_entry import RawEntry
-    from ldapmilter.policy.settings import ListsPolicy, Policy
+    from ldapmilter.policy.settings import CopyClass, ListsPolicy, Policy
 
 Use = Literal["sent", "received", "sender-from", "recipient-from", "enforce", "list"]
 ListValue = bool | ListField | Address
@@ -46,6 +46,8 @@ class Purpose:
     """Of the configuration: ``copy archive``, ``from``."""
     setting: Callable[[str], Value] | None = None
     """Reads a setting of lists."""
+    copy_class: CopyClass | None = None
+    """Of copies."""
 
     @property
     def adds_up(self) -> bool:
@@ -64,7 +66,10 @@ class Purpose:
             InvalidValue: it breaks the grammar.
         """
         if self.adds_up:
-            return parse_copy(text)
+            value = parse_copy(text)
+            if self.copy_class is not None and isinstance(value, CopyRule) and not value.personal:
+                self.copy_class.check_way(value.address_for(None))
+            return value
         if is_none(text):
             return None
         if self.setting is not None:
@@ -92,13 +97,13 @@ def purposes(policy: Policy) -> dict[str, tuple[Purpose, ...]]:
     """Return what every attribute, as the configuration spells it, is for."""
     found: dict[str, list[Purpose]] = {}
 
-    def note(attributes: tuple[str, ...], use: Use, section: str) -> None:
+    def note(attributes: tuple[str, ...], use: Use, section: str, copy_class: CopyClass | None = None) -> None:
         for attribute in attributes:
-            found.setdefault(attribute, []).append(Purpose(use=use, section=section))
+            found.setdefault(attribute, []).append(Purpose(use=use, section=section, copy_class=copy_class))
 
     for one in policy.copy_classes:
-        note(one.sent_attributes, "sent", f"copy {one.name}")
-        note(one.received_attributes, "received", f"copy {one.name}")
+        note(one.sent_attributes, "sent", f"copy {one.name}", one)
+        note(one.received_attributes, "received", f"copy {one.name}", one)
     note(policy.from_policy.sender_attributes, "sender-from", "from")
     note(policy.from_policy.recipient_attributes, "recipient-from", "from")
     note(policy.from_policy.enforce_attributes, "enforce", "from")

@@ -233,9 +233,7 @@ def _effective_copies(
         if rule.personal and subject.account is None:
             return _ACCOUNTS_ONLY
         address = rule.address_for(subject.account if rule.personal else None)
-        if not copy_class.reaches(address):
-            message = f"{address}: the copy relay has no next hop for {address.domain} ([relay] next_hop_for)"
-            raise InvalidValue(message)
+        copy_class.check_way(address)
         resolution = targets.get(address.key)
         if resolution is None:
             missing[address.key] = address

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ldapmilter.errors import InvalidValue
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -36,10 +38,25 @@ class CopyClass:
     """How its copies travel."""
     next_hop_domains: frozenset[str] | None = None
     """The domains that the relay has a next hop for, where copies travel by it; ``None``: it has one for any."""
+    relay_domain: str | None = None
+    """Where copies travel to the relay; ``None``: there is no relay."""
 
-    def reaches(self, target: Address) -> bool:
-        """Whether copies have a way to a target."""
-        return self.delivery == "direct" or self.next_hop_domains is None or target.domain in self.next_hop_domains
+    def check_way(self, target: Address) -> None:
+        """See that copies have a way to a target.
+
+        Raises:
+            InvalidValue: they have none.
+        """
+        if target.domain == self.relay_domain:
+            msg = f"{target} is in the domain of the copy relay ([relay] domain), where nobody has a mailbox"
+            raise InvalidValue(msg)
+        if (
+            self.delivery != "direct"
+            and self.next_hop_domains is not None
+            and target.domain not in self.next_hop_domains
+        ):
+            msg = f"{target}: the copy relay has no next hop for {target.domain} ([relay] next_hop_for)"
+            raise InvalidValue(msg)
 
     def attributes(self, direction: Direction) -> tuple[str, ...]:
         """Return the attributes that ask for copies in one direction; none: it is switched off."""

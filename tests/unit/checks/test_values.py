@@ -392,3 +392,13 @@ def test_attributes_that_are_not_ours(tmp_path: Path) -> None:
     )
     (text,) = texts(report, "value-invalid")
     assert text.startswith("zimbraInterceptAddress at uid=ann,")
+
+
+def test_a_target_without_a_way_by_the_relay(tmp_path: Path) -> None:
+    relay = {"listen": "unix:/run/relay.sock", "next_hop_for": "vault.test smtp:[archive.vault.test]:25"}
+    records = site(ann(ldapMilterArchiveSentBcc="x@elsewhere.test", ldapMilterLegalSentBcc="x@copies.invalid"))
+    report = look_at(tmp_path, records, {"relay": relay, "copy archive": {"delivery": "tracked"}})
+    said = [finding.text for finding in report.findings if finding.code == "value-invalid"]
+    assert len(said) == 2
+    assert any("no next hop for elsewhere.test" in text for text in said)
+    assert any("is in the domain of the copy relay" in text for text in said)

@@ -97,6 +97,15 @@ def test_a_target_without_next_hop_is_an_invalid_value() -> None:
     assert only(world({ANN: {"ldapMilterArchiveSentBcc": "x@elsewhere.test"}}, relay).decide(Message())).made
 
 
+@pytest.mark.parametrize("delivery", ["direct", "tracked"])
+def test_a_target_in_the_relays_domain_is_an_invalid_value(delivery: str) -> None:
+    site = world({ANN: {"ldapMilterArchiveSentBcc": "x@Copies.Invalid"}}, archive=delivery)
+    decision = site.decide(Message())
+    assert decision.copies == ()
+    (notice,) = decision.warnings
+    assert "x@copies.invalid is in the domain of the copy relay ([relay] domain)" in notice.text
+
+
 def test_programs_are_told() -> None:
     (copy,) = as_json(world(BOTH, legal="journal").decide(Message()))["copies"]
     assert (copy["delivery"], copy["token"]) == ("journal", None)
