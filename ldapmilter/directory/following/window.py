@@ -8,6 +8,7 @@ many (everybody logs in), its newest seconds are, and of the rest a part in turn
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MARGIN = 120.0
 """Seconds by which changes of one master may come late."""
 _EDGE = 5.0
-"""Seconds that are asked for every time, however many changes there are."""
+"""Seconds that are asked for every time, or as many of them as hold one part."""
 _FEW = 400
 """Seen changes that are asked for again every time."""
 _PART = 200
@@ -110,7 +111,8 @@ class Window:
         lowest = self._lowest()
         if len(self._seen) <= _FEW:
             return [Span(lowest)]
-        edge = max(lowest, earlier(self.newest, _EDGE))
+        # After a bulk change, when nothing else changes for hours, its last seconds are not asked for again and again.
+        edge = max(lowest, earlier(self.newest, _EDGE), heapq.nlargest(_PART, self._seen.values())[-1])
         part = self._part(lowest, edge)
         return [Span(edge), *self._other_clocks(edge, now), *([part] if part is not None else [])]
 

@@ -261,6 +261,18 @@ def test_following_begins_on_a_directory_that_was_loaded_in_one_go() -> None:
     assert scene.look(30) == ["ann"]
 
 
+def test_the_peace_after_a_bulk_change_costs_little() -> None:
+    scene = followed()
+    for number in range(MOST - 100):
+        scene.server.change(f"bulk-{number}", scene.wall + number / 1e4)
+    assert len(scene.look()) == MOST - 100
+    for _ in range(50):
+        assert scene.look() == []
+        assert scene.server.answered[-1] <= AT_MOST / 2
+    scene.server.change("ann", scene.wall)
+    assert scene.look() == ["ann"]
+
+
 def test_memory_is_bounded() -> None:
     window = Window(number_at(NOW))
     for start in range(0, 60_000, 1_000):
