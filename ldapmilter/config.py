@@ -95,6 +95,8 @@ class Config:
     """How many messages each worker remembers."""
     audit: Path | None
     """The audit file; ``None``: nothing is kept."""
+    coverage_history: Path | None
+    """The directory of ``coverage --save``; ``None``: no day is kept."""
     metrics: tuple[str, int] | None
     """Host and port on which Prometheus finds the metrics; ``None``: nowhere."""
     confidential_metrics: bool
@@ -177,6 +179,7 @@ def _build(file: Path, text: str, given: Mapping[str, Mapping[str, str]]) -> Con
         control=values["control"]["socket"],
         trace_messages=values["control"]["trace_messages"],
         audit=values["audit"]["file"],
+        coverage_history=values["coverage"]["history"],
         metrics=values["metrics"]["listen"],
         confidential_metrics=values["metrics"]["confidential"],
         relay=relay,

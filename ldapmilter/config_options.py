@@ -146,6 +146,9 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "audit": {
         "file": Option("/var/log/ldapmilter/audit.jsonl", options.path),
     },
+    "coverage": {
+        "history": Option("", options.path),
+    },
     "metrics": {
         "listen": Option("", options.host_and_port),
         "confidential": Option("no", options.boolean),

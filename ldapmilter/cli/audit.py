@@ -25,6 +25,7 @@ from ldapmilter.relay.fates import ends_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from ldapmilter.address import Address
     from ldapmilter.audit.record import AuditRecord
@@ -99,7 +100,8 @@ def _find(options: argparse.Namespace) -> int:
     )
     if criteria == Criteria():
         raise ConfigError("audit find: what to find? Give --message-id, --queue-id, --address or --day")
-    file = load(options.config).audit
+    config = load(options.config)
+    file = config.audit
     if file is None:
         message = f"{options.config}: [audit] file is empty: no audit is kept"
         raise ConfigError(message)
@@ -122,6 +124,7 @@ def _find(options: argparse.Namespace) -> int:
         _complain(f"nothing found: {read}")
     elif not options.json:
         print(f"{_count(found, 'record')} found: {read}")
+    _show_coverage(config.coverage_history, options)
     sys.stdout.flush()
     if search.problems:
         _complain("THIS ANSWER MAY BE INCOMPLETE: not everything could be read (see above)")
@@ -139,6 +142,20 @@ def _show(record: AuditRecord, ends: Mapping[str, Sequence[EndLine]], *, as_json
         if applied or token in ends
     }
     print(audit_text.as_text(record, told) + "\n")
+
+
+def _show_coverage(folder: Path | None, options: argparse.Namespace) -> None:
+    """Show what the directory asked for, of an address on a day, where it was kept."""
+    if folder is None or options.address is None or options.day is None or options.json:
+        return
+    from ldapmilter.cli.coverage_entry import told_of_day  # noqa: PLC0415 - for this question only
+    from ldapmilter.coverage.history import History, HistoryError  # noqa: PLC0415
+
+    try:
+        lines = told_of_day(History(folder), options.address.text, options.day)
+    except HistoryError as error:
+        lines = [f"its coverage is not known: {error}"]
+    print("\n".join(["", f"what the directory asked for on {options.day}:", *map(plain, lines)]))
 
 
 def _read(search: Search) -> str:

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import sys
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING
 
 from ldapmilter import options as option_types
 from ldapmilter.address import fold_domain, make_address
-from ldapmilter.cli import coverage_lists, exit_status
+from ldapmilter.cli import coverage_entry, coverage_history, coverage_lists, exit_status
+from ldapmilter.cli.coverage_forms import forms_of, report
 from ldapmilter.cli.coverage_progress import progress_of
 from ldapmilter.config import load
 from ldapmilter.coverage.collect import columns_of
-from ldapmilter.coverage.html import HtmlForm
 from ldapmilter.coverage.model import About
-from ldapmilter.coverage.plain import CsvForm, JsonForm
-from ldapmilter.coverage.summary import Summary
-from ldapmilter.coverage.survey import survey
+from ldapmilter.coverage.survey import Page, survey
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.names import unknown_domain
 from ldapmilter.errors import ConfigError
@@ -32,16 +25,11 @@ from ldapmilter.similar import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from ldapmilter.config import Config
-    from ldapmilter.coverage.model import Column, Row
+    from ldapmilter.coverage.model import Column
     from ldapmilter.opening import OpenDirectory
 
-_WIDTH = 160
-"""Columns of the figures where they do not go to a terminal."""
-_ROOM = 110
-"""Columns that the table needs: a narrower terminal gets a line for each entry."""
 _PATIENCE = 60.0
 """Seconds that a page may take at least: no mail waits for it, and who is in which policy group is read first."""
 _DESCRIPTION = """\
@@ -86,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write one self-contained page, readable by its owner only"
     )
+    coverage_history.add_arguments(parser)
 
 
 def _rows(text: str) -> int:
@@ -95,21 +84,19 @@ def _rows(text: str) -> int:
     return int(text)
 
 
-class Form(Protocol):
-    """One way to write a report."""
-
-    def add(self, row: Row) -> None:
-        """Take one entry."""
-
-    def end(self, summary: Summary) -> None:
-        """Take the figures, after the last entry."""
-
-
 def run(options: argparse.Namespace) -> int:
     """Run the verb; return its exit status."""
+    coverage_history.refuse_combinations(options)
     config = load(options.config)
     if options.lists:
         return _lists(config, options)
+    if options.diff:
+        return coverage_history.show_difference(coverage_history.history_of(config), options)
+    if options.address:
+        history = coverage_history.history_of(config)
+        return coverage_entry.show_entry(history, options.address, options.on, as_json=options.json)
+    if options.on:
+        return coverage_history.show_day(coverage_history.history_of(config), options, tuple(_narrowed(options)))
     columns = _columns(config, options)
     opened = open_directory(config)
     try:
@@ -123,7 +110,12 @@ def run(options: argparse.Namespace) -> int:
             narrowed=tuple(_narrowed(options)),
             notes=tuple(_notes(config, columns)),
         )
-        summary = _write(opened, config, options, about, domains)
+        seconds = max(_PATIENCE, config.ldap.lookup_deadline)
+        with progress_of(opened.directory, seconds) as progress:
+            pages = _survey(opened, config, about, domains, progress)
+            if options.save:
+                return coverage_history.save(config, pages, about, options)
+            summary = report(pages, about, forms_of(options, about), uncovered=options.uncovered)
     finally:
         opened.close()
     found = summary.invalid or (options.uncovered and summary.lacking)
@@ -217,85 +209,11 @@ def _notes(config: Config, columns: Sequence[Column]) -> Iterator[str]:
                 yield f"{one.name} copies of mail {direction} are switched off: [copy {one.name}] names no attribute"
 
 
-def _write(
-    opened: OpenDirectory, config: Config, options: argparse.Namespace, about: About, domains: frozenset[str]
-) -> Summary:
-    summary = Summary(about.columns)
-    with ExitStack() as stack:
-        # Entered first, left last: what was written counts only when all of it was.
-        forms: list[Form] = [stack.enter_context(form) for form in _forms(options, about)]
-        seconds = max(_PATIENCE, config.ldap.lookup_deadline)
-        progress = stack.enter_context(progress_of(opened.directory, seconds))
-        classes = config.policy.copy_classes
-        for page in survey(opened.directory, about.columns, classes, about.day, domains, seconds=seconds):
-            for row in page.rows:
-                summary.add(row)
-                if row.lacks_a_copy or not options.uncovered:
-                    for form in forms:
-                        form.add(row)
-            summary.without_address += page.without_address
-            progress(page.read)
-        for form in forms:
-            form.end(summary)
-    return summary
-
-
-def _forms(options: argparse.Namespace, about: About) -> Iterator[AbstractContextManager[Form]]:
-    if options.html is not None:
-        yield _page(options.html, about)
-    if options.csv or options.json:
-        yield _spooled(CsvForm if options.csv else JsonForm, about)
-        return
-    from rich.console import Console  # noqa: PLC0415 - for people only
-
-    from ldapmilter.coverage.terminal import FiguresForm, LinesForm, TableForm  # noqa: PLC0415
-
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else _WIDTH, highlight=False, emoji=False)
-    if options.html is not None:
-        yield nullcontext(FiguresForm(console, about))
-    elif terminal and console.width >= _ROOM:
-        yield nullcontext(TableForm(console, about, options.limit))
-    else:
-        yield nullcontext(LinesForm(console, about, options.limit, cut=terminal))
-
-
-@contextmanager
-def _spooled(make: Callable[[TextIO, About], Form], about: About) -> Iterator[Form]:
-    """Hand out a form whose text goes to the standard output once it is whole, and not before."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="") as spool:
-        yield make(spool, about)
-        spool.seek(0)
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-        shutil.copyfileobj(spool, sys.stdout)
-        sys.stdout.flush()
-
-
-@contextmanager
-def _page(file: Path, about: About) -> Iterator[Form]:
-    """Hand out a form whose text becomes the file once it is whole; what was there stays until then.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    if file.is_dir():
-        message = f"--html {file}: cannot be written: it is a directory"
-        raise ConfigError(message)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600: it names who is copied
-    except OSError as error:
-        message = f"--html {file}: cannot be written: {error.strerror}"
-        raise ConfigError(message) from error
-    try:
-        with (
-            os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out,
-            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as spool,
-        ):
-            yield HtmlForm(out, spool, about)
-        Path(name).replace(file)
-    except OSError as error:
-        message = f"--html {file}: cannot be written: {error.strerror}"
-        raise ConfigError(message) from error
-    finally:
-        Path(name).unlink(missing_ok=True)
-    print(f"written: {file}")
+def _survey(
+    opened: OpenDirectory, config: Config, about: About, domains: frozenset[str], progress: Callable[[int], None]
+) -> Iterator[Page]:
+    seconds = max(_PATIENCE, config.ldap.lookup_deadline)
+    classes = config.policy.copy_classes
+    for page in survey(opened.directory, about.columns, classes, about.day, domains, seconds=seconds):
+        yield page
+        progress(page.read)

@@ -68,7 +68,8 @@ MEANINGS: "Mapping[str, Mapping[int, str]]" = {
     },
     "coverage": {
         FINE: "the report is whole",
-        PROBLEM: "it is, and holds values that cannot be used (with --uncovered: or entries without a copy)",
+        PROBLEM: "it is, and holds values that cannot be used (with --uncovered: or entries without a copy);"
+        " of other days: what is looked for is not there, or copies were lost",
         DIRECTORY_UNAVAILABLE: "the directory cannot be asked to the end; nothing is written",
     },
     "schema": {

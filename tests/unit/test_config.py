@@ -102,6 +102,8 @@ keep_after = 172800
 late_after = 900
 [check]
 accept =
+[coverage]
+history =
 [control]
 socket = /run/ldapmilter/control.sock
 trace_messages = 1000
@@ -361,6 +363,7 @@ def test_every_option_but_free_text_has_a_bad_value_here() -> None:
         ("ldap", "ca_file"),
         ("ldap", "zimbra_localconfig"),
         ("audit", "file"),
+        ("coverage", "history"),
         ("relay", "postfix_dir"),
         ("relay", "ca_file"),
     }

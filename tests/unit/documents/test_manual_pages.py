@@ -85,6 +85,7 @@ def test_the_page_has_every_verb_with_its_options_and_no_other() -> None:
         for action in actions:
             names = [spelled(option) for option in action.option_strings] or [f"Ar {action.metavar or action.dest}"]
             metavar = action.metavar if isinstance(action.metavar, str) else " | Ar ".join(action.choices or ())
+            metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else metavar
             argument = f" Ar {metavar}" if action.option_strings and action.nargs != 0 else ""
             wanted = f".It {' , '.join(names)}{argument}"
             assert any(line in (wanted, f"{wanted} ...") for line in shown), (verb, wanted, shown)
