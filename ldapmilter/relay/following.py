@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from ldapmilter.audit.reading import BAD_STREAM, files_of, opened, why
 from ldapmilter.audit.search import MAX_LINE_BYTES
@@ -70,7 +70,7 @@ class Following:
         with self._lock:
             if self._state.check():
                 self._positions, self._missed = None, {}
-            if self._positions is not None and self._is_up_to_date(self._positions):
+            if self._positions is not None and self._has_only_grown(self._positions):
                 return
             positions, self._positions = self._positions, None
             if positions is None:
@@ -122,13 +122,28 @@ class Following:
 
     # -- files ------------------------------------------------------------------------------
 
-    def _is_up_to_date(self, positions: Positions) -> bool:
+    def _has_only_grown(self, positions: Positions) -> bool:
+        """Read on in the file of that name, where it is the one that was read last; else return ``False``.
+
+        Nobody is kept from writing: a token waits. A line that its writer takes back for want of room, and that is read
+        before, is one of a message that was told to wait, or an end that is written again.
+        """
         try:
-            status = os.lstat(self._audit)
+            with self._audit.open("rb") as file:
+                status = os.fstat(file.fileno())
+                known = positions.get((status.st_dev, status.st_ino))
+                if known is None or not known.octets or known.octets > status.st_size:
+                    return False
+                if _hash_of_head(file) != known.head:
+                    return False
+                file.seek(known.octets)
+                end = known.octets
+                for batch, octets in _batches(file):
+                    end += octets
+                    self._advance(positions, batch, (known.device, known.inode), end, known.head)
         except OSError:
             return False
-        known = positions.get((status.st_dev, status.st_ino))
-        return known is not None and known.octets == status.st_size
+        return True
 
     def _read_on(self, name: Path, positions: Positions) -> None:
         """Read a file from where it was left.
@@ -184,7 +199,11 @@ def _changed(name: Path) -> float:
 def _head(name: Path) -> str:
     """Return what tells a file from a later one that has its inode: of the first line."""
     with name.open("rb") as file:
-        return hashlib.sha256(file.readline(_HEAD_OCTETS)).hexdigest()
+        return _hash_of_head(file)
+
+
+def _hash_of_head(file: IO[bytes]) -> str:
+    return hashlib.sha256(file.readline(_HEAD_OCTETS)).hexdigest()
 
 
 def _batches(lines: LineStream) -> Iterator[tuple[list[dict[str, Any]], int]]:

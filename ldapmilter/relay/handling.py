@@ -126,10 +126,10 @@ class Handling:
     def _take(self, token: str, message: Spooled, until: float) -> str:
         try:
             copy = self._known(token)
-            if copy.state == "ended":
-                return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
             if (unwritten := self._unwritten.get(token)) is not None:
                 return self._record(unwritten)
+            if copy.state == "ended":
+                return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
             if not copy.is_known:
                 return self._unknown(copy, message)
             return self._hand_on(copy, message, until)
