@@ -24,7 +24,7 @@ from ldapmilter.opening import open_directory
 from ldapmilter.similar import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ldapmilter.config import Config
     from ldapmilter.coverage.model import Column
@@ -110,12 +110,10 @@ def run(options: argparse.Namespace) -> int:
             narrowed=tuple(_narrowed(options)),
             notes=tuple(_notes(config, columns)),
         )
-        seconds = max(_PATIENCE, config.ldap.lookup_deadline)
-        with progress_of(opened.directory, seconds) as progress:
-            pages = _survey(opened, config, about, domains, progress)
-            if options.save:
-                return coverage_history.save(config, pages, about, options)
-            summary = report(pages, about, forms_of(options, about), uncovered=options.uncovered)
+        pages = _survey(opened, config, about, domains)
+        if options.save:
+            return coverage_history.save(config, pages, about, options)
+        summary = report(pages, about, forms_of(options, about), uncovered=options.uncovered)
     finally:
         opened.close()
     found = summary.invalid or (options.uncovered and summary.lacking)
@@ -209,11 +207,11 @@ def _notes(config: Config, columns: Sequence[Column]) -> Iterator[str]:
                 yield f"{one.name} copies of mail {direction} are switched off: [copy {one.name}] names no attribute"
 
 
-def _survey(
-    opened: OpenDirectory, config: Config, about: About, domains: frozenset[str], progress: Callable[[int], None]
-) -> Iterator[Page]:
+def _survey(opened: OpenDirectory, config: Config, about: About, domains: frozenset[str]) -> Iterator[Page]:
+    """Yield all rows, and show how far it is; that has ended when the report is written."""
     seconds = max(_PATIENCE, config.ldap.lookup_deadline)
     classes = config.policy.copy_classes
-    for page in survey(opened.directory, about.columns, classes, about.day, domains, seconds=seconds):
-        yield page
-        progress(page.read)
+    with progress_of(opened.directory, seconds) as progress:
+        for page in survey(opened.directory, about.columns, classes, about.day, domains, seconds=seconds):
+            yield page
+            progress(page.read)
