@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter.address import envelope_address
-from ldapmilter.errors import AuditError, DirectoryUnavailable
+from ldapmilter.errors import AuditError, LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.client import Outgoing
 from ldapmilter.relay.ends import EVENT, EndLine, as_text
@@ -167,9 +167,10 @@ class Handling:
         overdue = self._is_overdue(copy)
         try:
             wrapped = self._wrap(copy, message, last_chance=overdue)
-        except DirectoryUnavailable as error:
-            self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=str(error))
-            return LATER
+        except (AuditError, StateError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a report that cannot be made must not cost the copy
+            return self._not_wrapped(copy, message, error, overdue=overdue)
         outgoing = Outgoing(
             target=copy.target,
             sender=self.settings.envelope_sender,
@@ -185,6 +186,14 @@ class Handling:
             return self._keep(copy, wrapped, "kept", answer, "not through in time")
         reply, why = (answer.text, "") if answer.code is not None else ("", answer.text)
         self.state.tried(copy.token, self._clock(), server=answer.server, code=answer.code, reply=reply, why=why)
+        return LATER
+
+    def _not_wrapped(self, copy: KnownCopy, message: Spooled, error: Exception, *, overdue: bool) -> str:
+        if not isinstance(error, LdapmilterError):
+            _log.error("unexpected error with a copy", exc_info=error)
+        if overdue:  # Postfix would give it up before long, and tell nobody
+            return self._keep(copy, message, "kept", None, f"as it came: {error}")
+        self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=str(error))
         return LATER
 
     def hops_for(self, target: str) -> tuple[NextHop, ...]:

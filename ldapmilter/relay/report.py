@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from ldapmilter.mailbox.writing import fold, readable_value
+from ldapmilter.plain import plain
 from ldapmilter.relay.envelope_lines import envelope_lines, subject
 from ldapmilter.relay.original import occurs, read_original
 
@@ -72,7 +73,7 @@ def build(
         "utf-8", "backslashreplace"
     )
     boundary = _boundary(decided.token, original, envelope)
-    eight_bit = found.eight_bit or not envelope.isascii()
+    eight_bit = found.eight_bit or not envelope.isascii() or not decided.target.isascii()
     fields = [
         ("From", settings.report_from),
         ("To", decided.target),
@@ -127,6 +128,8 @@ def _boundary(token: str, original: Octets, envelope: bytes) -> str:
 
 
 def _field(name: str, value: str) -> bytes:
+    if not value.isascii():  # an address (RFC 6532): there is no other way to write it
+        return f"{name}: {plain(value)}".encode("utf-8", "backslashreplace") + _CRLF
     folded = fold(name, value).replace("\n", "\r\n")
     return f"{name}: {folded}".rstrip(" ").encode("ascii") + _CRLF
 

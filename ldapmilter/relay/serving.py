@@ -212,11 +212,28 @@ class Relay:
                 line = {"event": "copy", "token": token, "state": "kept", "time": kept.fields.get("Kept")}
                 self._state.take([{**line, "target": kept.fields.get("Target"), "why": kept.fields.get("Why")}])
 
-    def _token_in(self, recipient: str) -> str | None:
+    async def _token_in(self, recipient: str) -> str | None:
         token = token_at(recipient, self._settings.domain)
-        if token is None or not self._key.valid(token) or self._key.is_probe(token):
+        if token is None or self._key.is_probe(token):
             return None
-        return token
+        if self._key.valid(token):
+            return token
+        # The key was replaced while copies were on their way, or the milter has another one already.
+        known = await asyncio.get_running_loop().run_in_executor(self._beside, self._is_decided, token)
+        return token if known else None
+
+    def _is_decided(self, token: str) -> bool:
+        """Whether the audit knows a token.
+
+        Raises:
+            LdapmilterError: it, or the state, cannot be read now.
+        """
+        try:
+            self._handling.following.catch_up()
+            return self._state.copy(token) is not None
+        except LdapmilterError as error:
+            self._handling.cannot_record(error)
+            raise
 
     async def _take(self, token: str, message: Spooled) -> str:
         until = time.monotonic() + ANSWER_SECONDS

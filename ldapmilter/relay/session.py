@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiosmtpd.lmtp import LMTP
 
+from ldapmilter.errors import LdapmilterError
 from ldapmilter.relay.handling import BUSY, NO_RECORD
 from ldapmilter.relay.spool import Spooled
 from ldapmilter.relay.stuffing import Unstuffer
@@ -56,7 +57,7 @@ class Desk:
         host_name: str,
         room: Room,
         directory: Path,
-        token_in: Callable[[str], str | None],
+        token_in: Callable[[str], Awaitable[str | None]],
         take: Callable[[str, Spooled], Awaitable[str]],
     ) -> None:
         """Prepare.
@@ -65,7 +66,7 @@ class Desk:
             host_name: what the relay calls itself.
             room: how many octets may lie here.
             directory: where large messages lie.
-            token_in: returns the valid token that a recipient is, or ``None``.
+            token_in: returns the valid token that a recipient is, or ``None``; raises LdapmilterError: not known now.
             take: handles one copy, and returns the reply.
         """
         self.host_name = host_name
@@ -169,13 +170,21 @@ class RelaySession(LMTP):
             await self.push("503 5.5.1 need MAIL command")
         elif (recipient := _path("TO:", arg)) is None:
             await self.push("501 5.5.4 Syntax: RCPT TO:<address>")
-        elif (token := self._desk.token_in(recipient)) is None:
-            await self.push(NO_SUCH_COPY)
         elif len(self._tokens) >= _MOST_RECIPIENTS:
             await self.push("452 4.5.3 too many recipients")
         else:
-            self._tokens.append(token)
-            await self.push("250 2.1.5 fine")
+            await self.push(await self._offered(recipient))
+
+    async def _offered(self, recipient: str) -> str:
+        """Take a recipient, if it is one; return the reply."""
+        try:
+            token = await self._desk.token_in(recipient)
+        except LdapmilterError:
+            return NO_RECORD
+        if token is None:
+            return NO_SUCH_COPY
+        self._tokens.append(token)
+        return "250 2.1.5 fine"
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd's name
         """Take a message and answer for each recipient, in the order of RCPT."""

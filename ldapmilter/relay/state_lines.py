@@ -75,7 +75,8 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
     connection.execute(
         "UPDATE copies SET state = 'ended', fate = ?, ended_at = ?, tried_at = ?, seen_at = coalesce(seen_at, ?),"
         " target = CASE WHEN target = '' THEN ? ELSE target END, attempts = ?, server = ?, code = ?, reply = ?, why = ?"
-        " WHERE token = ? AND (ended_at IS NULL OR ended_at <= ?)",
+        # By what follows what, not by the clock, which may be set back: only a kept copy may end once more.
+        " WHERE token = ? AND (ended_at IS NULL OR fate = 'kept')",
         (
             *(end[1], at, at, at, str(line.get("target") or ""), int(line.get("attempts") or 0)),
             *(
@@ -84,7 +85,7 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
                 str(line.get("reply") or ""),
                 str(line.get("why") or ""),
             ),
-            *(token, at),
+            token,
         ),
     )
     _drop_message_of(connection, token)

@@ -110,7 +110,7 @@ class Wire:
         connection = self._connected
         try:
             for chunk in chunks:
-                if not self.encrypted and self._has_something_to_read(0):
+                if self._has_spoken():
                     return self._early(until)
                 connection.settimeout(self._left(until))
                 connection.sendall(chunk)
@@ -157,6 +157,23 @@ class Wire:
         if answer.becomes == "accepted":
             raise self._none("end", f"answered before the end of the message: {answer.code} {answer.text}")
         return answer
+
+    def _has_spoken(self) -> bool:
+        """Whether octets of a reply are here, what came with an earlier reply included.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        if not self._received and self._has_something_to_read(0):
+            connection = self._connected
+            connection.settimeout(0.0)
+            # Under TLS what can be read may be no octet of a reply: a session ticket, half a record.
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                octets = connection.recv(8192)
+                if not octets:
+                    raise ConnectionResetError(0, "the connection was closed")
+                self._received = octets
+        return bool(self._received)
 
     def _has_something_to_read(self, seconds: float) -> bool:
         if self._socket is None:

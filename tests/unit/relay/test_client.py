@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,7 @@ from ldapmilter.delivery.next_hop import parse_next_hops
 from ldapmilter.relay.client import CopyClient, Outgoing, Terms
 from tests.support.archive_server import DROP, SILENT, TAKE_AND_DROP, ArchiveServer
 from tests.support.certificates import make_certificates
-from tests.support.ports import LOOPBACK, free_port
+from tests.support.ports import HANG, LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +163,14 @@ def test_an_address_cannot_break_out_of_its_command(archive: ArchiveServer) -> N
         hand_on(archive, copy(target="a@b\r\nDATA"))
 
 
+@pytest.mark.parametrize("early", ["354 go on\r\n250 2.0.0 filed", "250 2.1.5 fine\r\n354 go on\r\n250 2.0.0 filed"])
+def test_a_reply_that_came_before_the_message_accepts_nothing(archive: ArchiveServer, early: str) -> None:
+    archive.answers = {"data" if early.startswith("354") else "rcpt": early, "end": "554 5.7.1 never"}
+    answer = hand_on(archive, copy())
+    assert answer.becomes == "next hop"
+    assert "before" in answer.text
+
+
 def test_what_says_no_end_or_no_reply() -> None:
     with socket.create_server((LOOPBACK, 0)) as babbler:
 
@@ -216,3 +224,27 @@ def test_may_goes_on_in_the_clear_where_encryption_fails(certificates: Path) -> 
         archive.answers = {"tls": "454 4.7.0 not now"}
         assert hand_on(archive, copy(), client("may")).becomes == "accepted"
         assert not archive.filed[0].encrypted
+
+
+def test_a_reply_that_came_encrypted_in_the_middle_accepts_nothing(certificates: Path) -> None:
+    with ArchiveServer(certificate=(certificates / "server.pem", certificates / "server.key")) as archive:
+        archive.answers = {"content": "250 2.0.0 filed", "end": "554 5.7.1 never"}
+        came = threading.Event()
+        say = archive._act
+
+        def act(session: Any, told: str) -> None:
+            say(session, told)
+            if told.endswith("filed"):
+                came.set()
+
+        archive._act = act  # type: ignore[method-assign]
+
+        def chunks() -> Iterator[bytes]:
+            yield MESSAGE
+            yield b"more\r\n"
+            came.wait(HANG)
+            yield from [b"more\r\n"] * 2
+
+        one = Outgoing(target="vault@archive.example", sender="", chunks=chunks, eight_bit=True)
+        answer = hand_on(archive, one, client("may"))
+    assert answer.becomes == "next hop"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ldapmilter.errors import AuditError
+from ldapmilter.errors import AuditError, DirectoryUnavailable, InvalidValue
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.commands import CommandRefused, Commands
 from ldapmilter.relay.following import Following
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.client import Outgoing
+    from ldapmilter.relay.stored import KnownCopy
 
 MESSAGE = b"Subject: one\r\n\r\ntext\r\n"
 DAY = 86_400.0
@@ -399,3 +400,44 @@ def test_the_decision_of_a_journaled_copy_stays_until_its_last_end(office: Offic
         assert (office.state.record(copy.message) is None) == (number == 2)
         office.handling.end(copy, "accepted", server("end", 250))
     assert office.state.record(copies[0].message) is None
+
+
+@pytest.mark.parametrize(
+    "error", [DirectoryUnavailable("no decision"), InvalidValue("no header takes it"), ValueError("a bug")]
+)
+def test_what_can_never_be_wrapped_is_kept_as_it_came(office: Office, error: Exception) -> None:
+    token = office.decided(delivery="journal")
+
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool) -> Spooled:
+        del copy, message, last_chance
+        raise error
+
+    office.handling._wrap = wrap
+    assert office.take(token) == LATER
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert str(error) in copy.why
+    office.now += 2 * DAY
+    assert office.take(token) == DONE
+    assert (office.written[0]["state"], office.hops.given) == ("kept", [])
+    assert str(error) in str(office.written[0]["why"])
+    kept = office.maildir.read(token)
+    assert kept is not None
+    assert b"".join(kept.chunks()) == MESSAGE
+
+
+def test_a_kept_copy_is_sent_again_after_the_clock_was_set_back(office: Office) -> None:
+    resent, discarded = office.decided(), office.decided()
+    office.hops.answer = server("rcpt", 550)
+    office.take(resent)
+    office.take(discarded)
+    office.now -= 3600
+    office.hops.answer = server("end", 250)
+    commands = Commands(office.handling)
+    commands.serve({"action": "resend", "tokens": [resent]})
+    commands.serve({"action": "discard", "tokens": [discarded], "why": "a test"})
+    fates = {copy.token: copy.fate for copy in office.state.copies()}
+    assert fates == {resent: "accepted", discarded: "discarded"}
+    office.settings.state.unlink()
+    office.handling.following.catch_up()
+    assert {copy.token: copy.fate for copy in office.state.copies()} == fates

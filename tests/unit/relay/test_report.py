@@ -39,6 +39,11 @@ class Large:
 
 
 class TestHeader:
+    def test_a_target_that_is_not_ascii_stands_as_it_is(self) -> None:
+        header = octets(decided(target="tr\u00e9sor@archive.example.net")).partition(b"\r\n\r\n")[0].decode()
+        assert "\r\nTo: tr\u00e9sor@archive.example.net\r\n" in header
+        assert "\r\nContent-Transfer-Encoding: 8bit" in header
+
     def test_the_fields_in_their_order(self) -> None:
         whole = octets(decided(classes=("archive", "legal"), refs=("K-7", "K-9")), seal="12:abc")
         header = whole.partition(b"\r\n\r\n")[0].decode("ascii")

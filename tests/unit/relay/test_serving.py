@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ldapmilter.delivery.token import TokenKey
 from ldapmilter.relay import session as session_module
 from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
@@ -297,3 +298,30 @@ def test_other_settings(relay: Running, tmp_path: Path, archive: ArchiveServer) 
         relay.relay.reload(relay_settings(tmp_path, other.next_hop, starttls="may"))
         assert relay.send(tokens) == [DONE]
         assert len(other.filed) == 1
+
+
+def test_another_key_loses_no_copy(tmp_path: Path, archive: ArchiveServer) -> None:
+    settings = relay_settings(tmp_path, archive.next_hop)
+    archive.answers = {"rcpt": "451 4.2.1 later"}
+    with contextlib.closing(Running(tmp_path, settings)) as relay:
+        (before,) = relay.decided()
+        (tmp_path / "relay.key").unlink()
+        (after,) = relay.decided()  # by a milter that has the other key already
+        forged, probe = TokenKey(b"x" * 32).new(), new_token(tmp_path, probe=True)
+        with relay.client() as client:
+            client.docmd("MAIL", "FROM:<>")
+            for unknown in (forged, probe):
+                assert client.docmd("RCPT", f"TO:<{unknown}@{DOMAIN}>") == (550, b"5.1.1 no such copy")
+        assert relay.send([before, after]) == [LATER, LATER]
+    archive.answers = {}
+    with contextlib.closing(Running(tmp_path, settings)) as relay:
+        assert relay.send([before, after]) == [DONE, DONE]
+    assert len(archive.filed) == 2
+
+
+def test_whether_a_token_of_another_key_is_one_may_not_be_known_now(relay: Running) -> None:
+    relay.audit.unlink()
+    with relay.client() as client:
+        client.docmd("MAIL", "FROM:<>")
+        assert client.docmd("RCPT", f"TO:<{TokenKey(b'x' * 32).new()}@{DOMAIN}>")[0] == 451
+        assert client.docmd("RCPT", f"TO:<nobody@{DOMAIN}>")[0] == 550
