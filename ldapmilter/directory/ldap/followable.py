@@ -20,8 +20,8 @@ SECONDS = 10.0
 """For one answer."""
 _TRIED = {CHANGE_NUMBER: number_at(0), ENTRY_NAME: "00000000-0000-0000-0000-000000000000"}
 """What to compare with: by another syntax a server might not look at the attribute."""
-_NEVER = 250_000_000_000.0
-"""Seconds since the epoch in a year in which nothing was changed."""
+_NEVER = 4_000_000_000.0
+"""Seconds since the epoch in a year in which nothing was changed: 2096. slapd's index does not hold years past 4095."""
 _SLOW = 0.1
 """Seconds for a search that finds nothing, and needs no more than an index."""
 _MUCH_SLOWER = 10.0
