@@ -85,7 +85,7 @@ def sections(text: str, file: Path | str) -> dict[str, dict[str, str]]:
     try:
         parser.read_string(text, source=str(file))
     except configparser.Error as error:
-        msg = f"{file}: {_mistake(error, text)}"
+        msg = f"{file}: {_mistake(error)}"
         raise ConfigError(msg) from error
     found: dict[str, dict[str, str]] = {}
     for name in parser.sections():
@@ -97,20 +97,21 @@ def sections(text: str, file: Path | str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _mistake(error: configparser.Error, text: str) -> str:
-    """Return what is wrong with the text, and where: what configparser says names the file again."""
+def _mistake(error: configparser.Error) -> str:
+    """Return what is wrong with the text, and where, without the line itself: the file may be one with a secret.
+
+    What configparser says names the file again, and quotes the line.
+    """
     if isinstance(error, configparser.DuplicateOptionError):
         return f"line {error.lineno}: [{error.section}] {error.option} is there twice; leave one of them"
     if isinstance(error, configparser.DuplicateSectionError):
         return f"line {error.lineno}: the section [{error.section}] is there twice; put its options together"
     if isinstance(error, configparser.MissingSectionHeaderError):
-        line = error.line.strip()
-        if line.startswith("["):
-            return f"line {error.lineno}: {line!r} is no section; write [NAME]"
-        return f"line {error.lineno}: {line!r} stands before the first section; write [NAME] above it"
+        if error.line.lstrip().startswith("["):
+            return f"line {error.lineno} is no section; write [NAME]"
+        return f"line {error.lineno} stands before the first section; write [NAME] above it"
     for number, _ in getattr(error, "errors", ()):
-        line = text.split("\n")[number - 1].strip()
-        return f"line {number}: {line!r} is no option; write NAME = VALUE"
+        return f"line {number} is no option; write NAME = VALUE"
     return " ".join(str(error).split())
 
 

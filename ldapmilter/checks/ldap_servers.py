@@ -185,6 +185,10 @@ def check(
 def _connect(uri: str, settings: LdapSettings, endpoints: Endpoints, report: Report) -> Connection | None:
     try:
         password = settings.read_password() if settings.bind_dn else ""
+    except ConfigError as error:
+        report.add(BIND_REFUSED.found(f"{uri}: {error}"))
+        return None
+    try:
         return connect(
             uri,
             endpoints,
@@ -195,8 +199,8 @@ def _connect(uri: str, settings: LdapSettings, endpoints: Endpoints, report: Rep
         # A server that takes the connection and then says nothing has refused nothing.
         kind = STOPPED_ANSWERING if error.silent else _STEPS[error.step]
         report.add(kind.found(f"{uri}: {error}"))
-    except ConfigError as error:
-        report.add(BIND_REFUSED.found(f"{uri}: {error}"))
+    except ConfigError as error:  # of ca_file, or of the URI's security
+        report.add(TLS_FAILED.found(f"{uri}: {error}"))
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import smtplib
 import socket
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ldapmilter.delivery.next_hop import NextHop
 from ldapmilter.postfix.postconf import PostconfFailed, find_postconf, run_postconf
 
 if TYPE_CHECKING:
+    import smtplib
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -71,7 +71,7 @@ def check(config: Config, report: Report, *, directory: Path | None) -> None:
     try:
         with _greeted(_as_hop(relay.listen)):
             report.fine(_AREA, f"the copy relay answers at {relay.listen}")
-    except (OSError, smtplib.SMTPException) as error:
+    except OSError as error:
         report.add(SILENT.found(f"{relay.listen}: {_why(error)}"))
     limit = _size_limit(directory or relay.postfix_dir)
     hops = [*relay.next_hop, *(hop for hops in relay.next_hop_for.values() for hop in hops)]
@@ -83,7 +83,7 @@ def _look_at(hop: NextHop, config: Config, limit: int | None, report: Report) ->
     try:
         with _greeted(hop) as server:
             offered = dict(server.esmtp_features)
-    except (OSError, smtplib.SMTPException) as error:
+    except OSError as error:
         report.add(UNREACHABLE.found(f"{hop}: {_why(error)}"))
         return
     if config.relay.starttls == "must" and "starttls" not in offered:
@@ -99,9 +99,10 @@ def _greeted(hop: NextHop) -> Iterator[smtplib.SMTP]:
     """Connect to a server, and let it say what it offers.
 
     Raises:
-        OSError: it cannot be connected to, or does not answer in time.
-        SMTPException: it turns us away.
+        OSError: it cannot be connected to, does not answer in time, or turns us away (``SMTPException``).
     """
+    import smtplib  # noqa: PLC0415 - where there is a relay only: it loads the package email
+
     kind = smtplib.SMTP if hop.kind == "smtp" else smtplib.LMTP
     server = kind(local_hostname=socket.gethostname(), timeout=_SECONDS)
     try:
@@ -112,7 +113,7 @@ def _greeted(hop: NextHop) -> Iterator[smtplib.SMTP]:
         if code != 250:  # noqa: PLR2004 - fine
             raise smtplib.SMTPHeloError(code, text)
         yield server
-        with contextlib.suppress(OSError, smtplib.SMTPException):
+        with contextlib.suppress(OSError):
             server.quit()
     finally:
         server.close()
@@ -123,6 +124,8 @@ def _as_hop(listen: SocketAddress) -> NextHop:
 
 
 def _why(error: Exception) -> str:
+    import smtplib  # noqa: PLC0415 - see above
+
     if isinstance(error, smtplib.SMTPResponseException):
         text = error.smtp_error
         return f"{error.smtp_code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"

@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
 def _flush(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if not (options.addresses or options.cos or options.domain or options.all):
         parser.error("say what to forget: ADDRESS..., --cos NAME, --domain D or --all")
+    if options.all and (options.addresses or options.cos or options.domain):
+        parser.error("--all is everything: leave the other names out, or leave --all out")
     request = {
         "verb": "flush",
         "addresses": options.addresses,

@@ -97,7 +97,7 @@ def test_a_server_on_which_all_is_well(slapd: Slapd) -> None:
     assert report.directory_asked
     fine = [text.removeprefix(f"{slapd.uri}: ") for _, text in report.looked_at]
     assert fine == [
-        "encrypted; the certificate is valid for 41 more days",
+        "encrypted; the certificate is valid for 41 days more",
         f"bound as {MILTER_DN}; schema and policy readable (COS, global config, domain, account)",
         "anonymous sees no policy",
         f"a mail user ({ANN_DN}) sees no policy",

@@ -615,15 +615,21 @@ def test_the_section_default_is_no_magic(site: Site) -> None:
         ("[ldap]\nuri = ldap://one\nuri = ldap://two\n", "line 3: [ldap] uri is there twice; leave one of them"),
         ("[ldap]\nuri = ldap://one\nURI = ldap://two\n", "line 3: [ldap] uri is there twice; leave one of them"),
         ("[cache]\nttl = 1\n[cache]\nttl = 2\n", "line 3: the section [cache] is there twice; put its options"),
-        ("uri = x\n[ldap]\n", "line 1: 'uri = x' stands before the first section; write [NAME] above it"),
-        ("[ldap\nuri = x\n", "line 1: '[ldap' is no section; write [NAME]"),
-        ("[ldap]\n uri x\n", "line 2: 'uri x' is no option; write NAME = VALUE"),
+        ("uri = x\n[ldap]\n", "line 1 stands before the first section; write [NAME] above it"),
+        ("[ldap\nuri = x\n", "line 1 is no section; write [NAME]"),
+        ("[ldap]\n uri x\n", "line 2 is no option; write NAME = VALUE"),
     ],
 )
 def test_what_is_no_ini_file_is_named_with_its_line(site: Site, text: str, said: str) -> None:
     error = site.error(text)
     assert said in error
     assert error.count("config.ini") == 1
+
+
+@pytest.mark.parametrize("text", ["s3cr3t\n", "[s3cr3t\n", "[ldap]\ns3cr3t\n"])
+def test_a_file_with_a_secret_is_not_quoted(site: Site, text: str) -> None:
+    """Somebody names the password's file instead of config.ini."""
+    assert "s3cr3t" not in site.error(text)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ def test_a_regular_file(tmp_path: Path) -> None:
 def test_what_is_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "zero").symlink_to("/dev/zero")
-    for name in ("fifo", "zero", "."):
-        with pytest.raises(OSError, match="not a regular file"):
+    for name, what in (("fifo", "not a regular file"), ("zero", "not a regular file"), (".", "a directory")):
+        with pytest.raises(OSError, match=what):
             read_regular(tmp_path / name, 10)
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "none", 10)

@@ -111,7 +111,7 @@ MISTAKES = [
     ("[ldap]", "[ldpa]", "[ldap]"),
     ("uri = ldap://a", "uri = ldap://a\nstarttls = perhaps", "starttls"),
     ("uri = ldap://a", "uri ldap://a", "uri ldap"),
-    ("[ldap]", "x = 1\n[ldap]", "'x = 1' stands before the first section"),
+    ("[ldap]", "x = 1\n[ldap]", "line 1 stands before the first section"),
     ("uri = ldap://a", "uri = ldap://a\nbind_dn = uid=a\nbind_password_file = /nowhere", "/nowhere"),
     ("uri = ldap://a", "uri = ldap://a ; caf\udce9", "line 2: octet 21 (0xE9) is not UTF-8; save the file as UTF-8"),
     ("uri = ldap://a", "uri = ldap://a ; \0", "line 2: octet 18 (0x00) is not text; take it out"),
@@ -182,6 +182,14 @@ def test_a_refusal_that_is_not_the_files_fault_stays(daemon: ADaemon, capsys: py
     assert "the audit cannot be written; reload again when that is corrected" in shown
 
 
+@pytest.mark.parametrize("more", [["a@b.test"], ["--cos", "sales"], ["--domain", "b.test"]])
+def test_a_flush_of_everything_and_something_is_asked_back(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(["cache", "flush", "--all", *more])
+    assert leaving.value.code == 2
+    assert "--all is everything" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", [("status",), ("cache", "flush", "--all")])
 def test_why_no_daemon_may_run(daemon: ADaemon, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]) -> None:
     daemon.close()
@@ -191,7 +199,7 @@ def test_why_no_daemon_may_run(daemon: ADaemon, capsys: pytest.CaptureFixture[st
     daemon.write("[ldap]", "[ldap")
     assert daemon.run(*verb) == 4
     mistake, again = capsys.readouterr().err.splitlines()
-    assert "[ldap" in mistake
+    assert "line 1 is no section" in mistake
     assert "does ldapmilter run?" in again
 
 

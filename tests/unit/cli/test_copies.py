@@ -13,6 +13,7 @@ import pytest
 from ldapmilter.cli import copies as verb
 from ldapmilter.cli.main import main
 from ldapmilter.socket_address import parse_socket
+from tests.support.ports import HANG
 from tests.unit.relay.states import NOW, Copies, token
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def greeting(place: Place) -> Iterator[None]:
         thread = threading.Thread(target=greet)
         thread.start()
         yield
-        thread.join(10)
+        thread.join(HANG)
 
 
 def test_waiting_and_kept_oldest_first(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -271,7 +271,7 @@ def test_a_drain_lets_what_is_under_way_end(relay: Running, archive: ArchiveServ
     sending.join(HANG)
     assert replies == [DONE]
     wait_until(lambda: relay.do(relay.relay.drain(1)), "the end")
-    with pytest.raises(OSError, match="refused"), socket.create_connection((LOOPBACK, relay.port), timeout=5):
+    with pytest.raises(OSError, match="refused"), socket.create_connection((LOOPBACK, relay.port), timeout=HANG):
         pass
 
 
