@@ -54,6 +54,8 @@ class ServerAnswer:
     """The reply code (RFC 5321, 4.2); ``None``: there was no reply."""
     text: str = ""
     """The reply's text in one line, or why there is none. It may name addresses."""
+    silent: bool = False
+    """Whether it said nothing in the time that it had."""
 
     @property
     def becomes(self) -> Becomes:
@@ -62,8 +64,8 @@ class ServerAnswer:
 
     @property
     def hop_is_down(self) -> bool:
-        """Whether the server could not be reached, or greets nobody: other copies need not wait for that as well."""
-        return self.step in _UNREACHED and self.code is None
+        """Whether the server could not be reached, greets nobody, or fell silent: no other copy need wait as well."""
+        return self.silent or (self.step in _UNREACHED and self.code is None)
 
 
 def becomes(step: Step, code: int | None) -> Becomes:

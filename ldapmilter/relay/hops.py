@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from ldapmilter.relay.client import CopyClient, Outgoing
 
 DOWN_SECONDS: Final = 30.0
-"""For which a server that could not be reached is not tried."""
+"""For which a server that could not be reached, or fell silent, is not tried."""
 _TOO_LATE_SECONDS: Final = 5.0
 """Before Postfix has to be answered."""
-_AT_A_TIME: Final = 32
-"""Transactions with one server: a slow one must not hold up the copies for others."""
+_AT_A_TIME: Final = 12
+"""Transactions with one server. Postfix has 20 for the relay (``default_destination_concurrency_limit``): a server
+that is silent must not have all of them."""
+_TURN_SECONDS: Final = 20.0
+"""For which a copy waits until a server has done with others."""
 
 
 class Hops:
@@ -68,7 +71,7 @@ class Hops:
             return ServerAnswer(server=hop.text, step="connect", text=f"not tried again yet: {why}")
         with self._lock:
             turn = self._turns.setdefault(hop.text, threading.BoundedSemaphore(_AT_A_TIME))
-        if not turn.acquire(timeout=max(0.0, until - self._clock())):
+        if not turn.acquire(timeout=min(_TURN_SECONDS, max(0.0, until - self._clock()))):
             return ServerAnswer(server=hop.text, step="connect", text="busy with other copies")
         try:
             answer = self._client.hand_on(hop, copy, until)

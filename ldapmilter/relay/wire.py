@@ -67,7 +67,7 @@ class Wire:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             self.close()
-            raise self._none("connect", _why(error)) from error
+            raise self._none("connect", error) from error
 
     def encrypt(self, context: ssl.SSLContext, until: float) -> None:
         """Go on encrypted. What the server said before in the clear is forgotten (RFC 3207, 4.2).
@@ -82,7 +82,7 @@ class Wire:
             self._socket = context.wrap_socket(plain, server_hostname=self.hop.host)
         except (OSError, ValueError) as error:
             self.close()
-            raise self._none("tls", _why(error)) from error
+            raise self._none("tls", error) from error
         self.encrypted = True
 
     def ask(self, step: Step, command: bytes, until: float) -> ServerAnswer:
@@ -97,7 +97,7 @@ class Wire:
                 self._connected.sendall(command + b"\r\n")
             return self._reply(step, until)
         except OSError as error:
-            raise self._none(step, _why(error)) from error
+            raise self._none(step, error) from error
 
     def send_message(self, chunks: Iterable[bytes], until: float) -> ServerAnswer:
         """Send a message that ends with the final dot, and return the reply to it.
@@ -117,11 +117,11 @@ class Wire:
         except OSError as error:
             if self._has_something_to_read(_LAST_WORDS_SECONDS):
                 return self._early(self._clock() + _LAST_WORDS_SECONDS)
-            raise self._none("end", _why(error)) from error
+            raise self._none("end", _why(error)) from error  # a slow line is not silence
         try:
             return self._reply("end", until)
         except OSError as error:
-            raise self._none("end", _why(error)) from error
+            raise self._none("end", error) from error
 
     def is_quiet(self) -> bool:
         """Whether an idle connection is still there: a server that hangs up, or says so, is heard."""
@@ -153,7 +153,7 @@ class Wire:
         try:
             answer = self._reply("end", until)
         except OSError as error:
-            raise self._none("end", _why(error)) from error
+            raise self._none("end", error) from error
         if answer.becomes == "accepted":
             raise self._none("end", f"answered before the end of the message: {answer.code} {answer.text}")
         return answer
@@ -218,8 +218,10 @@ class Wire:
         line, _, self._received = self._received.partition(b"\n")
         return line.removesuffix(b"\r")
 
-    def _none(self, step: Step, why: str) -> NoAnswer:
-        return NoAnswer(ServerAnswer(server=self.hop.text, step=step, text=why[:_TEXT_LETTERS]))
+    def _none(self, step: Step, why: str | Exception) -> NoAnswer:
+        text = why if isinstance(why, str) else _why(why)
+        silent = isinstance(why, TimeoutError)
+        return NoAnswer(ServerAnswer(server=self.hop.text, step=step, text=text[:_TEXT_LETTERS], silent=silent))
 
 
 def _why(error: Exception) -> str:

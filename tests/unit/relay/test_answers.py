@@ -42,6 +42,11 @@ def test_data_wants_354_and_the_final_dot_250() -> None:
     assert becomes("end", 354) == "next hop"
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_down_is_a_server_that_falls_silent(step: Step) -> None:
+    assert ServerAnswer(server="smtp:[a.example]:25", step=step, silent=True).hop_is_down
+
+
 def test_down_is_a_server_that_greets_nobody() -> None:
     assert answer("connect", None).hop_is_down
     assert answer("banner", None).hop_is_down

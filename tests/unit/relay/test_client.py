@@ -99,6 +99,7 @@ def test_silence_ends(archive: ArchiveServer) -> None:
     archive.answers = {"rcpt": SILENT}
     answer = hand_on(archive, copy(), seconds=0.3)
     assert (answer.step, answer.code, answer.text) == ("rcpt", None, "nothing came in time")
+    assert answer.hop_is_down
 
 
 def test_what_was_taken_without_a_word_is_in_doubt(archive: ArchiveServer) -> None:

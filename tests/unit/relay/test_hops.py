@@ -17,13 +17,14 @@ class Servers:
     def __init__(self) -> None:
         self.now = 0.0
         self.answers = {FIRST: ("end", 250), SECOND: ("end", 250)}
+        self.silent: set[NextHop] = set()
         self.asked: list[NextHop] = []
         self.hops = Hops(self, lambda: self.now)  # type: ignore[arg-type]
 
     def hand_on(self, hop: NextHop, _copy: Outgoing, _until: float) -> ServerAnswer:
         self.asked.append(hop)
         step, code = self.answers[hop]
-        return ServerAnswer(server=hop.text, step=step, code=code, text="told")  # type: ignore[arg-type]
+        return ServerAnswer(server=hop.text, step=step, code=code, text="told", silent=hop in self.silent)  # type: ignore[arg-type]
 
     def ask(self, seconds: float = 100.0) -> tuple[str, str, list[NextHop]]:
         self.asked = []
@@ -50,6 +51,14 @@ def test_one_that_is_not_reached_is_left_alone_for_a_while() -> None:
     assert servers.ask() == ("accepted", SECOND.text, [SECOND])
     servers.now = DOWN_SECONDS
     assert servers.ask() == ("accepted", SECOND.text, [FIRST, SECOND])
+
+
+def test_one_that_falls_silent_does_not_make_every_copy_wait_for_it() -> None:
+    servers = Servers()
+    servers.answers[FIRST] = ("end", None)  # type: ignore[assignment]
+    servers.silent = {FIRST}
+    assert servers.ask() == ("accepted", SECOND.text, [FIRST, SECOND])
+    assert servers.ask() == ("accepted", SECOND.text, [SECOND])
 
 
 def test_a_copy_that_has_waited_here_says_nothing_of_the_server() -> None:
