@@ -37,26 +37,6 @@ _TERMINAL = {"TERM": "xterm", "NO_COLOR": ""}
 
 _HEAD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:debug|info|warning|error): ", re.MULTILINE)
 
-# The daemon leaves by os._exit, before coverage would write what it saw.
-_SITE_CUSTOMIZE = """\
-import os
-import coverage
-
-coverage.process_startup()
-_leave = os._exit
-
-
-def _save_and_leave(status):
-    measuring = coverage.Coverage.current()
-    if measuring is not None:
-        measuring.stop()
-        measuring.save()
-    _leave(status)
-
-
-os._exit = _save_and_leave
-"""
-
 
 class Daemon:
     """One `ldapmilter run` with its configuration.
@@ -92,7 +72,7 @@ class Daemon:
         self.config = self.directory / "config.ini"
         self._errors = self.directory / "stderr"
         self._errors.touch()
-        self._environment = self._with_coverage({**os.environ, **_TERMINAL, **(environment or {})})
+        self._environment = {**os.environ, **_TERMINAL, **(environment or {})}
         self._start = [*under, *self._command("run", *arguments)]
         self._process: subprocess.Popen[bytes] | None = None
         self._sections = self._defaults(slapd)
@@ -312,14 +292,3 @@ class Daemon:
             for name, options in self._sections.items()
         )
         self.config.write_text(text, encoding="utf-8")
-
-    def _with_coverage(self, environment: dict[str, str]) -> dict[str, str]:
-        if environment.get("COVERAGE_PROCESS_START"):
-            folder = self.directory / "coverage"
-            folder.mkdir()
-            (folder / "sitecustomize.py").write_text(_SITE_CUSTOMIZE, encoding="ascii")
-            paths = (str(folder), environment.get("PYTHONPATH", ""))
-            environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-            # Written where the measuring started, not in the daemon's temporary directory.
-            environment.setdefault("COVERAGE_FILE", str(Path.cwd() / ".coverage"))
-        return environment

@@ -40,8 +40,6 @@ printf '%s\\n' "$*" >>'{home}/zmprov.calls'
 if [ -x '{home}/before' ]; then
     '{home}/before' "$PPID" "$@" || exit $?
 fi
-# What is measured is ldapmilter, not its harness.
-unset COVERAGE_PROCESS_START COVERAGE_PROCESS_CONFIG
 ZIMBRA_HOME='{home}' PYTHONPATH='{root}' exec '{python}' -m tests.support.zmprov "$@"
 """
 
