@@ -63,9 +63,10 @@ class Relaying:
         return None
 
     def kill_relay(self) -> None:
-        """Kill it, as the kernel may."""
+        """Kill it, as the kernel may; return when it is gone."""
         if (pid := self.relay()) is not None:
             os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: self.relay() != pid, "the relay's end", pause=0.05)
 
     def decided(self, count: int = 1, target: str = "vault@archive.example") -> list[str]:
         tokens = [new_token(self.daemon.directory) for _ in range(count)]
@@ -214,7 +215,6 @@ def test_a_relay_that_hangs_or_dies_again_and_again(relaying: Relaying) -> None:
     for _ in range(2):
         wait_until(relaying.serves, "the relay to serve", pause=0.1)
         relaying.kill_relay()
-        wait_until(lambda: not relaying.serves(), "the relay's end", pause=0.1)
     relaying.daemon.said("ended three times within a minute (signal 9): copies wait for 60 s")
     assert "the copy relay does not run" in relaying.daemon.cli("status").stdout
     assert relaying.daemon.listens()

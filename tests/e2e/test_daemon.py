@@ -80,7 +80,8 @@ def test_sigterm_while_idle(slapd: Slapd) -> None:
         assert daemon.socket_path.is_socket()
         assert daemon.stop() == 0
         assert not daemon.socket_path.exists()
-        assert sorted(path.name for path in daemon.directory.iterdir() if path.name.startswith(".")) == []
+        hidden = {path.name for path in daemon.directory.iterdir() if path.name.startswith(".")}
+        assert hidden <= {".audit.jsonl.lock", ".audit.jsonl.sealer"}  # locks stay: who waits for one has it open
 
 
 def test_sigterm_with_idle_sessions_and_one_in_mid_message_that_was_given_up(slapd: Slapd) -> None:
