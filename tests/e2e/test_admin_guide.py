@@ -105,7 +105,7 @@ class Site:
             command.chmod(0o755)
         (self.root / "opt").mkdir()
         (self.root / "opt" / "zimbra").symlink_to(self.home.directory)
-        (self.root / "root").mkdir()
+        (self.root / "admin").mkdir()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -128,7 +128,7 @@ class Site:
             "/opt/ldapmilter": f"{root}/opt/ldapmilter",
             "/etc/ldapmilter": f"{root}/etc/ldapmilter",
             "/run/ldapmilter": f"{root}/run/ldapmilter",
-            "/run/ldap-root.secret": f"{root}/root/ldap-root.secret",
+            "/run/ldap-root.secret": f"{root}/admin/ldap-root.secret",
             "libexec/install-schema ": f"libexec/install-schema --config {root}/etc/ldapmilter/config.ini ",
             "register unix:": f"register --zimbra-home {self.home.directory} --wait 30 unix:",
             "libexec/uninstall ": f"libexec/uninstall --root {root} ",
