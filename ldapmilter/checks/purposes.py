@@ -124,7 +124,7 @@ def _settings(lists: ListsPolicy) -> Iterator[tuple[tuple[str, ...], Callable[[s
 
 def holder_kind(entry: RawEntry, *, applies_to_members: bool) -> HolderKind:
     """Return what an entry is, as a holder of values."""
-    classes = {name.lower() for name in entry.all("objectclass")}
+    classes = entry.classes
     if "zimbraaccount" in classes:
         return "account"
     if classes & GROUP_CLASSES:

@@ -113,7 +113,7 @@ def _subject(entry: Entry, direction: Direction, chain: Chain) -> Subject:
 
 
 def _kind(entry: Entry) -> Kind:
-    classes = {name.lower() for name in entry.raw.all("objectclass")}
+    classes = entry.raw.classes
     if entry.kind == "group":
         return "dynamic group" if "zimbragroup" in classes else "list"
     if entry.raw.is_true(SYSTEM_ACCOUNT.lower()):

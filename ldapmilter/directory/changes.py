@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, LIST_BOUNCES
+from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, LIST_BOUNCES, SEND_RIGHTS
 from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.cache.answers import Outlook
@@ -35,12 +35,11 @@ _GRANTING = frozenset({"zimbradistributionlist", "zimbragroup"})
 _SOURCES = frozenset({"zimbradatasource", "zimbrapop3datasource", "zimbraimapdatasource"})
 _OF_SITE = frozenset({"zimbradomain", "zimbraglobalconfig", "zimbraserver", "zimbraacltarget"})
 _DECIDES = frozenset({"zimbraaccount", "zimbracos", *GROUP_CLASSES, *_LISTS, *_GRANTING, *_SOURCES, *_OF_SITE})
-_SEND_RIGHTS = ("sendas", "sendonbehalfof")
 
 
 def is_decided_by(raw: RawEntry) -> bool:
     """Whether mail may be decided by an entry of its classes."""
-    return not _DECIDES.isdisjoint(_classes(raw))
+    return not _DECIDES.isdisjoint(raw.classes)
 
 
 def names_of(key: Hashable, value: object) -> Iterator[Hashable]:
@@ -131,7 +130,7 @@ class Changes:
 
     def _keys(self, raw: RawEntry) -> Iterator[Hashable]:
         """Yield the keys of answers that an entry may be in now."""
-        classes = _classes(raw)
+        classes = raw.classes
         zimbra_id = fold_value(raw.first("zimbraid") or "")
         if kind_of_entry(raw) is not None:
             yield from found_by(raw)
@@ -156,7 +155,7 @@ class Changes:
             yield Key(SOURCES, _parent(raw.dn))
 
     def _names(self, raw: RawEntry) -> set[str]:
-        return named_plainly(raw, self._delimiters) if _classes(raw) & _LISTS else set()
+        return named_plainly(raw, self._delimiters) if raw.classes & _LISTS else set()
 
     # -- how an answer compares -------------------------------------------------------------
 
@@ -177,7 +176,7 @@ class Changes:
 
     def _cos(self, key: Key, value: Any, raw: RawEntry) -> Outlook:  # noqa: ANN401 - as it is held
         names = raw.all("zimbraid") if key.kind == "cos" else raw.all("cn")
-        answers = "zimbracos" in _classes(raw) and name_of(key) in map(fold_value, names)
+        answers = "zimbracos" in raw.classes and name_of(key) in map(fold_value, names)
         if value is None or not _same(value, raw):
             return _OUTDATED if answers else _STANDS
         return _OUTDATED if not answers or self._differs(value, raw, self._asked.of_cos) else _STANDS
@@ -186,13 +185,13 @@ class Changes:
         """Return the group with the member as it is now: tens of thousands of others need not be read again for one."""
         if value is None:
             return _OUTDATED
-        if "zimbragroupstaticunit" in _classes(raw):
+        if "zimbragroupstaticunit" in raw.classes:
             return self._members_from_outside(key, value, raw)
         held = next((entry for entry in value.entries if _same(entry.raw, raw)), None)
         is_in = name_of(key) in map(fold_value, raw.all_subtypes("zimbramemberof"))
         if (held is not None) == is_in and (held is None or not self._differs(held.raw, raw, self._asked.of_entries)):
             return _STANDS
-        entry = read_entry(_as_asked(raw, self._asked.of_entries)) if is_in else None
+        entry = read_entry(RawEntry(raw.dn, _asked_for(raw, self._asked.of_entries))) if is_in else None
         if is_in and entry is None:
             return _OUTDATED
         members = [one for one in value.entries if one is not held]
@@ -211,7 +210,7 @@ class Changes:
         return _OUTDATED
 
     def _site(self, _key: Key, site: Site, raw: RawEntry) -> Outlook:
-        classes = _classes(raw)
+        classes = raw.classes
         if "zimbraserver" in classes:
             return _STANDS if site.has_server(raw) else _OUTDATED
         held = next((one for one in site.raws() if _same(one, raw)), None)
@@ -229,7 +228,7 @@ class Changes:
         return _node_verdict(value, raw, answers=name_of(key) in _ids_of_group(raw))
 
     def _own_searches(self, _key: Key, value: Any, raw: RawEntry) -> Outlook:  # noqa: ANN401 - as it is held
-        return _node_verdict(value, raw, answers="zimbragroup" in _classes(raw) and has_own_search(raw))
+        return _node_verdict(value, raw, answers="zimbragroup" in raw.classes and has_own_search(raw))
 
     def _odd_values(self, _key: Key, value: Any, raw: RawEntry) -> Outlook:  # noqa: ANN401 - as it is held
         node = node_of(raw)
@@ -242,7 +241,7 @@ class Changes:
         said = frozenset(raw.all("zimbraace"))
         if held is not None:
             return _STANDS if frozenset(held.all("zimbraace")) == said else _OUTDATED
-        grants = any(right in text.lower() for text in said for right in _SEND_RIGHTS)
+        grants = any(right.lower() in text.lower() for text in said for right in SEND_RIGHTS)
         return _OUTDATED if grants else _STANDS
 
 
@@ -264,7 +263,7 @@ def _as_compared(node: Node) -> tuple[object, ...]:
 
 def _ids_of_group(raw: RawEntry) -> frozenset[str]:
     """Return the ids by which :meth:`Upward.dynamic` finds a group, or the unit inside it."""
-    classes = _classes(raw)
+    classes = raw.classes
     if has_own_search(raw):
         return frozenset()
     names = raw.all("zimbragroupid") if "zimbragroupdynamicunit" in classes else ()
@@ -278,16 +277,11 @@ def _same(held: RawEntry, raw: RawEntry) -> bool:
 
 def _told(raw: RawEntry, attributes: frozenset[str]) -> dict[str, frozenset[str]]:
     """Return what a search that asks for some attributes finds of an entry; LDAP values have no order."""
-    return {name: frozenset(values) for name, values in raw.attributes.items() if name.partition(";")[0] in attributes}
+    return {name: frozenset(values) for name, values in _asked_for(raw, attributes).items()}
 
 
-def _as_asked(raw: RawEntry, attributes: frozenset[str]) -> RawEntry:
-    found = {name: values for name, values in raw.attributes.items() if name.partition(";")[0] in attributes}
-    return RawEntry(raw.dn, found)
-
-
-def _classes(raw: RawEntry) -> set[str]:
-    return {name.lower() for name in raw.all("objectclass")}
+def _asked_for(raw: RawEntry, attributes: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    return {name: values for name, values in raw.attributes.items() if name.partition(";")[0] in attributes}
 
 
 def _parent(dn: str) -> str:

@@ -48,7 +48,7 @@ GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroup
 
 def kind_of_entry(raw: RawEntry) -> Kind | None:
     """Return whether an LDAP entry is an account or a group; ``None``: neither."""
-    classes = {name.lower() for name in raw.all("objectclass")}
+    classes = raw.classes
     if "zimbraaccount" in classes:
         return "account"
     return "group" if classes & GROUP_CLASSES else None

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter.address import fold_domain, folded_address
+from ldapmilter.directory.backend.names import SEND_RIGHTS
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.folding import fold_value
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from ldapmilter.directory.view import View
 
 _RIGHTS: dict[Kind, tuple[str, ...]] = {
-    "account": ("sendas", "sendonbehalfof"),
-    "group": ("sendasdistlist", "sendonbehalfofdistlist"),
+    "account": tuple(right.lower() for right in SEND_RIGHTS),
+    "group": tuple(f"{right.lower()}distlist" for right in SEND_RIGHTS),
 }
 _ALL_RIGHTS = frozenset(right for rights in _RIGHTS.values() for right in rights)
 _DENY, _SUBDOMAINS_ONLY, _DIRECT_ONLY = "-", "*", "^"
@@ -185,7 +186,7 @@ class Grants:
 
         A dynamic group is in none.
         """
-        if "zimbragroup" in {name.lower() for name in target.raw.all("objectclass")}:
+        if "zimbragroup" in target.raw.classes:
             return
         granting = self._view.reader.granting_groups(self._view.trace)
         if granting is None:

@@ -173,7 +173,7 @@ def _children(entry: Entry) -> _Children | None:
         elsewhere = [one for one in _named(entry, _CANONICAL).addresses if one.key not in own]
         forwards = replace(forwards, addresses=(*forwards.addresses, *elsewhere))
         return forwards if forwards.addresses or forwards.odd else None
-    classes = {name.lower() for name in raw.all("objectclass")}
+    classes = raw.classes
     if "zimbradistributionlist" in classes:
         return _named(entry, MEMBERS)
     if "zimbragroupdynamicunit" in classes:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ldapmilter.address import parse_addresses
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or, Substring, any_of
-from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, COS_BASE, GLOBAL_CONFIG_DN, LIST_BOUNCES
+from ldapmilter.directory.backend.names import (
+    APPLIES_TO_MEMBERS,
+    COS_BASE,
+    GLOBAL_CONFIG_DN,
+    LIST_BOUNCES,
+    SEND_RIGHTS,
+)
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.entries import (
     ENTRY_ATTRIBUTES,
@@ -56,7 +62,7 @@ _SOURCES = any_of("objectClass", ("zimbraDataSource", "zimbraPop3DataSource", "z
 _GRANTING_GROUPS = And(
     (
         any_of("objectClass", ("zimbraDistributionList", "zimbraGroup")),
-        Or(tuple(Substring("zimbraACE", ("", right, "")) for right in ("sendAs", "sendOnBehalfOf"))),
+        Or(tuple(Substring("zimbraACE", ("", right, "")) for right in SEND_RIGHTS)),
     )
 )
 """Zimbra's slapd indexes ``zimbraACE`` by substrings."""
@@ -131,7 +137,7 @@ class Loading:
             message = "no zimbraDomain can be seen: wrong search_base, or the bind identity may not read them"
             raise DirectoryUnavailable(message)
         for raw in raws:
-            if "zimbradomain" in map(str.lower, raw.all("objectclass")):
+            if "zimbradomain" in raw.classes:
                 must_fit(raw, raw.all_subtypes("zimbradomainname"))
         return {SITE: site}
 

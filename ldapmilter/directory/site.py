@@ -206,7 +206,7 @@ def read_site(entries: Iterable[RawEntry]) -> Site:
     has_list_bounces = False
     for entry in entries:
         has_list_bounces = has_list_bounces or bool(entry.all(LIST_BOUNCES.lower()))
-        classes = {name.lower() for name in entry.all("objectclass")}
+        classes = entry.classes
         if "zimbraglobalconfig" in classes:
             config = entry
         if "zimbraacltarget" in classes:

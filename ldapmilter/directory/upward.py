@@ -74,7 +74,7 @@ class Node:
 
 def node_of(raw: RawEntry) -> Node:
     """Return what may be a member, or have members."""
-    classes = {name.lower() for name in raw.all("objectclass")}
+    classes = raw.classes
     inside = "zimbragroupstaticunit" in classes
     entry = read_entry(raw) if classes & GROUP_CLASSES else None
     return Node(

@@ -1,4 +1,4 @@
-"""Names in Zimbra's directory that are written into it: entries that every site has, and our own schema."""
+"""Names in Zimbra's directory that are written into it: entries that every site has, rights, and our own schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ POLICY_CLASS = "ldapMilterPolicy"
 """Our object class: entries that carry policy in attributes of ours."""
 APPLIES_TO_MEMBERS = "ldapMilterAppliesToMembers"
 LIST_BOUNCES = "ldapMilterListBounces"
+SEND_RIGHTS = ("sendAs", "sendOnBehalfOf")
+"""Zimbra's rights to write as somebody (``zimbraACE``); of a list or dynamic group they end with ``DistList``."""
 _OUR_PREFIX = "ldapmilter"
 _LIST_PREFIX = "ldapmilterlist"
 

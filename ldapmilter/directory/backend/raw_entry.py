@@ -75,6 +75,11 @@ class RawEntry:
         """Attribute names in lower case to their values."""
         return MappingProxyType({name: self.all(name) for name in (*self._shape.positions, *self._shape.common)})
 
+    @property
+    def classes(self) -> frozenset[str]:
+        """The values of ``objectClass``, in lower case."""
+        return frozenset(map(str.lower, self.all("objectclass")))
+
     def first(self, name: str) -> str | None:
         """Return the first value of an attribute (lower case), or ``None`` when it has none."""
         values = self.all(name)

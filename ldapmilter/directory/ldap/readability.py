@@ -65,7 +65,7 @@ _FEW = 3
 
 def kind_of(entry: RawEntry) -> str | None:
     """Return ``domain`` or ``account`` for an entry that can serve as a sample of its kind."""
-    classes = {name.lower() for name in entry.all("objectclass")}
+    classes = entry.classes
     if "zimbradomain" in classes:
         return "domain"
     return "account" if "zimbraaccount" in classes and entry.all("zimbramaildeliveryaddress") else None

@@ -87,6 +87,6 @@ def ways_to_see_policy(
 def _policy_in(entry: RawEntry, attributes: Collection[str], *, own_class: bool) -> str:
     names = {name.partition(";")[0] for name in entry.attributes}
     shown = [attribute for attribute in attributes if attribute.lower() in names]
-    if own_class and POLICY_CLASS.lower() in {value.lower() for value in entry.all("objectclass")}:
+    if own_class and POLICY_CLASS.lower() in entry.classes:
         shown.append(f"the objectClass {POLICY_CLASS}")
     return ", ".join(shown)
