@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.errors import LdapmilterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _PLACES = ("/opt/zimbra/common/sbin/postconf", "/opt/zextras/common/sbin/postconf", "/usr/sbin/postconf")
 _SECONDS = 20
@@ -34,22 +34,33 @@ def run_postconf(*command: str) -> list[str]:
     Raises:
         PostconfFailed: it does not run, or refuses the configuration.
     """
+    done = run_tool(command)
+    if done.returncode:
+        raise failed(command, " ".join(done.stderr.split()))
+    return done.stdout.splitlines()
+
+
+def run_tool(command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one of Postfix's commands to its end, whatever its exit status.
+
+    Args:
+        command: the command with its arguments.
+        given: what it reads.
+
+    Raises:
+        PostconfFailed: it does not run, or not in time.
+    """
     try:
-        done = subprocess.run(  # noqa: S603 - found by name or by the administrator's word
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
+        return subprocess.run(  # noqa: S603 - found by name or by the administrator's word
+            command, check=False, input=given, capture_output=True, text=True, errors="replace", timeout=_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PostconfFailed(f"{' '.join(command)}: {error}") from error
-    if done.returncode:
-        complaint = " ".join(done.stderr.split())
-        raise PostconfFailed(f"{' '.join(command)}: {complaint}")
-    return done.stdout.splitlines()
+        raise failed(command, str(error)) from error
+
+
+def failed(command: Sequence[str], why: str) -> PostconfFailed:
+    """Return the error of a command that has not said what it was asked for."""
+    return PostconfFailed(f"{' '.join(command)}: {why}")
 
 
 def assignments(lines: list[str]) -> Iterator[tuple[str, str]]:

@@ -6,12 +6,11 @@ An unroutable recipient bounces at once, and a copy bounces to nobody. So it is 
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from ldapmilter.postfix.postconf import PostconfFailed, find_postconf, run_postconf
+from ldapmilter.postfix.postconf import PostconfFailed, failed, find_postconf, run_postconf, run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,6 @@ _INET = re.compile(r"(?:inet:)?(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+))
 _NO_LMTP: Final = frozenset({"", "smtp", "relay", "error", "retry", "discard", "local", "virtual"})
 """Transports that Postfix comes with and that speak no LMTP; others are a site's own."""
 _LOCAL: Final = {"localhost": ("127.0.0.1", "::1")}
-_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +144,8 @@ def _postmap(postmap: Sequence[str], table: str, keys: Sequence[str]) -> Mapping
         PostconfFailed: it could not be asked.
     """
     command = [*postmap, "-q", "-", table.removeprefix("proxy:")]
-    try:
-        done = subprocess.run(  # noqa: S603 - beside postconf
-            command,
-            check=False,
-            input="".join(f"{key}\n" for key in keys),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PostconfFailed(f"{' '.join(command)}: {error}") from error
+    done = run_tool(command, "".join(f"{key}\n" for key in keys))
     # It ends with 1, too, where there is no such key.
     if done.returncode not in {0, 1} or "fatal:" in done.stderr or "error:" in done.stderr:
-        raise PostconfFailed(f"{' '.join(command)}: {' '.join(done.stderr.split())}")
+        raise failed(command, " ".join(done.stderr.split()))
     return dict(line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line)
