@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.audit.batch_thread import BatchThread
 from ldapmilter.audit.seals import FIRST, latest_seal, open_line
+from ldapmilter.durable import sync_directory
 from ldapmilter.errors import AuditError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class OpenFile:
             raise AuditError(_cannot_open(path, error)) from error
         try:
             self.identity = self._checked()
-            _sync_directory(path)
+            _sync_name(path)
         except BaseException:
             self._close()
             raise
@@ -186,14 +187,10 @@ class OpenFile:
             self._descriptor = -1
 
 
-def _sync_directory(path: Path) -> None:
+def _sync_name(path: Path) -> None:
     """Make the name last, too: a file may be on disk and its name not."""
     try:
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(path.parent)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system that cannot sync directories
             message = f"{path.parent}: the directory of the audit file cannot be read and synced: {_why(error)}"

@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 import re
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import date
+
 _SEPARATORS = frozenset(' \t,;:<>()[]\\"@')
 """What no unquoted local part holds: several addresses in one argument, or a display name."""
 _MAX_PORT = 65535
@@ -48,6 +52,19 @@ def domain(text: str) -> str:
     if fold_domain(name) is None:
         raise _wrong(text, "is not a domain")
     return name
+
+
+def day(text: str) -> date:
+    """Return one day, written as ISO 8601 has it: ``2026-11-22``."""
+    from datetime import date  # noqa: PLC0415 - see above
+
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.isoformat() != text:
+        raise _wrong(text, "is not a day such as 2026-11-22")
+    return found
 
 
 def dn(text: str) -> str:

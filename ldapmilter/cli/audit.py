@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import sys
-from datetime import date
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import envelope_address, strip_brackets
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_address,
         help="an address: sender, identity, recipient, member of a list, From, or where a copy went",
     )
-    find.add_argument("--day", metavar="YYYY-MM-DD", type=_day, help="the day, in UTC")
+    find.add_argument("--day", metavar="YYYY-MM-DD", type=arguments.day, help="the day, in UTC")
     find.add_argument("--json", action="store_true", help="for programs: the records, one a line")
     find.set_defaults(action=_find)
     audit_verify.add_arguments(actions)
@@ -81,17 +80,6 @@ def _address(text: str) -> Address:
     address = envelope_address(strip_brackets(text.strip()))
     assert address is not None  # noqa: S101 - or it had been refused
     return address
-
-
-def _day(text: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    if day is None or day.isoformat() != text:
-        message = f"{text!r} is not a day such as 2026-11-22"
-        raise argparse.ArgumentTypeError(message)
-    return day
 
 
 def _find(options: argparse.Namespace) -> int:

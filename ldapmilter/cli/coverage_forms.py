@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ldapmilter.coverage.html import HtmlForm
+from ldapmilter.coverage.page_file import page_file
 from ldapmilter.coverage.plain import CsvForm, JsonForm
 from ldapmilter.coverage.summary import Summary
-from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from ldapmilter.coverage.model import About, Row
     from ldapmilter.coverage.survey import Page
@@ -103,24 +102,9 @@ def _page(file: Path, about: About) -> Iterator[Form]:
     Raises:
         ConfigError: the file cannot be written.
     """
-    if file.is_dir():
-        message = f"--html {file}: cannot be written: it is a directory"
-        raise ConfigError(message)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600: it names who is copied
-    except OSError as error:
-        message = f"--html {file}: cannot be written: {error.strerror}"
-        raise ConfigError(message) from error
-    try:
-        with (
-            os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out,
-            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as spool,
-        ):
-            yield HtmlForm(out, spool, about)
-        Path(name).replace(file)
-    except OSError as error:
-        message = f"--html {file}: cannot be written: {error.strerror}"
-        raise ConfigError(message) from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with (
+        page_file(file) as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as spool,
+    ):
+        yield HtmlForm(out, spool, about)
     print(f"written: {file}")

@@ -6,12 +6,11 @@ import argparse
 import sys
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import fold_domain
-from ldapmilter.cli import exit_status
+from ldapmilter.cli import arguments, exit_status
 from ldapmilter.cli.arguments import address as read_address
 from ldapmilter.cli.coverage_forms import forms_of, report
 from ldapmilter.coverage.day_writer import DayWriter
@@ -45,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("history", "the coverage of other days, as [coverage] history keeps it")
     which = group.add_mutually_exclusive_group()
     which.add_argument("--save", action="store_true", help="keep today's coverage (UTC), of everything and everybody")
-    which.add_argument("--on", type=_day, metavar="DAY", help="show the coverage of a day that was kept")
+    which.add_argument("--on", type=arguments.day, metavar="DAY", help="show the coverage of a day that was kept")
     which.add_argument(
-        "--diff", nargs=2, type=_day, metavar=("DAY", "DAY"), help="show what is different between two days"
+        "--diff", nargs=2, type=arguments.day, metavar=("DAY", "DAY"), help="show what is different between two days"
     )
     group.add_argument(
         "--address",
@@ -58,17 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep", type=_count, metavar="DAYS", help="with --save: delete what is older than so many days"
     )
-
-
-def _day(text: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    if day is None or day.isoformat() != text:
-        message = f"{text!r} is not a day such as 2026-11-22"
-        raise argparse.ArgumentTypeError(message)
-    return day
 
 
 def _count(text: str) -> int:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldapmilter import __version__
 from ldapmilter.coverage.difference import CHANGES
 from ldapmilter.coverage.entry_text import cell_lines
-from ldapmilter.errors import ConfigError
+from ldapmilter.coverage.page_file import page_file
 from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from ldapmilter.coverage.difference import Change, Counts, EntryChange
     from ldapmilter.coverage.history import Day
@@ -45,20 +43,8 @@ def write_page(file: Path, one: Day, other: Day, changes: Sequence[EntryChange],
     Raises:
         ConfigError: the file cannot be written.
     """
-    if file.is_dir():
-        message = f"--html {file}: cannot be written: it is a directory"
-        raise ConfigError(message)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out:
-                out.writelines(_page(one, other, changes, counts))
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        message = f"--html {file}: cannot be written: {error.strerror}"
-        raise ConfigError(message) from error
+    with page_file(file) as out:
+        out.writelines(_page(one, other, changes, counts))
 
 
 def _page(one: Day, other: Day, changes: Sequence[EntryChange], counts: Counts) -> Iterator[str]:

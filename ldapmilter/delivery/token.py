@@ -15,6 +15,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING, Final
 
+from ldapmilter.durable import sync_directory
 from ldapmilter.errors import ConfigError
 from ldapmilter.secret_file import credential, read_secret
 from ldapmilter.who_may import WRITE, user_name, who_may
@@ -134,15 +135,7 @@ def _make(path: Path) -> None:
             return
     finally:
         new.unlink()
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)
 
 
 def _why_not_made(path: Path, error: OSError) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ldapmilter.durable import sync_directory
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
 
@@ -77,7 +78,7 @@ class Maildir:
                 folder.chmod(0o700)
             for leftover in (self.path / "tmp").iterdir():
                 leftover.unlink()
-            _sync(self.path)
+            sync_directory(self.path)
         except OSError as error:
             message = (
                 f"{self.path}: copies cannot be kept there: {error.strerror}; [relay] kept has to name a Maildir of the"
@@ -99,7 +100,7 @@ class Maildir:
         half, whole = self.path / "tmp" / token, self.path / "new" / token
         try:
             if (there := self.find(token)) is not None:
-                _sync(there.parent)  # the name may not have come to disk when it was given
+                sync_directory(there.parent)  # the name may not have come to disk when it was given
                 return there
             descriptor = os.open(half, _FLAGS, 0o600)
             try:
@@ -110,7 +111,7 @@ class Maildir:
                     file.flush()
                     os.fsync(file.fileno())
                 half.rename(whole)
-                _sync(whole.parent)
+                sync_directory(whole.parent)
             except BaseException:
                 with contextlib.suppress(OSError):
                     half.unlink()
@@ -162,7 +163,7 @@ class Maildir:
             return
         try:
             path.unlink(missing_ok=True)
-            _sync(path.parent)
+            sync_directory(path.parent)
         except OSError as error:
             message = f"{path}: the kept copy cannot be removed: {error.strerror}"
             raise KeepError(message) from error
@@ -194,11 +195,3 @@ def read_kept(path: Path) -> KeptCopy:
 def _block(fields: Mapping[str, str]) -> bytes:
     lines = (f"{PREFIX}{name}: {plain(value)[:1000]}\n" for name, value in fields.items())
     return "".join(lines).encode("utf-8", "replace") + b"\n"
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
