@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, stored_address
+from ldapmilter.directory.answering import note
 from ldapmilter.directory.model import Entry, Match, Resolution
 from ldapmilter.errors import AmbiguousEntry
 
@@ -117,7 +118,7 @@ class Addresses:
                 if entries:
                     break
             resolved[address.key] = self.resolution(address, entries, match if entries else "address", known=known)
-        self._view.reader.note(counted, self._view.trace)
+        note(counted, self._view.trace)
         return resolved
 
     def _candidates(self, address: Address, ways: frozenset[Match]) -> list[tuple[str, Match]]:

@@ -1,7 +1,7 @@
-"""Cached reads: what policy asks of Zimbra's objects, from memory or by the searches of ``loading``.
+"""What policy asks of Zimbra's objects: the kinds of reads, and which search answers each.
 
 Each kind of read is keyed on its own and fetched for many keys in one search, so that the number of
-searches does not grow with the number of recipients.
+searches does not grow with the number of recipients. How a read is put to the cache: :mod:`.answering`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ldapmilter.address import stored_addresses
-from ldapmilter.directory.cache.answers import Answers
+from ldapmilter.directory.answering import Answering
 from ldapmilter.directory.changes import Changes
 from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES
 from ldapmilter.directory.flush import CurrentEntries, concerns, entries_in, every_spelling
 from ldapmilter.directory.keys import GRANTING, SITE, SOURCES, GroupMembers, Key, name_of
-from ldapmilter.directory.searches import CHUNK, Loading
+from ldapmilter.directory.searches import Loading
 from ldapmilter.directory.searching import Searching
 from ldapmilter.directory.trace import Trace
 from ldapmilter.directory.upward import ODD_VALUES, OWN_SEARCHES, Upward
-from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable, StillReading, TooLarge
+from ldapmilter.errors import DirectoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.backend.store import Deadline, Store
-    from ldapmilter.directory.cache.entries import Cache, Load
+    from ldapmilter.directory.cache.entries import Cache
     from ldapmilter.directory.keys import CacheKey
     from ldapmilter.directory.model import Entry
-    from ldapmilter.directory.searches import Search
     from ldapmilter.directory.site import Site
     from ldapmilter.directory.upward import Node
 
@@ -57,6 +56,7 @@ class Reader:
         """
         self._store = store
         self.cache = cache
+        self._answering = Answering(store, cache)
         self._loading = Loading(policy_attributes=policy_attributes, search_base=search_base)
         self._upward = Upward(search_base)
         self._host_addresses = host_addresses
@@ -70,7 +70,7 @@ class Reader:
             DirectoryUnavailable: also when there is no domain at all: a directory that shows none
                 hides them.
         """
-        found = self._fetch([SITE], self._loading.site, trace)
+        found = self._answering.fetch([SITE], self._loading.site, trace)
         if SITE not in found:
             message = "the list of hosted domains could not be read"
             raise DirectoryUnavailable(message)
@@ -85,54 +85,52 @@ class Reader:
         ``again`` asks about absent keys once more, the next server first: an account made a minute
         ago may be there already. A key that could not be asked is left out: whether that matters
         depends on the others. Unless ``noted``, what is worked out does not depend on these answers
-        but on those of them that :meth:`note` names.
+        but on those of them that :func:`~ldapmilter.directory.answering.note` names.
         """
-        found = self._fetch(keys, self._loading.members, trace, again=again, every_key_matters=False, noted=noted)
+        found = self._answering.fetch(
+            keys, self._loading.members, trace, again=again, every_key_matters=False, noted=noted
+        )
         return {name_of(key): value or () for key, value in found.items()}
-
-    def note(self, keys: Iterable[CacheKey], trace: Trace) -> None:
-        """Let what is being worked out depend on some of the answers that were read."""
-        slots = dict.fromkeys(trace.slots[key] for key in keys if key in trace.slots)
-        for recorder in trace.recorders:
-            recorder.update(slots)
 
     def cos(self, keys: Collection[Key], trace: Trace) -> dict[CacheKey, RawEntry | None]:
         """Return the COS of each ``("cos", zimbraId)`` or ``("cos-name", name)`` key."""
-        return self._fetch(keys, self._loading.cos, trace)
+        return self._answering.fetch(keys, self._loading.cos, trace)
 
     def prefetch_cos(self, keys: Collection[Key], trace: Trace) -> None:
         """Look COSes up together, as :meth:`prefetch` does addresses."""
-        self._fetch(keys, self._loading.cos, trace, every_key_matters=False, noted=False)
+        self._answering.fetch(keys, self._loading.cos, trace, every_key_matters=False, noted=False)
 
     def managed_members(self, group_ids: Collection[str], trace: Trace) -> dict[str, GroupMembers]:
         """Return the members of dynamic groups whose membership Zimbra manages, by zimbraId."""
-        found = self._fetch([Key("managed", name) for name in group_ids], self._loading.members, trace)
+        found = self._answering.fetch([Key("managed", name) for name in group_ids], self._loading.members, trace)
         return {name_of(key): value for key, value in found.items()}
 
     def custom_members(self, group_ids: Collection[str], trace: Trace) -> dict[str, GroupMembers]:
         """Return the members of dynamic groups with a memberURL of their own, by zimbraId."""
-        found = self._fetch([Key("custom", name) for name in group_ids], self._loading.members, trace)
+        found = self._answering.fetch([Key("custom", name) for name in group_ids], self._loading.members, trace)
         return {name_of(key): value for key, value in found.items()}
 
     def naming(self, addresses: Collection[str], delimiters: str, trace: Trace) -> dict[str, tuple[Node, ...]]:
         """Return the lists that name each address as a member."""
         keys = [Key("naming", address) for address in addresses]
-        found = self._fetch(keys, lambda some, search: self._upward.naming(some, delimiters, search), trace)
+        found = self._answering.fetch(keys, lambda some, search: self._upward.naming(some, delimiters, search), trace)
         return {name_of(key): value for key, value in found.items()}
 
     def dynamic_groups(self, ids: Collection[str], trace: Trace) -> dict[str, tuple[Node, ...]]:
         """Return the groups of each zimbraId whose members Zimbra manages."""
-        found = self._fetch([Key("dynamic", name) for name in ids], self._upward.dynamic, trace)
+        found = self._answering.fetch([Key("dynamic", name) for name in ids], self._upward.dynamic, trace)
         return {name_of(key): value for key, value in found.items()}
 
     def own_searches(self, trace: Trace) -> tuple[Node, ...]:
         """Return the dynamic groups with a memberURL of their own."""
-        found: dict[CacheKey, tuple[Node, ...]] = self._fetch([OWN_SEARCHES], self._upward.own_searches, trace)
+        found: dict[CacheKey, tuple[Node, ...]] = self._answering.fetch(
+            [OWN_SEARCHES], self._upward.own_searches, trace
+        )
         return found.get(OWN_SEARCHES, ())
 
     def odd_values(self, keys_of: Callable[[Address], Iterable[str]], trace: Trace) -> dict[str, tuple[Node, ...]]:
         """Return the lists that name a member by a value that is not a plain address; see :meth:`Upward.odd_values`."""
-        found: dict[CacheKey, dict[str, tuple[Node, ...]]] = self._fetch(
+        found: dict[CacheKey, dict[str, tuple[Node, ...]]] = self._answering.fetch(
             [ODD_VALUES], lambda keys, search: self._upward.odd_values(keys, keys_of, search), trace
         )
         return found.get(ODD_VALUES, {})
@@ -142,22 +140,24 @@ class Reader:
 
         What follows finds them in memory; what could not be asked matters where it is needed.
         """
-        self._fetch(keys, self._loading.members, trace, every_key_matters=False, noted=False)
+        self._answering.fetch(keys, self._loading.members, trace, every_key_matters=False, noted=False)
 
     def by_id(self, zimbra_ids: Collection[str], trace: Trace) -> dict[str, Entry | None]:
         """Return the account or group of each zimbraId (lower case)."""
-        found = self._fetch([Key("id", name) for name in zimbra_ids], self._loading.by_id, trace)
+        found = self._answering.fetch([Key("id", name) for name in zimbra_ids], self._loading.by_id, trace)
         return {name_of(key): value for key, value in found.items()}
 
     def granting_groups(self, trace: Trace) -> tuple[RawEntry, ...] | None:
         """Return every group with a send right of any kind; ``None``: that could not be asked, and is noted."""
-        found: dict[CacheKey, tuple[RawEntry, ...]] = self._fetch([GRANTING], self._loading.granting_groups, trace)
+        found: dict[CacheKey, tuple[RawEntry, ...]] = self._answering.fetch(
+            [GRANTING], self._loading.granting_groups, trace
+        )
         return found.get(GRANTING)
 
     def external_addresses(self, account_dn: str, trace: Trace) -> frozenset[str] | None:
         """Return the addresses of an account's external accounts; ``None``: they could not be asked, as is noted."""
         key = Key(SOURCES, account_dn)
-        found: dict[CacheKey, frozenset[str]] = self._fetch([key], self._loading.external_addresses, trace)
+        found: dict[CacheKey, frozenset[str]] = self._answering.fetch([key], self._loading.external_addresses, trace)
         return found.get(key)
 
     def mailbox_addresses(self, names: Sequence[str], trace: Trace) -> frozenset[str]:
@@ -167,7 +167,7 @@ class Reader:
         def load(keys: Collection[Hashable], _deadline: Deadline) -> Mapping[Hashable, Any]:
             return dict.fromkeys(keys, self._host_addresses(names))
 
-        found = self._answers([key], load, trace)
+        found = self._answering.answers([key], load, trace)
         trace.fail([] if key in found else [key])
         return found.get(key) or frozenset()
 
@@ -206,96 +206,3 @@ class Reader:
     def count_everybody(self, deadline: Deadline) -> int:
         """Return how many entries :meth:`everybody` is about to go through."""
         return self._loading.count_everybody(self._store, deadline)
-
-    # -- the cache --------------------------------------------------------------------------
-
-    def _fetch(
-        self,
-        keys: Collection[CacheKey],
-        load: Callable[[Collection[CacheKey], Search], Mapping[CacheKey, Any]],
-        trace: Trace,
-        *,
-        again: bool = False,
-        every_key_matters: bool = True,
-        noted: bool = True,
-    ) -> dict[CacheKey, Any]:
-        def loader(wanted: Collection[Hashable], deadline: Deadline) -> Mapping[Hashable, Any]:
-            searching = Searching(self._store, deadline, trace, next_server_first=again)
-            keys = [key for key in wanted if isinstance(key, (Key, str))]
-            return {key: value for key, value in load(keys, searching).items()}  # noqa: C416 - another type of key
-
-        found = self._answers(keys, loader, trace, past_negative=again, noted=noted)
-        if every_key_matters:
-            trace.fail(key for key in keys if key not in found)
-        return found
-
-    def _answers(
-        self,
-        keys: Collection[CacheKey],
-        loader: Load,
-        trace: Trace,
-        *,
-        past_negative: bool = False,
-        noted: bool = True,
-    ) -> dict[CacheKey, Any]:
-        known = trace.slots
-        wanted = [
-            key
-            for key in keys
-            if key not in trace.unanswered and ((slot := known.get(key)) is None or (past_negative and not slot.value))
-        ]
-        if wanted:
-            answers = self._ask(wanted, loader, trace, past_negative=past_negative)
-            trace.stale = trace.stale or answers.stale
-            trace.unanswered.update(answers.failures)
-            known.update(answers.slots)
-            for key in answers.failures:
-                known.pop(key, None)
-        if noted:
-            self.note(keys, trace)
-        return {key: known[key].value for key in keys if key in known}
-
-    def _ask(self, keys: list[CacheKey], loader: Load, trace: Trace, *, past_negative: bool) -> Answers:
-        """Return what is in memory, or the directory says, in the way that suits the caller."""
-        if trace.background is not None:
-            return self._in_turns(keys, loader, trace, past_negative=past_negative)
-        if trace.memory_only:
-            answers = self.cache.held(keys, stale=False)
-            missing = StillReading("not read yet")
-            answers.failures = {key: missing for key in keys if key not in answers.slots}
-            return answers
-        trace.weigh(len(keys))
-        trace.count.wanted += len(keys)
-        answers = self.cache.get_many(keys, loader, trace.deadline, past_negative=past_negative)
-        too_large = [key for key, error in answers.failures.items() if isinstance(error, TooLarge)]
-        if too_large and trace.room is not None:
-            raise answers.failures[too_large[0]]
-        if too_large:  # of another caller's search, which this one joined
-            for key in too_large:
-                del answers.failures[key]
-            answers.add(self.cache.get_many(too_large, loader, trace.deadline, past_negative=past_negative))
-        trace.count.looked_up += len(answers.slots)
-        return answers
-
-    def _in_turns(self, keys: list[CacheKey], loader: Load, trace: Trace, *, past_negative: bool) -> Answers:
-        """Ask part by part: no caller waits for more than one part, and what was answered is kept."""
-        answers = Answers()
-        trace.count.wanted += len(keys)
-        failure: DirectoryUnavailable | None = None
-        for start in range(0, len(keys), CHUNK):
-            part = keys[start : start + CHUNK]
-            if failure is None:
-                found = self.cache.get_many(part, loader, trace.patience(), past_negative=past_negative, here=True)
-                if found.failures and not any(
-                    isinstance(error, (DeadlineExceeded, StillReading)) for error in found.failures.values()
-                ):
-                    # One connection that breaks does not put everybody off who waits for thousands of others.
-                    found = self.cache.get_many(part, loader, trace.patience(), past_negative=past_negative, here=True)
-                if found.stale or found.failures:
-                    failure = next(iter(found.failures.values()), DirectoryUnavailable("the directory has failed"))
-            else:  # the others would fare no better: what is old has to do
-                found = self.cache.held(part, stale=True)
-                found.failures = {key: failure for key in part if key not in found.slots}
-            trace.count.looked_up += len(part)
-            answers.add(found)
-        return answers

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter import opening
-from ldapmilter.directory import large, reader
+from ldapmilter.directory import answering, large
 from ldapmilter.directory import searches as loading
 from ldapmilter.directory.cache.loads import Loads
 from ldapmilter.directory.groups import GroupLimits
@@ -115,7 +115,7 @@ class Theatre:
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Call thirty entries large, and read ten at a time."""
     monkeypatch.setattr(large, "LARGE", 30)
-    monkeypatch.setattr(reader, "CHUNK", PART)
+    monkeypatch.setattr(answering, "CHUNK", PART)
     monkeypatch.setattr(loading, "CHUNK", PART)
     monkeypatch.setattr(opening, "CHUNK", PART)
     monkeypatch.setattr("ldapmilter.directory.searching.PAGE_SIZE", PART)
