@@ -9,6 +9,7 @@ from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.policy import identity
 from ldapmilter.policy.effect import Reason
+from ldapmilter.policy.levels import reason_of
 from ldapmilter.policy.matching import why_no_match
 from ldapmilter.policy.not_applied import UnusedValue, levels_in_words, names_of
 from ldapmilter.policy.parties import receives_policy, subjects_of
@@ -109,14 +110,7 @@ class Asked:
 
     def unused(self, one: PassedOver, subject: Subject) -> UnusedValue:
         """Return a value of a chain that was passed over."""
-        reason = Reason(
-            level=one.holder.level,
-            dn=one.holder.dn,
-            attribute=one.attribute,
-            value=one.text,
-            recipient=subject.recipient,
-            group_path=subject.path or one.holder.group_path,
-        )
+        reason = reason_of(one, subject.recipient, subject.path)
         return UnusedValue(cause=one.why.cause, text=one.why.text, reason=reason)
 
     def mismatch(

@@ -18,9 +18,9 @@ from ldapmilter.address import parse_address
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import is_blank, read_from
 from ldapmilter.mailbox.writing import header_value
-from ldapmilter.policy.effect import FromChange, HeaderChange, Reason
+from ldapmilter.policy.effect import FromChange, HeaderChange
 from ldapmilter.policy.from_kept import RESENT_FIELDS, newest_resent
-from ldapmilter.policy.levels import AsIfAbsent, Effective, PassedOver, effective, is_none
+from ldapmilter.policy.levels import AsIfAbsent, Effective, PassedOver, effective, is_none, reason_of
 from ldapmilter.policy.model import Notice, Refusal
 from ldapmilter.policy.refusal_text import refusal_reply
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.interface import Directory
     from ldapmilter.directory.model import Chain, Entry, SendRight
     from ldapmilter.message import Headers
+    from ldapmilter.policy.effect import Reason
     from ldapmilter.policy.from_kept import Resent
     from ldapmilter.policy.settings import FromPolicy
 
@@ -114,17 +115,7 @@ def choose(
         if passed_over is not None:
             passed_over[:0] = [PassedOver(one.holder, one.attribute, one.text, _OFF) for one in values.found]
         return None, notices
-    reasons = tuple(
-        Reason(
-            level=found.holder.level,
-            dn=found.holder.dn,
-            attribute=found.attribute,
-            value=found.text,
-            group_path=found.holder.group_path,
-        )
-        for found in values.found
-        if found.value == strictest
-    )
+    reasons = tuple(reason_of(found) for found in values.found if found.value == strictest)
     return Rule(strictest, reasons), notices
 
 

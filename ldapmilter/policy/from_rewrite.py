@@ -15,8 +15,8 @@ from ldapmilter.address import make_address
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import read_from
 from ldapmilter.mailbox.writing import header_value
-from ldapmilter.policy.effect import FromChange, Reason
-from ldapmilter.policy.levels import Effective, Found, effective, is_none
+from ldapmilter.policy.effect import FromChange
+from ldapmilter.policy.levels import Effective, Found, effective, is_none, reason_of
 from ldapmilter.policy.model import Notice
 from ldapmilter.policy.rules import MailboxTemplate, SenderRule, parse_mailbox, parse_sender_rule
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.directory.model import Chain
     from ldapmilter.message import Headers
-    from ldapmilter.policy.effect import FromCause
+    from ldapmilter.policy.effect import FromCause, Reason
     from ldapmilter.policy.levels import PassedOver
     from ldapmilter.policy.matching import Addressee
     from ldapmilter.policy.settings import FromPolicy
@@ -135,20 +135,6 @@ def choose_recipient_from(
             Candidate((0, 0), index, found.text, found.value, reason_of(found, recipient)) for found in values.found
         )
     return _best(candidates, "recipient", notices)
-
-
-def reason_of(
-    found: Found[SenderRule] | Found[MailboxTemplate], recipient: str | None, path: tuple[str, ...] = ()
-) -> Reason:
-    """Return a value as a reason: where it stands, and for whom."""
-    return Reason(
-        level=found.holder.level,
-        dn=found.holder.dn,
-        attribute=found.attribute,
-        value=found.text,
-        recipient=recipient,
-        group_path=path or found.holder.group_path,
-    )
 
 
 def _best(candidates: list[Candidate], cause: FromCause, notices: list[Notice]) -> tuple[Winner | None, list[Notice]]:

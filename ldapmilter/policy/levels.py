@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from ldapmilter.errors import InvalidValue
+from ldapmilter.policy.effect import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +51,18 @@ class PassedOver:
     attribute: str
     text: str
     why: AsIfAbsent
+
+
+def reason_of(one: Found[Any] | PassedOver, recipient: str | None = None, path: tuple[str, ...] = ()) -> Reason:
+    """Return a value as a reason: where it stands, and for whom; ``path``: the groups that led to its recipient."""
+    return Reason(
+        level=one.holder.level,
+        dn=one.holder.dn,
+        attribute=one.attribute,
+        value=one.text,
+        recipient=recipient,
+        group_path=path or one.holder.group_path,
+    )
 
 
 @dataclass(frozen=True, slots=True)

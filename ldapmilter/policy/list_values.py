@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Type
 from ldapmilter.address import parse_address
 from ldapmilter.directory.groups import has_members
 from ldapmilter.errors import InvalidValue
-from ldapmilter.policy.effect import Reason
-from ldapmilter.policy.levels import effective, is_none
+from ldapmilter.policy.levels import effective, is_none, reason_of
 from ldapmilter.policy.model import Notice
 from ldapmilter.postfix.address import late_refusal
 
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
     from ldapmilter.address import Address
     from ldapmilter.directory.interface import Directory
-    from ldapmilter.directory.model import Chain, Entry, Holder
-    from ldapmilter.policy.levels import Found, PassedOver
+    from ldapmilter.directory.model import Chain, Entry
+    from ldapmilter.policy.effect import Reason
+    from ldapmilter.policy.levels import PassedOver
     from ldapmilter.policy.settings import ListsPolicy
 
 ValueT = TypeVar("ValueT")
@@ -212,7 +212,7 @@ def mailing_list(
             text = f"none beside values of {attributes[0]} at {holder.dn}: the values count"
             notices[text] = Notice(text=text)
         notices.update((text, Notice(text=text)) for text in found.with_options)
-        return [ListSetting(one.value, _reason(one, group)) for one in found.found]
+        return [ListSetting(one.value, reason_of(one, group.name.text)) for one in found.found]
 
     def one(attributes: Sequence[str], reader: Callable[[str], ValueT]) -> ListSetting[ValueT] | None:
         found = read(attributes, reader)
@@ -256,15 +256,3 @@ def _bounces(text: str, *, group: Entry, directory: Directory) -> Address:
         if any(group in member.resolution.entries for member in expansion.members):
             raise InvalidValue(f"{address} reaches the list itself: each bounce would be a post")
     return address
-
-
-def _reason(found: Found[ValueT], group: Entry) -> Reason:
-    holder: Holder = found.holder
-    return Reason(
-        level=holder.level,
-        dn=holder.dn,
-        attribute=found.attribute,
-        value=found.text,
-        recipient=group.name.text,
-        group_path=holder.group_path,
-    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.policy import from_enforce, from_rewrite
 from ldapmilter.policy.effect import FromChange
+from ldapmilter.policy.levels import reason_of
 from ldapmilter.policy.not_applied import NotApplied, UnusedValue, nearest_first
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class _Ways:
             notes: list[PassedOver] = []
             rules = from_rewrite.sender_rules(subject.chain, self._policy, notes)
             for found in rules.found:
-                reason = from_rewrite.reason_of(found, None)
+                reason = reason_of(found)
                 others = self._facts.rule_parties
                 if any(other.match(found.value.when, self._facts.groups) is not None for other in others):
                     yield self._kept("rewrite", reason)
@@ -114,7 +115,7 @@ class _Ways:
             notes: list[PassedOver] = []
             values = from_rewrite.recipient_from_values(subject.chain, self._policy, notes)
             for found in values.found:
-                yield self._kept("recipient", from_rewrite.reason_of(found, subject.recipient))
+                yield self._kept("recipient", reason_of(found, subject.recipient))
             yield from (self._asked.unused(note, subject) for note in notes)
 
     def _enforcement(self) -> Iterator[UnusedValue]:
