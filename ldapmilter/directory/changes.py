@@ -17,8 +17,9 @@ from ldapmilter.directory.entries import GROUP_CLASSES, found_by, kind_of_entry,
 from ldapmilter.directory.flush import entries_in
 from ldapmilter.directory.groups import has_own_search
 from ldapmilter.directory.keys import GRANTING, SITE, SOURCES, GroupMembers, Key, kind_of, name_of
-from ldapmilter.directory.site import Site
-from ldapmilter.directory.upward import ODD_VALUES, OWN_SEARCHES, Node, named_plainly, node_of
+from ldapmilter.directory.searches import GRANTING_CLASSES, SOURCE_CLASSES
+from ldapmilter.directory.site import SITE_CLASSES, Site
+from ldapmilter.directory.upward import LIST_CLASSES, ODD_VALUES, OWN_SEARCHES, Node, named_plainly, node_of
 from ldapmilter.folding import fold_value
 from ldapmilter.postfix.routing import means_itself, read_values
 
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 _OUTDATED, _STANDS = Outlook.OUTDATED, Outlook.STANDS
 _CUSTOM = ("kind", "custom")
 """What every answer about a dynamic group with a search of its own is found by: any entry may be in it."""
-_LISTS = frozenset({"zimbradistributionlist", "zimbragroupstaticunit"})
-_GRANTING = frozenset({"zimbradistributionlist", "zimbragroup"})
-_SOURCES = frozenset({"zimbradatasource", "zimbrapop3datasource", "zimbraimapdatasource"})
-_OF_SITE = frozenset({"zimbradomain", "zimbraglobalconfig", "zimbraserver", "zimbraacltarget"})
+_LISTS, _GRANTING, _SOURCES, _OF_SITE = (
+    frozenset(map(str.lower, names)) for names in (LIST_CLASSES, GRANTING_CLASSES, SOURCE_CLASSES, SITE_CLASSES)
+)
+"""What the searches find by its class."""
 _DECIDES = frozenset({"zimbraaccount", "zimbracos", *GROUP_CLASSES, *_LISTS, *_GRANTING, *_SOURCES, *_OF_SITE})
 
 

@@ -43,7 +43,8 @@ SYSTEM_ACCOUNT = "zimbraIsSystemResource"
 """TRUE on the accounts that Zimbra made for itself (``zmsetup``, ``zmgsautil``): spam, ham, quarantine, galsync."""
 ADDRESS_ATTRIBUTES = ("zimbramaildeliveryaddress", "zimbramailalias", "zimbraoldmailaddress")
 """What holds addresses that are an entry's own."""
-GROUP_CLASSES = frozenset({"zimbradistributionlist", "zimbragroup", "zimbragroupdynamicunit"})
+GROUP_CLASS_NAMES = ("zimbraDistributionList", "zimbraGroup", "zimbraGroupDynamicUnit")
+GROUP_CLASSES = frozenset(map(str.lower, GROUP_CLASS_NAMES))
 
 
 def kind_of_entry(raw: RawEntry) -> Kind | None:

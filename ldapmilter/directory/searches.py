@@ -58,10 +58,12 @@ RIGHTS_ATTRIBUTES = (
 )
 COS_RIGHTS_ATTRIBUTES = ("zimbraAllowAnyFromAddress",)
 SOURCE_ATTRIBUTES = ("objectClass", "zimbraDataSourceEmailAddress", "zimbraDataSourceEnabled")
-_SOURCES = any_of("objectClass", ("zimbraDataSource", "zimbraPop3DataSource", "zimbraImapDataSource"))
+SOURCE_CLASSES = ("zimbraDataSource", "zimbraPop3DataSource", "zimbraImapDataSource")
+_SOURCES = any_of("objectClass", SOURCE_CLASSES)
+GRANTING_CLASSES = ("zimbraDistributionList", "zimbraGroup")
 _GRANTING_GROUPS = And(
     (
-        any_of("objectClass", ("zimbraDistributionList", "zimbraGroup")),
+        any_of("objectClass", GRANTING_CLASSES),
         Or(tuple(Substring("zimbraACE", ("", right, "")) for right in SEND_RIGHTS)),
     )
 )

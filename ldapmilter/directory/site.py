@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.address import Address, fold_domain, make_address
 from ldapmilter.directory.backend.filters import And, Equal, Or, Present, any_of
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, LIST_BOUNCES, POLICY_CLASS
-from ldapmilter.directory.entries import GROUP_CLASSES, catch_all_keys
+from ldapmilter.directory.entries import GROUP_CLASS_NAMES, GROUP_CLASSES, catch_all_keys
 from ldapmilter.folding import fold_value
 from ldapmilter.postfix.routing import delivered_to
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.backend.raw_entry import RawEntry
 
-_GROUPS = ("zimbraDistributionList", "zimbraGroup", "zimbraGroupDynamicUnit")
 # Every account may carry the class of policy, and few are groups: both together are few, by indexes alone.
 _GROUPS_OF_THE_SITE = And(
     (
-        any_of("objectClass", _GROUPS),
+        any_of("objectClass", GROUP_CLASS_NAMES),
         Equal("objectClass", POLICY_CLASS),
         Or((Equal(APPLIES_TO_MEMBERS, "TRUE"), Present(LIST_BOUNCES))),
     )
 )
 CENTRAL_CLASSES = ("zimbraGlobalConfig", "zimbraServer", "zimbraAclTarget")
 """What stands below ``cn=zimbra``; of the last class is the global grant entry, and nothing else."""
-SITE_FILTER = Or((*any_of("objectClass", ("zimbraDomain", *CENTRAL_CLASSES)).parts, _GROUPS_OF_THE_SITE))
+SITE_CLASSES = ("zimbraDomain", *CENTRAL_CLASSES)
+"""What is of the site whatever it says; groups are by their values."""
+SITE_FILTER = Or((*any_of("objectClass", SITE_CLASSES).parts, _GROUPS_OF_THE_SITE))
 SITE_ATTRIBUTES = (
     "objectClass",
     "cn",

@@ -36,7 +36,9 @@ KINDS = frozenset({"naming", "dynamic", OWN_SEARCHES.kind, ODD_VALUES.kind})
 """What answers from below are about: who is named by a group may change with any group."""
 
 _MEMBER = "zimbraMailForwardingAddress"
-_LISTS = any_of("objectClass", ("zimbraDistributionList", "zimbraGroupStaticUnit"))
+LIST_CLASSES = ("zimbraDistributionList", "zimbraGroupStaticUnit")
+"""What names members by their addresses."""
+_LISTS = any_of("objectClass", LIST_CLASSES)
 _ATTRIBUTES = (
     "objectClass",
     "cn",
