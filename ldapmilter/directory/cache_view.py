@@ -9,10 +9,10 @@ from ldapmilter.directory.flush import entries_in, every_spelling, site_in
 from ldapmilter.directory.keys import Key, kind_of, name_of
 
 if TYPE_CHECKING:
-    from ldapmilter.directory.cache.entries import Cache
+    from ldapmilter.directory.cache.held import Held
 
 
-def held(cache: Cache, text: str, now: float) -> list[dict[str, Any]]:
+def held(cache: Held, text: str, now: float) -> list[dict[str, Any]]:
     """Return the answers that concern an address, in whatever spelling, for JSON.
 
     Args:

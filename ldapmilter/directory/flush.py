@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable
 
     from ldapmilter.address import Address
-    from ldapmilter.directory.cache.entries import Cache
+    from ldapmilter.directory.cache.held import Held
 
     LookUp = Callable[[Collection[Address]], "CurrentEntries"]
     """Asks the directory, past the cache."""
@@ -45,7 +45,7 @@ class CurrentEntries:
     """The entries that have one of the addresses, and those that name one of these entries as a member."""
 
 
-def flush_addresses(cache: Cache, addresses: Collection[str], look_up: LookUp | None = None) -> int:
+def flush_addresses(cache: Held, addresses: Collection[str], look_up: LookUp | None = None) -> int:
     """Forget the entries of some addresses and the groups that contain them; return how many answers.
 
     The entry that has the address in any spelling, under all its other addresses, and a dynamic
@@ -107,7 +107,7 @@ def keys_of(raw: RawEntry, site: Site | None) -> set[str]:
     return {*every_spelling(own, site), *found_by(raw)}
 
 
-def site_in(cache: Cache) -> Site | None:
+def site_in(cache: Held) -> Site | None:
     """Return the site that the cache holds, if any."""
     return next((value for value in cache.values() if isinstance(value, Site)), None)
 
@@ -126,7 +126,7 @@ def every_spelling(addresses: Iterable[Address], site: Site | None) -> set[str]:
     return keys
 
 
-def flush_cos(cache: Cache, name: str) -> int:
+def flush_cos(cache: Held, name: str) -> int:
     """Forget a COS by its name or zimbraId; return how many answers that were."""
     wanted = fold_value(name)
     known = any(_is_cos(value, wanted) for value in cache.values())
@@ -144,7 +144,7 @@ def _is_cos(value: object, name: str) -> bool:
     return isinstance(value, RawEntry) and name in map(fold_value, (*value.all("cn"), *value.all("zimbraid")))
 
 
-def flush_domain(cache: Cache, name: str) -> int:
+def flush_domain(cache: Held, name: str) -> int:
     """Forget a domain, its alias domains and all their addresses; return how many answers that were.
 
     Domains and the global config are one answer, so the global config is forgotten too.

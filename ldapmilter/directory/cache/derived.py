@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
 
     from ldapmilter.directory.cache.answers import Slot
-    from ldapmilter.directory.cache.entries import Cache
+    from ldapmilter.directory.cache.held import Held
 
 _REFRESH_AFTER = 0.8
 _READS_PER_ENTRY = 4
@@ -61,7 +61,7 @@ class Derived:
     """Derived values by key, bounded by the number of answers that they were made from."""
 
     def __init__(
-        self, cache: Cache, clock: Callable[[], float], is_shared: Callable[[Hashable], bool] = lambda _key: False
+        self, cache: Held, clock: Callable[[], float], is_shared: Callable[[Hashable], bool] = lambda _key: False
     ) -> None:
         """Keep values made from a few times as many answers as the cache may hold.
 

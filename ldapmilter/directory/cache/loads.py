@@ -20,7 +20,7 @@ from ldapmilter.errors import DirectoryUnavailable, LdapmilterError, StillReadin
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from ldapmilter.directory.cache.entries import Cache
+    from ldapmilter.directory.cache.held import Held
     from ldapmilter.directory.cache.load import Outcome, Run
 
 _MOST = 16
@@ -39,7 +39,7 @@ class Loads:
 
     def __init__(
         self,
-        cache: Cache,
+        cache: Held,
         clock: Callable[[], float],
         *,
         spawn: Callable[[Callable[[], None]], None] | None = None,
