@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _MODE = options.choice("apply", "observe", "pass")
+_OWN_MODE = Option("", lambda value: _MODE(value) if value else "")
+"""The mode of one part; empty: as ``[policy] mode`` says."""
 _FAILURE = options.choice("tempfail", "accept")
 _INVALID = options.choice("tempfail", "ignore")
 
@@ -34,7 +36,7 @@ def _copy_section(sent: str, received: str, inherit: str, invalid_value: str, co
         "invalid_value": Option(invalid_value, _INVALID),
         "confidential": Option(confidential, options.boolean),
         "delivery": Option("direct", options.choice("direct", "tracked", "journal")),
-        "mode": Option("", lambda value: _MODE(value) if value else ""),
+        "mode": _OWN_MODE,
     }
 
 
@@ -106,7 +108,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "original_from_header": Option("", options.header_name),
         "sender": Option("keep", options.choice("keep", "author")),
         "reject_text": Option("", read_reject_text),
-        "mode": Option("", lambda value: _MODE(value) if value else ""),
+        "mode": _OWN_MODE,
     },
     "lists": {
         "from_attributes": Option("ldapMilterListFrom", options.attributes),
@@ -116,7 +118,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
         "tag_attributes": Option("ldapMilterListTag", options.attributes),
         "bounces_attributes": Option("ldapMilterListBounces", options.attributes),
         "inherit": Option("override", options.choice("override", "union")),
-        "mode": Option("", lambda value: _MODE(value) if value else ""),
+        "mode": _OWN_MODE,
     },
     "relay": {
         "listen": Option("", lambda value: options.milter_socket(value) if value else None),

@@ -32,7 +32,7 @@ class DeadlineExceeded(DirectoryUnavailable):
 
 
 class TooLarge(DirectoryUnavailable):
-    """More would have to be read than one message may: it is read in the background (:mod:`.directory.loads`)."""
+    """More would have to be read than one message may: it is read in the background (:mod:`.directory.cache.loads`)."""
 
 
 class StillReading(DirectoryUnavailable):
