@@ -13,7 +13,7 @@ from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, LIST_BOUNCES,
 from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.cache.answers import Outlook
-from ldapmilter.directory.entries import GROUP_CLASSES, found_by, kind_of_entry, read_entry
+from ldapmilter.directory.entries import GROUP_CLASSES, found_by, id_of, kind_of_entry, read_entry
 from ldapmilter.directory.flush import entries_in
 from ldapmilter.directory.groups import has_own_search
 from ldapmilter.directory.keys import GRANTING, SITE, SOURCES, GroupMembers, Key, kind_of, name_of
@@ -50,7 +50,7 @@ def names_of(key: Hashable, value: object) -> Iterator[Hashable]:
     elif isinstance(value, (tuple, GroupMembers)) and key != GRANTING:
         yield from (name_of_entry(entry.raw) for entry in entries_in(value))
         if isinstance(value, tuple):
-            yield from (node.zimbra_id or fold_dn(node.dn) for node in value if isinstance(node, Node))
+            yield from (_name_of_node(node) for node in value if isinstance(node, Node))
     elif not isinstance(value, Site):
         yield from (name_of_entry(entry.raw) for entry in entries_in(value))
     if isinstance(key, Key) and key.kind == "custom":
@@ -59,7 +59,12 @@ def names_of(key: Hashable, value: object) -> Iterator[Hashable]:
 
 def name_of_entry(raw: RawEntry) -> str:
     """Return what an entry is the same by when its DN and all its addresses have changed."""
-    return fold_value(raw.first("zimbraid") or "") or fold_dn(raw.dn)
+    return id_of(raw) or fold_dn(raw.dn)
+
+
+def _name_of_node(node: Node) -> str:
+    """Return what :func:`name_of_entry` does, of the entry that a node was made from."""
+    return node.zimbra_id or fold_dn(node.dn)
 
 
 class Changes:
@@ -132,7 +137,7 @@ class Changes:
     def _keys(self, raw: RawEntry) -> Iterator[Hashable]:
         """Yield the keys of answers that an entry may be in now."""
         classes = raw.classes
-        zimbra_id = fold_value(raw.first("zimbraid") or "")
+        zimbra_id = id_of(raw)
         if kind_of_entry(raw) is not None:
             yield from found_by(raw)
             yield Key("id", zimbra_id)
@@ -171,7 +176,7 @@ class Changes:
         return _OUTDATED if not answers or self._differs(held, raw, self._asked.of_entries) else _STANDS
 
     def _by_id(self, key: Key, value: Any, raw: RawEntry) -> Outlook:  # noqa: ANN401 - as it is held
-        if name_of(key) != fold_value(raw.first("zimbraid") or ""):
+        if name_of(key) != id_of(raw):
             return _STANDS
         return _OUTDATED if value is None or self._differs(value.raw, raw, self._asked.of_entries) else _STANDS
 
@@ -255,7 +260,7 @@ def _node_verdict(value: Any, raw: RawEntry, *, answers: bool) -> Outlook:  # no
 
 
 def _same_node(one: Node, other: Node) -> bool:
-    return (one.zimbra_id or fold_dn(one.dn)) == (other.zimbra_id or fold_dn(other.dn))
+    return _name_of_node(one) == _name_of_node(other)
 
 
 def _as_compared(node: Node) -> tuple[object, ...]:

@@ -47,6 +47,11 @@ GROUP_CLASS_NAMES = ("zimbraDistributionList", "zimbraGroup", "zimbraGroupDynami
 GROUP_CLASSES = frozenset(map(str.lower, GROUP_CLASS_NAMES))
 
 
+def id_of(raw: RawEntry) -> str:
+    """Return the zimbraId of an entry as it is compared; empty: it shows none."""
+    return fold_value(raw.first("zimbraid") or "")
+
+
 def kind_of_entry(raw: RawEntry) -> Kind | None:
     """Return whether an LDAP entry is an account or a group; ``None``: neither."""
     classes = raw.classes

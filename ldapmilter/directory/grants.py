@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ldapmilter.address import fold_domain, folded_address
 from ldapmilter.directory.backend.names import SEND_RIGHTS
 from ldapmilter.directory.backend.store import fold_dn
+from ldapmilter.directory.entries import id_of
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.folding import fold_value
 
@@ -92,10 +93,10 @@ class Grants:
         self._account = account
         domain = view.site.domains.get(account.name.domain)
         self._is_me = {
-            ("usr", fold_value(account.raw.first("zimbraid") or "")),
+            ("usr", id_of(account.raw)),
             ("email", account.name.key),
             ("edom", account.name.domain),
-            ("dom", fold_value(domain.raw.first("zimbraid") or "") if domain is not None else ""),
+            ("dom", id_of(domain.raw) if domain is not None else ""),
         }
         self._in_groups: dict[str, bool | None] = {}
         """By zimbraId: whether the account is in that group; ``None``: that could not be found out."""
@@ -193,7 +194,7 @@ class Grants:
             yield Grant("", "pub", right, denied=False, direct_only=False)  # noted as not asked: no reason to say no
             return
         held = {
-            fold_value(raw.first("zimbraid") or ""): said
+            id_of(raw): said
             for raw in granting
             if fold_dn(raw.dn) != fold_dn(target.dn)
             and (said := [grant for grant in grants_on(raw) if grant.right == right and self._may_concern(grant)])

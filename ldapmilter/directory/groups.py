@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ldapmilter.address import Address, make_address, stored_addresses
+from ldapmilter.directory.entries import id_of
 from ldapmilter.directory.model import Entry, Expansion, Member, Resolution
 from ldapmilter.folding import fold_value
 from ldapmilter.postfix.routing import read_values
@@ -179,7 +180,7 @@ def _children(entry: Entry) -> _Children | None:
     if "zimbragroupdynamicunit" in classes:
         return _Children(managed=fold_value(raw.first("zimbragroupid") or ""), internal_only=True)
     domain = entry.name.domain
-    name = fold_value(raw.first("zimbraid") or "")
+    name = id_of(raw)
     if any(url.lower().startswith(_MANAGED_URL) for url in raw.all("memberurl")):
         return _Children(managed=name, domain=domain)
     return _Children(custom=name, domain=domain)

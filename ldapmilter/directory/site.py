@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.address import Address, fold_domain, make_address
 from ldapmilter.directory.backend.filters import And, Equal, Or, Present, any_of
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, LIST_BOUNCES, POLICY_CLASS
-from ldapmilter.directory.entries import GROUP_CLASS_NAMES, GROUP_CLASSES, catch_all_keys
+from ldapmilter.directory.entries import GROUP_CLASS_NAMES, GROUP_CLASSES, catch_all_keys, id_of
 from ldapmilter.folding import fold_value
 from ldapmilter.postfix.routing import delivered_to
 
@@ -222,7 +222,7 @@ def read_site(entries: Iterable[RawEntry]) -> Site:
                 hosts.append(host)
             if name := fold_domain(fold_value(host)):
                 host_names.add(name)
-    names_by_id = {fold_value(raw.first("zimbraid") or ""): name for name, raw in raw_domains.items()}
+    names_by_id = {id_of(raw): name for name, raw in raw_domains.items()}
     domains = {
         name: Domain(
             name=name,

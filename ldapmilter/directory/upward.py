@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.address import plain_address
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or, Present, Substring, any_of
-from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES, GROUP_CLASSES, must_fit, read_entry
+from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES, GROUP_CLASSES, id_of, must_fit, read_entry
 from ldapmilter.directory.groups import has_own_search
 from ldapmilter.directory.keys import Key, name_of
 from ldapmilter.folding import fold_ascii, fold_value
@@ -84,7 +84,7 @@ def node_of(raw: RawEntry) -> Node:
         name=entry.name.text if entry is not None else "",
         addresses=tuple(text for name in ADDRESS_ATTRIBUTES for text in raw.all_subtypes(name)),
         member_of=tuple(fold_value(text) for text in raw.all_subtypes("zimbragroupid" if inside else "zimbramemberof")),
-        zimbra_id=fold_value(raw.first("zimbraid") or ""),
+        zimbra_id=id_of(raw),
         inside=inside,
         internal_only="zimbragroupdynamicunit" in classes,
     )
