@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.directory.backend.filters import Ordered, render
-from ldapmilter.directory.backend.names import COS_BASE, GLOBAL_CONFIG_DN
+from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN
 from ldapmilter.directory.following.change_number import CHANGE_NUMBER, ENTRY_NAME, number_at
 from ldapmilter.directory.ldap.exchange import Question
 from ldapmilter.directory.ldap.indexed import indexed_attributes
-from ldapmilter.directory.ldap.readability import LOOKED_AT
+from ldapmilter.directory.ldap.readability import ALWAYS_THERE, LOOKED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def hidden(server: Connection) -> list[str]:
     return [
         name
         for name, value in _TRIED.items()
-        if any(server.compare(dn, name, value) not in LOOKED_AT for dn in (GLOBAL_CONFIG_DN, f"cn=default,{COS_BASE}"))
+        if any(server.compare(dn, name, value) not in LOOKED_AT for dn in ALWAYS_THERE.values())
     ]
 
 

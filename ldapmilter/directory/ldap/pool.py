@@ -1,6 +1,6 @@
 """The connections to one LDAP server: made when one is asked for, kept while they work.
 
-ConnectionPool are disposable: each is used by one thread at a time and dropped at its first error. A
+Connections are disposable: each is used by one thread at a time and dropped at its first error. A
 watchdog cuts the connection that would overrun its time, since a socket time-out alone never ends a
 server that sends one byte a second.
 """
