@@ -66,9 +66,9 @@ class WorkerHandle:
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._put_off = put_off
         self._warming: set[bytes] = set()
+        """What it was asked to read, until it has answered."""
         self.told: tuple[list[str], dict[str, float]] = ([], {})
         """What it was last told of mail that waits elsewhere."""
-        """What it was asked to read, until it has answered."""
 
     @property
     def serving(self) -> bool:
