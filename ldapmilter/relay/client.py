@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ldapmilter.relay.answers import ServerAnswer
@@ -67,7 +67,7 @@ class _Connection:
     wire: Wire
     extensions: frozenset[str]
     uses: int = 0
-    idle_since: float = field(default=0.0)
+    idle_since: float = 0.0
 
 
 class CopyClient:

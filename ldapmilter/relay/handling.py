@@ -133,9 +133,7 @@ class Handling:
             if not copy.is_known:
                 return self._unknown(copy, message)
             return self._hand_on(copy, message, until)
-        except (AuditError, StateError) as error:
-            return self.cannot_record(error)
-        except KeepError as error:
+        except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
 
     def _known(self, token: str) -> KnownCopy:
@@ -219,7 +217,6 @@ class Handling:
             target: another one than the copy's.
         """
         now = self._clock()
-        attempts = copy.attempts + (answer is not None)
         line: EndLine = {
             "event": EVENT,
             "time": as_text(now),
@@ -230,7 +227,7 @@ class Handling:
             "server": answer.server if answer is not None else "",
             "code": answer.code if answer is not None else None,
             "reply": answer.text if answer is not None and answer.code is not None else "",
-            "attempts": attempts,
+            "attempts": copy.attempts + (answer is not None),
             "seconds": round(max(0.0, now - copy.since), 3) if copy.since else 0.0,
             "why": why or (answer.text if answer is not None and answer.code is None else ""),
             "takes_back": None,

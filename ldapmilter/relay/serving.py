@@ -16,6 +16,7 @@ from ldapmilter.delivery.token import TokenKey, token_at
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.relay.client import CopyClient, Terms
 from ldapmilter.relay.commands import Commands
+from ldapmilter.relay.ends import EVENT
 from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.handling import BUSY, Handling
 from ldapmilter.relay.hops import Hops
@@ -207,10 +208,11 @@ class Relay:
     def _adopt(self) -> None:
         """Know of every kept copy, should the audit have lost the line."""
         for kept in self._handling.maildir.copies():
-            token = kept.fields.get("Token", "")
+            fields = kept.fields
+            token = fields.get("Token", "")
             if self._state.copy(token) is None:
-                line = {"event": "copy", "token": token, "state": "kept", "time": kept.fields.get("Kept")}
-                self._state.take([{**line, "target": kept.fields.get("Target"), "why": kept.fields.get("Why")}])
+                told = {"time": fields.get("Kept"), "target": fields.get("Target"), "why": fields.get("Why")}
+                self._state.take([{"event": EVENT, "token": token, "state": "kept", **told}])
 
     async def _token_in(self, recipient: str) -> str | None:
         token = token_at(recipient, self._settings.domain)

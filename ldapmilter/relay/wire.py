@@ -46,7 +46,6 @@ class Wire:
             clock: seconds, monotonic.
         """
         self.hop = hop
-        self.encrypted = False
         self._clock = clock
         self._socket: socket.socket | None = None
         self._received = b""
@@ -83,7 +82,6 @@ class Wire:
         except (OSError, ValueError) as error:
             self.close()
             raise self._none("tls", error) from error
-        self.encrypted = True
 
     def ask(self, step: Step, command: bytes, until: float) -> ServerAnswer:
         """Say one line, or nothing, and return the reply.
