@@ -68,8 +68,7 @@ def read_value(text: str) -> Reading:
             odd = True  # a word: a local user of the host
             continue
         local, _, domain_text = (tree.text if complete else f"{tree.text}@{ORIGIN}").rpartition("@")
-        domain = fold_domain(domain_text) if len(domain_text) <= MAX_ADDRESS_OCTETS else None
-        address = make_address(local, domain) if domain is not None and local else None
+        address = _address(local, domain_text)
         if address is not None:
             found.setdefault(address.key, address)
         stray = any(token.kind in {"<", ">", "(", ")", ":", ";", "]", "|"} for token in tree.tokens)
@@ -142,13 +141,17 @@ def _out_of_quotes(text: str, is_local: Callable[[str], bool]) -> tuple[str, str
 
 
 def _is_local(domain_text: str, is_local: Callable[[str], bool]) -> bool:
-    domain = fold_domain(domain_text) if len(domain_text) <= MAX_ADDRESS_OCTETS else None
+    domain = _folded(domain_text)
     return domain is not None and is_local(domain)
 
 
 def _address(local: str, domain_text: str) -> Address | None:
-    domain = fold_domain(domain_text) if len(domain_text) <= MAX_ADDRESS_OCTETS else None
+    domain = _folded(domain_text)
     return make_address(local, domain) if domain is not None and local else None
+
+
+def _folded(domain_text: str) -> str | None:
+    return fold_domain(domain_text) if len(domain_text) <= MAX_ADDRESS_OCTETS else None
 
 
 class _Tree:
