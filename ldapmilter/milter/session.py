@@ -24,6 +24,7 @@ from ldapmilter.milter.macros import as_delivered, as_text, macro, port
 from ldapmilter.policy.model import TEMPFAIL_REPLY
 
 if TYPE_CHECKING:
+    from ldapmilter.message import HandledMessage
     from ldapmilter.milter.header_mode import HeaderMode
     from ldapmilter.milter.interface import Deciding
     from ldapmilter.milter.negotiation import AgreedOptions
@@ -118,10 +119,10 @@ class Session:
             return self._finish(milter.ACCEPT)
         collected.decision = decision
         if decision.applied_verdict != "accept":
-            return self._refuse(context, decision)
+            return self._refuse(context, self._handled(context, collected), decision)
         wanted = collected.wanted_fields(decision, keeps_message_ids=self.daemon.keeps_message_ids)
         if not (wanted or decision.applied):
-            self._note(context, decision)
+            self.daemon.done(self._handled(context, collected), decision)
             return self._finish(milter.ACCEPT)
         collected.fields = HeaderFields(wanted)
         if wanted:
@@ -154,13 +155,14 @@ class Session:
         if decision is None:
             return self._finish(milter.CONTINUE)
         decision = collected.feasible(decision)
-        decision = self.daemon.settle(collected.handled(macro(context, "i") or "", probe=self.probe), decision)
+        handled = self._handled(context, collected)
+        decision = self.daemon.settle(handled, decision)
         if decision.applied_verdict != "accept":
-            return self._refuse(context, decision)
+            return self._refuse(context, handled, decision)
         if decision.applied_sender is not None and not self.negotiated.changes_sender:
             message = "the MTA does not let the envelope sender be changed, which a list wants: its posts are deferred"
             raise SenderNotChanged(message)
-        self._note(context, decision)
+        self.daemon.done(handled, decision)
         replaced = collected.replaced(decision)
         if replaced and not self.daemon.replaces_recipients():
             replaced = []
@@ -176,7 +178,7 @@ class Session:
     def give_up(self, context: Any, error: BaseException) -> None:  # noqa: ANN401 - C type
         """Have it known that the message is told to wait, and drop it."""
         if self.message is not None:
-            self.daemon.gave_up(self.message.handled(macro(context, "i") or "", probe=self.probe), error)
+            self.daemon.gave_up(self._handled(context, self.message), error)
         self._drop()
 
     def abort(self, _context: Any) -> int:  # noqa: ANN401 - C type
@@ -201,11 +203,11 @@ class Session:
             raise collected.failure
         return collected
 
-    def _note(self, context: Any, decision: Decision) -> None:  # noqa: ANN401 - C type
-        self.daemon.done(self._require().handled(macro(context, "i") or "", probe=self.probe), decision)
+    def _handled(self, context: Any, collected: CollectedMessage) -> HandledMessage:  # noqa: ANN401 - C type
+        return collected.handled(macro(context, "i") or "", probe=self.probe)
 
-    def _refuse(self, context: Any, decision: Decision) -> int:  # noqa: ANN401 - C type
-        self._note(context, decision)
+    def _refuse(self, context: Any, handled: HandledMessage, decision: Decision) -> int:  # noqa: ANN401 - C type
+        self.daemon.done(handled, decision)
         reply(context, decision.smtp_reply or TEMPFAIL_REPLY)
         return self._finish(milter.TEMPFAIL if decision.verdict == "tempfail" else milter.REJECT)
 
