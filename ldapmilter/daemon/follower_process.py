@@ -6,7 +6,6 @@ parent and the workers have mail to look after.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ldapmilter.daemon.channel import encode
 from ldapmilter.daemon.log import LogWriter
-from ldapmilter.daemon.processes import close_other_descriptors
+from ldapmilter.daemon.processes import close_other_descriptors, have_signal_when_parent_dies
 from ldapmilter.directory.following.follower import Follower
 from ldapmilter.directory.ldap.followed import FollowedLdapServer
 from ldapmilter.directory.searches import Loading
@@ -39,14 +38,13 @@ _ENTRIES = 200
 """Changed entries in one message to the workers."""
 _FAILED = 70
 """EX_SOFTWARE."""
-_PR_SET_PDEATHSIG = 1
 
 
 def become_follower(config: Config, channel: socket.socket, log: LogTarget) -> NoReturn:
     """Turn this process, which has just been forked, into the follower; never returns."""
     status = _FAILED
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))  # it holds nothing that could be lost
+        have_signal_when_parent_dies(signal.SIGKILL)  # it holds nothing that could be lost
         close_other_descriptors({0, 1, 2, channel.fileno()})
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)

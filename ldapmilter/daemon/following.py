@@ -17,6 +17,7 @@ from ldapmilter.daemon.asking import ask_all
 from ldapmilter.daemon.channel import MAX_ANSWER, RequestRefused, decode
 from ldapmilter.daemon.follower_process import become_follower
 from ldapmilter.daemon.health import RestartPauses
+from ldapmilter.daemon.processes import signals_held_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SILENT = 60.0
 """Seconds without a word after which the follower is killed: longer than every wait in it that ends."""
 _CONFIRM_SECONDS = 30.0
@@ -141,17 +141,16 @@ class ChangeFollowing:
     def _spawn(self, config: Config, now: float) -> None:
         ours, theirs = socket.socketpair()
         gc.collect()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            pid = os.fork()
-            if pid == 0:
-                become_follower(config, theirs, self._log)
+            with signals_held_back():
+                pid = os.fork()
+                if pid == 0:
+                    become_follower(config, theirs, self._log)
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._pid, self._config = pid, config
         self._heard_at = self._began_at = now
         self._keep(self._listen(ours, pid))

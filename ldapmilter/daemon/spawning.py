@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ldapmilter.daemon.processes import signals_held_back
 from ldapmilter.daemon.worker import WorkerSockets, become_worker
 from ldapmilter.daemon.worker_handle import WorkerHandle
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.listener import Listener
     from ldapmilter.daemon.log import LogTarget
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +54,13 @@ class Spawner:
             if not gc.get_freeze_count():
                 # Once: a later collection would copy the pages that this process shares with earlier workers.
                 gc.freeze()
-            # A signal that arrived before the child has its own handlers would run the parent's.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-            try:
+            with signals_held_back():
                 pid = os.fork()
                 if pid == 0:
                     sockets = WorkerSockets(
                         listening=listener.socket, libmilter=self.libmilter, channel=channel[1], handover=handover[1]
                     )
                     become_worker(active, sockets, self.log, active.config.file, self.most_connections)
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             on_failure.pop_all()
         channel[1].close()
         handover[1].close()

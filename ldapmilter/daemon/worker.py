@@ -7,7 +7,6 @@ the parent knows that it lives. Without its parent it finishes what is in flight
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -26,7 +25,7 @@ from ldapmilter.daemon.channel import HANDOVER, Lines, Message, encode
 from ldapmilter.daemon.deciding import Decider
 from ldapmilter.daemon.libmilter import LibMilter
 from ldapmilter.daemon.log import LogWriter
-from ldapmilter.daemon.processes import close_other_descriptors
+from ldapmilter.daemon.processes import close_other_descriptors, have_signal_when_parent_dies
 from ldapmilter.daemon.reloading import warm_up
 from ldapmilter.errors import LdapmilterError
 
@@ -53,8 +52,6 @@ _AGAIN_SECONDS = 10.0
 """How often an audit that could not be written is tried."""
 _FAILED = 70
 """EX_SOFTWARE."""
-_prctl = ctypes.CDLL(None).prctl
-_PR_SET_PDEATHSIG = 1
 
 
 def become_worker(
@@ -64,7 +61,7 @@ def become_worker(
     status = _FAILED
     try:
         # One that is stopped goes on when its parent dies, sees that, and lets go of the listening socket.
-        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))
+        have_signal_when_parent_dies(signal.SIGCONT)
         close_other_descriptors({0, 1, 2, *sockets.descriptors()})
         writer = LogWriter(log)
         worker = Worker(Decider(active), sockets, writer, config_file, most_connections)
