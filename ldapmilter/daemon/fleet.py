@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.daemon import leaving
 from ldapmilter.daemon.asking import ask_all, ask_one
+from ldapmilter.daemon.background import Background
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.daemon.health import LONGEST_PAUSE, RestartPauses, longest_silence
 from ldapmilter.daemon.leaving import MARGIN
@@ -26,7 +27,7 @@ from ldapmilter.daemon.worker import MAKE_ROOM_SECONDS, RETIRE_SECONDS
 from ldapmilter.daemon.worker_handle import WorkerSilent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Iterable
 
     from ldapmilter.config import Config
     from ldapmilter.daemon.active_configuration import ActiveConfiguration
@@ -70,7 +71,7 @@ class Fleet:
         self._spawner = spawner
         self._clock = clock
         self._workers: dict[int, WorkerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._dying: set[WorkerHandle] = set()
         """Those that have ended, while their last report may still be on the way."""
         self._departed: Numbers = {}
@@ -162,7 +163,7 @@ class Fleet:
             del self._workers[worker.pid]
             self._dying.add(worker)
             self.departed_at = time.time()
-            self._keep(self._bury(worker))
+            self._background.begin(self._bury(worker))
             if worker.draining or self._stopping:
                 continue
             self.restarts += 1
@@ -181,7 +182,7 @@ class Fleet:
     def _spawn(self) -> None:
         worker = self._spawner.spawn(self._active, self.listener, self.warm_others)
         self._workers[worker.pid] = worker
-        self._keep(worker.listen())
+        self._background.begin(worker.listen())
 
     # -- what they are told -----------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Fleet:
         seconds = self.config.ldap.lookup_deadline + MARGIN
         for other in () if self._stopping else self.workers:
             if other is not worker and other.ready.is_set():
-                self._keep(other.warm(request, seconds))
+                self._background.begin(other.warm(request, seconds))
 
     def share_what_waits(self) -> None:
         """Tell each worker which mail the others wait for, and what of its own went on there; returns at once."""
@@ -198,7 +199,7 @@ class Fleet:
         for worker, own in reports.items():
             told = news(own, [report for other, report in reports.items() if other is not worker])
             if told != worker.told:
-                self._keep(worker.learn_what_waits(*told, MARGIN))
+                self._background.begin(worker.learn_what_waits(*told, MARGIN))
 
     async def try_out(self, config: Config) -> None:
         """Have a worker read the directory as a configuration has it; nothing changes.
@@ -260,7 +261,7 @@ class Fleet:
         """Let workers end once no connection is left, or after so many seconds."""
         for worker in workers:
             worker.draining = True
-            self._keep(leaving.retire(worker, seconds))
+            self._background.begin(leaving.retire(worker, seconds))
 
     async def stop(self) -> None:
         """Refuse new connections, let messages in flight finish (bounded), and be gone."""
@@ -271,11 +272,6 @@ class Fleet:
         while self._workers and self._clock() < deadline:
             self.tick()
             await asyncio.sleep(0.02)
-
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _ending(status: int) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.daemon.active_configuration import same_directory
 from ldapmilter.daemon.asking import ask_all
+from ldapmilter.daemon.background import Background
 from ldapmilter.daemon.channel import MAX_ANSWER, RequestRefused, decode
 from ldapmilter.daemon.follower_process import become_follower
 from ldapmilter.daemon.health import RestartPauses
@@ -49,7 +50,7 @@ class ChangeFollowing:
         self._heard_at = self._began_at = clock()
         self._not_before = 0.0
         self._pauses = RestartPauses()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._state: Message = {}
         self._past = {"changes": 0, "outdated": 0}
         self._answers = 0
@@ -153,7 +154,7 @@ class ChangeFollowing:
             theirs.close()
         self._pid, self._config = pid, config
         self._heard_at = self._began_at = now
-        self._keep(self._listen(ours, pid))
+        self._background.begin(self._listen(ours, pid))
 
     def _kill(self) -> None:
         if self._pid is not None:
@@ -191,10 +192,10 @@ class ChangeFollowing:
         if "state" in message:
             self._state = message["state"]
         elif "changed" in message:
-            self._keep(self._tell({"verb": "changed", "entries": message["changed"]}))
+            self._background.begin(self._tell({"verb": "changed", "entries": message["changed"]}))
         elif "outdated" in message:
             _log.info("all that is held of the directory is asked for anew: %s", message["outdated"])
-            self._keep(self._tell({"verb": "outdated"}))
+            self._background.begin(self._tell({"verb": "outdated"}))
 
     async def _tell(self, request: Message) -> None:
         """Tell every worker; one that hangs is killed by the fleet, and begins with an empty cache."""
@@ -203,11 +204,6 @@ class ChangeFollowing:
         for worker in silent:
             _log.error("worker %d has not confirmed a change: killed", worker.pid)
             worker.kill()
-
-    def _keep(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _asks_the_same(wanted: Config | None, config: Config | None) -> bool:

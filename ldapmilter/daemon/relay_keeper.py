@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ldapmilter.daemon.background import Background
 from ldapmilter.daemon.channel import RequestRefused, encode
 from ldapmilter.daemon.health import RELAY_SILENCE, RelayPauses
 from ldapmilter.daemon.leaving import MARGIN
@@ -70,7 +71,7 @@ class RelayKeeper:
         self._ticked_at = clock()
         self.restarts = 0
         """How often it died."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     # -- alive ------------------------------------------------------------------------------
 
@@ -127,7 +128,7 @@ class RelayKeeper:
             theirs.close()
         self._process = process
         self._handle = WorkerHandle(process.pid, ours, self._clock)
-        self._keep(self._converse(self._handle, ours, encode({"text": self._config.text})))
+        self._background.begin(self._converse(self._handle, ours, encode({"text": self._config.text})))
 
     async def _converse(self, handle: WorkerHandle, channel: socket.socket, first: bytes) -> None:
         channel.setblocking(False)  # noqa: FBT003 - the standard library's signature
@@ -271,11 +272,6 @@ class RelayKeeper:
         elif (problem := self._handle.report.get("problem")) is not None:
             found.append(f"the copy relay defers copies: {problem}")
         return found
-
-    def _keep(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def bound(config: Config) -> Listener | None:

@@ -15,6 +15,7 @@ import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ldapmilter.config import parse
+from ldapmilter.daemon.background import Background
 from ldapmilter.daemon.channel import MAX_REQUEST, Message, RequestRefused, decode, encode
 from ldapmilter.daemon.listener import listen_at
 from ldapmilter.daemon.log import LogWriter
@@ -98,12 +99,10 @@ class RelayProcess:
     async def _obey(self, channel: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=channel, limit=MAX_REQUEST)
         reporting = asyncio.get_running_loop().create_task(self._report(writer))
-        tasks: set[asyncio.Task[None]] = set()
+        answering = Background()
         with contextlib.suppress(OSError, ValueError):
             while line := await reader.readline():
-                task = asyncio.get_running_loop().create_task(self._answer(line, writer))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                answering.begin(self._answer(line, writer))
         reporting.cancel()
         self._stop_wanted.set()  # the parent is gone
 

@@ -121,7 +121,7 @@ async def end(world: World) -> None:
         await worker._connected.wait()
     for channel in world.channels:
         channel.close()
-    await asyncio.gather(*world.fleet._tasks, return_exceptions=True)
+    await asyncio.gather(*world.fleet._background.tasks, return_exceptions=True)
 
 
 def test_a_worker_is_killed_when_it_is_silent_for_longer_than_a_look_up_takes(killed: list[WorkerHandle]) -> None:
