@@ -19,7 +19,7 @@ from ldapmilter.daemon import leaving
 from ldapmilter.daemon.asking import ask_all, ask_one
 from ldapmilter.daemon.background import Background
 from ldapmilter.daemon.channel import RequestRefused
-from ldapmilter.daemon.health import LONGEST_PAUSE, RestartPauses, longest_silence
+from ldapmilter.daemon.health import LONGEST_PAUSE, RestartPauses, longest_silence, unheeded
 from ldapmilter.daemon.leaving import MARGIN
 from ldapmilter.daemon.tally import Numbers, add
 from ldapmilter.daemon.waiting import news
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_UNHEEDED = 2.0
-"""Seconds between two ticks that count as silence: for longer, this process itself has not listened."""
 _RELOAD_SECONDS = 30.0
 """For which a worker may take over a configuration, and wait for the directory besides."""
 _HANDOVER_SECONDS = 10.0
@@ -117,11 +115,11 @@ class Fleet:
     def tick(self) -> None:
         """Bury what has died, kill what hangs, start what is missing; called whenever that may have changed."""
         now = self._clock()
-        unheeded, self._ticked_at = max(0.0, now - self._ticked_at - _UNHEEDED), now
+        missed, self._ticked_at = unheeded(self._ticked_at, now), now
         silence = longest_silence(self.config.ldap.lookup_deadline)
         self._reap(now)
         for worker in self.workers:
-            worker.heard_at = min(now, worker.heard_at + unheeded)  # what it said meanwhile is still to be read
+            worker.heard_at = min(now, worker.heard_at + missed)  # what it said meanwhile is still to be read
             if now - worker.heard_at > silence:
                 _log.error("worker %d has not reported for %d s: killed", worker.pid, now - worker.heard_at)
                 worker.kill()

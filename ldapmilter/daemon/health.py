@@ -11,12 +11,19 @@ LONGEST_PAUSE = 5.0
 _SILENCE_BEYOND_DEADLINE = 1.0
 _SILENCE_BOUNDS = (5.0, 20.0)
 """A busy machine delays reports by seconds; a look-up never delays them."""
+_TICKS_APART = 2.0
+"""Seconds between two ticks that are as usual."""
 
 
 def longest_silence(lookup_deadline: float) -> float:
     """Return for how many seconds a worker may not report: about as long as its messages wait for the directory."""
     shortest, longest = _SILENCE_BOUNDS
     return min(longest, max(shortest, lookup_deadline + _SILENCE_BEYOND_DEADLINE))
+
+
+def unheeded(before: float, now: float) -> float:
+    """Return for how many seconds between two ticks the parent itself has not listened: nobody was silent then."""
+    return max(0.0, now - before - _TICKS_APART)
 
 
 class RestartPauses:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ldapmilter.daemon.background import Background
 from ldapmilter.daemon.channel import RequestRefused, encode
-from ldapmilter.daemon.health import RELAY_SILENCE, RelayPauses
+from ldapmilter.daemon.health import LONGEST_PAUSE, RELAY_SILENCE, RelayPauses, unheeded
 from ldapmilter.daemon.leaving import MARGIN
 from ldapmilter.daemon.listener import CannotListen, listen_at
 from ldapmilter.daemon.worker_handle import WorkerGone, WorkerHandle, WorkerSilent
@@ -78,10 +78,10 @@ class RelayKeeper:
     def tick(self) -> None:
         """Bury it when it has died, kill it when it hangs, start it when it is missing."""
         now = self._clock()
-        unheeded, self._ticked_at = max(0.0, now - self._ticked_at - 2.0), now
+        missed, self._ticked_at = unheeded(self._ticked_at, now), now
         self._reap(now)
         if self._handle is not None:
-            self._handle.heard_at = min(now, self._handle.heard_at + unheeded)
+            self._handle.heard_at = min(now, self._handle.heard_at + missed)
             if now - self._handle.heard_at > RELAY_SILENCE:
                 _log.error("the copy relay (%d) has not reported for %d s: killed", self._handle.pid, RELAY_SILENCE)
                 self._handle.kill()
@@ -91,7 +91,7 @@ class RelayKeeper:
                 self._start(self._listener)
             except OSError as error:
                 _log.error("cannot start the copy relay: %s", error.strerror)
-                self._not_before = now + 5.0
+                self._not_before = now + LONGEST_PAUSE
 
     def _reap(self, now: float) -> None:
         process, handle = self._process, self._handle
