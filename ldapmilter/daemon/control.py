@@ -19,6 +19,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from ldapmilter.daemon.channel import MAX_REQUEST, Message, RequestRefused, decode, encode
+from ldapmilter.daemon.peer import peer_of
 from ldapmilter.errors import LdapmilterError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _log = logging.getLogger(__name__)
 _READ_SECONDS = 5.0
 _WRITE_SECONDS = 30.0
 _CLIENTS = 32
-_CREDENTIALS = struct.Struct("3i")
 _SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)  # Linux 4.13, not yet among Python's constants
 _GROUPS_OCTETS = 1024  # what Python's getsockopt() takes: 256 groups
 
@@ -125,9 +125,7 @@ def _check_peer(connection: socket.socket) -> int:
     Raises:
         RequestRefused: it may not.
     """
-    octets = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int
-    _, uid, gid = _CREDENTIALS.unpack(octets)
+    _, uid, gid = peer_of(connection)
     own_group = os.getegid()
     if uid in {0, os.geteuid()} or own_group in {gid, *_groups_of(connection)}:
         return uid

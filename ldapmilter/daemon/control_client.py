@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 
 from ldapmilter.daemon.channel import MAX_REQUEST, Lines, Message, RequestRefused, encode
+from ldapmilter.daemon.peer import peer_of
 from ldapmilter.errors import DaemonUnreachable
 from ldapmilter.service import command
 from ldapmilter.who_may import WRITE, user_name, who_may
@@ -15,7 +15,6 @@ _SECONDS = 30.0
 """Besides what the request itself may take, for which an answer is waited for."""
 _HEARD_SECONDS = 4.0
 """In which a daemon that lives has at least heard the request."""
-_CREDENTIALS = struct.Struct("3i")
 
 
 def ask(path: str, request: Message, takes: float = 0.0) -> Message:
@@ -74,8 +73,7 @@ def _connect(connection: socket.socket, path: str) -> None:
 
 def _silence(connection: socket.socket, path: str) -> str:
     """Tell what is the matter with a daemon that says nothing, and the way out."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid = _CREDENTIALS.unpack(credentials)[0]  # of whoever listens, see unix(7); 0 from another PID namespace
+    pid, _, _ = peer_of(connection)
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123 - no pathlib here
             state = stat.read().rpartition(")")[2].split()[0]

@@ -13,11 +13,11 @@ import grp
 import os
 import socket
 import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldapmilter.daemon.peer import peer_of
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.service import command
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ldapmilter.socket_address import SocketAddress
 
 _BACKLOG = 1024
-_CREDENTIALS = struct.Struct("3i")
 
 
 class CannotListen(LdapmilterError):
@@ -264,10 +263,8 @@ def _check_room(path: Path) -> None:
 
 
 def _owner(connected: socket.socket) -> int | None:
-    """Return the process that made the socket which a connection leads to (unix(7)): the one that called listen."""
-    octets = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid: int = _CREDENTIALS.unpack(octets)[0]
-    return pid or None  # 0: of another PID namespace
+    """Return the process that made the socket which a connection leads to; ``None``: of another PID namespace."""
+    return peer_of(connected)[0] or None
 
 
 def _shown(pid: int | None) -> str:

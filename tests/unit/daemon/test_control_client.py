@@ -83,16 +83,7 @@ def test_a_daemon_that_ends_meanwhile(path: str, listening: socket.socket, monke
 
     serving = threading.Thread(target=serve, daemon=True)
     serving.start()
-    monkeypatch.setattr(control_client, "_CREDENTIALS", _Nobody())
+    monkeypatch.setattr(control_client, "peer_of", lambda _connected: (0, 0, 0))  # of a process that is gone
     with pytest.raises(DaemonUnreachable, match="has not answered; does it still run"):
         ask(path, {"verb": "status"})
     serving.join(HANG)
-
-
-class _Nobody:
-    """The credentials of a process that is gone."""
-
-    size = 12
-
-    def unpack(self, _octets: bytes) -> tuple[int, int, int]:
-        return 0, 0, 0
