@@ -40,8 +40,6 @@ class KeptCopy:
     """Of the header block of ours, without :data:`PREFIX`: Token, Target, Sender and so on."""
     begins: int
     """Where its octets begin."""
-    size: int
-    """How many they are."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its octets in pieces.
@@ -178,7 +176,6 @@ def read_kept(path: Path) -> KeptCopy:
     try:
         with path.open("rb") as file:
             head = file.read(_MOST_HEADER)
-            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         message = f"{path}: the kept copy cannot be read: {error.strerror}"
         raise KeepError(message) from error
@@ -188,8 +185,7 @@ def read_kept(path: Path) -> KeptCopy:
         message = f"{path}: is no copy that the relay kept: it does not begin with {PREFIX}Token and the like"
         raise KeepError(message)
     fields = dict(line.removeprefix(PREFIX).split(": ", 1) for line in lines)
-    begins = len(block) + len(end)
-    return KeptCopy(path=path, fields=fields, begins=begins, size=size - begins)
+    return KeptCopy(path=path, fields=fields, begins=len(block) + len(end))
 
 
 def _block(fields: Mapping[str, str]) -> bytes:
