@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ldapmilter.audit.shape import Shape
-    from ldapmilter.message import Envelope
+    from ldapmilter.message import HandledMessage
     from ldapmilter.policy.model import Decision
     from ldapmilter.policy.settings import Policy
 
@@ -90,13 +90,8 @@ def record(
     time: datetime,
     host: str,
     worker: int,
-    queue_id: str,
-    message_ids: tuple[str, ...] | None,
-    envelope: Envelope,
+    message: HandledMessage,
     decision: Decision,
-    old_from: tuple[str, ...] | None = None,
-    address_test: bool = False,
-    probe: bool = False,
 ) -> AuditRecord:
     """Return the record of one message, ready for :meth:`AuditFile.write`.
 
@@ -104,27 +99,23 @@ def record(
         time: when it was decided, with its time zone.
         host: name of this machine.
         worker: id of the process.
-        queue_id: Postfix's queue id (the ``i`` macro); empty where there is none.
-        message_ids: the Message-ID fields as written; ``None`` where the header was not read.
-        envelope: what the MTA offered; a milter after us may still have refused some of it.
+        message: what was decided on; a milter after us may still have refused some of its recipients.
         decision: what was decided.
-        old_from: the values of the From fields that came; ``None`` where they were not read.
-        address_test: whether the header is that of ``sendmail -bv``.
-        probe: whether ``ldapmilter probe`` asked; no mail then.
     """
     decided = as_json(decision)
     change = decided["from"]
-    old = list(old_from) if old_from is not None else None
+    envelope, message_ids = message.envelope, message.message_ids
+    old = list(message.old_from) if message.old_from is not None else None
     return {
         "format": FORMAT,
         "time": _as_text(time),
         "host": host,
         "worker": worker,
-        "queue_id": queue_id,
+        "queue_id": message.queue_id,
         "message_id": message_ids[0] if message_ids else None,
         "message_ids": list(message_ids) if message_ids is not None else None,
-        "probe": probe,
-        "address_test": address_test,
+        "probe": message.probe,
+        "address_test": message.address_test,
         "login": envelope.login,
         "client": envelope.client,
         "sender": envelope.sender,

@@ -173,13 +173,8 @@ class Decider:
             time=datetime.now(timezone.utc),
             host=self._host,
             worker=os.getpid(),
-            queue_id=message.queue_id,
-            message_ids=message.message_ids,
-            envelope=message.envelope,
+            message=message,
             decision=decision,
-            old_from=message.old_from,
-            address_test=message.address_test,
-            probe=message.probe,
         )
         seconds = self._seconds_left(message)
         self.audit.write(kept, durable=must_be_durable(decision, policy), seconds=seconds)

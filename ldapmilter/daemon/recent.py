@@ -229,13 +229,8 @@ def _record(one: _Remembered) -> AuditRecord:
         time=datetime.fromtimestamp(one.at, timezone.utc),
         host=socket.gethostname(),
         worker=os.getpid(),
-        queue_id=one.message.queue_id,
-        message_ids=one.message.message_ids,
-        envelope=one.message.envelope,
+        message=one.message,
         decision=one.decision,
-        old_from=one.message.old_from,
-        address_test=one.message.address_test,
-        probe=one.message.probe,
     )
     if one.line is not None:
         found["warnings"].append(f"not all is remembered ({one.left_out} more copies): ldapmilter audit find has it")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ldapmilter.address import make_address
 from ldapmilter.audit.record import record
-from ldapmilter.message import Envelope, Identity
+from ldapmilter.message import Envelope, HandledMessage, Identity
 from ldapmilter.policy.effect import Copy, CopyReason, FromChange, HeaderChange, Reason
 from ldapmilter.policy.model import Decision, Notice, Refusal
 
@@ -73,11 +73,9 @@ def recorded(
     decision: Decision = FULL, *, after: timedelta = timedelta(0), envelope: Envelope = ENVELOPE, **more: Any
 ) -> Any:
     values: dict[str, Any] = {
-        "host": "mta1.example.test",
-        "worker": 4711,
         "queue_id": "4XyZ",
         "message_ids": ("<one@example.test>",),
         "old_from": ("Ann <ann@example.test>",),
-        "probe": False,
     }
-    return record(time=NOON + after, envelope=envelope, decision=decision, **{**values, **more})
+    message = HandledMessage(envelope=envelope, **{**values, **more})
+    return record(time=NOON + after, host="mta1.example.test", worker=4711, message=message, decision=decision)

@@ -22,7 +22,7 @@ from ldapmilter.audit.record import (
 )
 from ldapmilter.cli.audit_text import as_text
 from ldapmilter.config import load
-from ldapmilter.message import Envelope
+from ldapmilter.message import Envelope, HandledMessage
 from ldapmilter.policy.effect import FromChange, HeaderChange
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, Notice, Refusal
 from ldapmilter.relay.ends import FATES, EndLine
@@ -121,9 +121,8 @@ def test_everything_about_a_message_is_kept() -> None:
 def test_the_time_is_utc_whatever_zone_it_comes_in() -> None:
     late = (NOON + timedelta(hours=12)).astimezone(timezone(timedelta(hours=13)))
     assert late.hour == 13
-    kept = record(
-        time=late, host="h", worker=1, queue_id="", message_ids=None, envelope=ENVELOPE, decision=Decision(identity=ANN)
-    )
+    message = HandledMessage(queue_id="", envelope=ENVELOPE)
+    kept = record(time=late, host="h", worker=1, message=message, decision=Decision(identity=ANN))
     assert kept["time"] == "2026-11-23T00:00:00.123Z"
 
 
