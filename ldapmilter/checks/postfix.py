@@ -170,14 +170,14 @@ def _registration(postfix: PostfixConfig, config: Config, report: Report) -> Non
             text = f"{service.shown}: smtpd_milters = {service.parameter('smtpd_milters') or '(empty)'}"
             report.add(SERVICE_UNLISTED.found(text, socket=socket.postfix))
     milters = parse_milters(postfix.parameter("smtpd_milters"))
-    if inheriting or position(milters, socket, queue=postfix.parameter("queue_directory")) is None:
+    place = position(milters, socket, queue=postfix.parameter("queue_directory"))
+    if inheriting or place is None:
         listed, concerned = postfix.parameter("smtpd_milters") or "(empty)", ", ".join(inheriting) or "no service"
         text = f"smtpd_milters = {listed}, for {concerned}"
         report.add(UNLISTED.found(text, socket=socket.postfix))
         return
-    place = position(milters, socket, queue=postfix.parameter("queue_directory"))
-    behind = milters[place + 1 :] if place is not None else []
-    report.milters_behind = tuple(one.address for one in behind if not one.address.endswith(_ZIMBRAS_MILTER))
+    behind = (one.address for one in milters[place + 1 :])
+    report.milters_behind = tuple(address for address in behind if not address.endswith(_ZIMBRAS_MILTER))
     chain = " then ".join("ldapmilter" if is_ours(one, socket) else one.address for one in milters)
     report.fine(_AREA, f"smtpd_milters: {chain}")
 

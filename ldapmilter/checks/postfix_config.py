@@ -70,6 +70,13 @@ class Service:
         """Return a parameter as it counts for this service; empty when Postfix has none of the name."""
         return self.parameters.get(name, "")
 
+    def where(self, parameter: str) -> str:
+        """Return what stands before a parameter in a finding: the service, where it has its own.
+
+        What main.cf says for several services is one finding then.
+        """
+        return f"{self.shown}: " if parameter in self.overrides else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostfixConfig:

@@ -107,5 +107,4 @@ def _settings(postfix: PostfixConfig, parameter: str, command: str) -> dict[str,
 def _each_setting(postfix: PostfixConfig, parameter: str, command: str) -> Iterator[tuple[str, str]]:
     for service in postfix.services:
         if service.command == command:
-            where = f"{service.shown}: " if parameter in service.overrides else ""
-            yield where, service.parameter(parameter)
+            yield service.where(parameter), service.parameter(parameter)

@@ -56,8 +56,8 @@ def look(postfix: PostfixConfig, services: list[Service], config: Config, report
     for service in with_login:
         for parameter in ("smtpd_sasl_security_options", "smtpd_sasl_tls_security_options"):
             if "noanonymous" not in macro_names(service.parameter(parameter)):
-                where = f"{service.shown}: " if parameter in service.overrides else ""
-                report.add(ANONYMOUS_LOGIN.found(f"{where}{parameter} = {service.parameter(parameter)}"))
+                text = f"{service.where(parameter)}{parameter} = {service.parameter(parameter)}"
+                report.add(ANONYMOUS_LOGIN.found(text))
         if realm := service.parameter("smtpd_sasl_local_domain"):
             report.add(LOGIN_REALM.found(f"smtpd_sasl_local_domain = {realm}"))
     for service in facing:

@@ -127,8 +127,7 @@ def look(service: Service, ours: Milter, config: Config, report: Report) -> None
     """Look at one service that mail reaches us through."""
     milters = parse_milters(service.parameter("smtpd_milters"))
     mine = [number for number, one in enumerate(milters) if lists_us(one, service, config)]
-    # The same list in several services is one finding: the text does not name the service then.
-    where = f"{service.shown}: " if "smtpd_milters" in service.overrides else ""
+    where = service.where("smtpd_milters")
     if len(mine) > 1:
         report.add(LISTED_TWICE.found(f"{where}smtpd_milters = {service.parameter('smtpd_milters')}"))
     signers = [one.address for one in milters[: mine[0]] if _SIGNERS.search(one.address)]
@@ -143,11 +142,8 @@ def _switches(service: Service, config: Config, report: Report) -> None:
     if "no_milters" in macro_names(service.parameter("receive_override_options")):
         report.add(SWITCHED_OFF.found(f"{service.shown}: receive_override_options has no_milters"))
     if service.parameter("smtpd_milter_maps"):
-        where = f"{service.shown}: " if "smtpd_milter_maps" in service.overrides else ""
-        text = (
-            f"{where}smtpd_milter_maps = {service.parameter('smtpd_milter_maps')} overrules the list for clients in it"
-        )
-        report.add(SWITCHED_OFF.found(text))
+        maps = _said(service, "smtpd_milter_maps", service.parameter("smtpd_milter_maps"))
+        report.add(SWITCHED_OFF.found(f"{maps} overrules the list for clients in it"))
     if service.parameter("smtpd_proxy_filter"):
         text = f"{service.shown}: smtpd_proxy_filter = {service.parameter('smtpd_proxy_filter')}"
         report.add(PROXY_FILTER.found(text))
@@ -195,5 +191,4 @@ def _macros(service: Service, report: Report) -> None:
 
 def _said(service: Service, parameter: str, value: str) -> str:
     """Return a setting in words; a service is named where it has its own."""
-    where = f"{service.shown}: " if parameter in service.overrides else ""
-    return f"{where}{parameter} = {value}"
+    return f"{service.where(parameter)}{parameter} = {value}"

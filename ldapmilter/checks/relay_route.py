@@ -125,7 +125,7 @@ def _client(postfix: PostfixConfig, service: Service | None, found: Route, confi
     parameter = (service or postfix).parameter
     level = parameter("lmtp_tls_security_level")
     if level not in _WITHOUT_TLS:
-        where = f"{service.shown}: " if service is not None and "lmtp_tls_security_level" in service.overrides else ""
+        where = service.where("lmtp_tls_security_level") if service is not None else ""
         report.add(TLS.found(f"{where}lmtp_tls_security_level = {level}"))
     listen = config.relay.listen
     if service is None or listen is None or listen.kind != "unix":
