@@ -10,12 +10,9 @@ from ldapmilter.checks.postfix_config import seconds
 from ldapmilter.policy.identity import in_networks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ldapmilter.checks.finding import Report
     from ldapmilter.checks.postfix_config import PostfixConfig, Service
     from ldapmilter.config import Config
-    from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.postfix.transport import Route
 
 _AREA = Area.POSTFIX
@@ -110,15 +107,10 @@ def look_at_next_hops(config: Config, report: Report) -> None:
     """Look at where the relay hands copies on."""
     own = {*_THIS_HOST, socket.gethostname().lower(), socket.getfqdn().lower()}
     relays = config.policy.identity.own_relays
-    for hop in dict.fromkeys(hop for hops in _hops(config) for hop in hops):
+    for hop in config.relay.every_hop:
         mailbox_server = hop.kind == "lmtp"  # a mailbox of this system is delivered to, not queued
         if (hop.host in own and not mailbox_server) or (relays and in_networks(hop.host, relays)):
             report.add(OWN_NEXT_HOP.found(hop.text))
-
-
-def _hops(config: Config) -> Iterator[tuple[NextHop, ...]]:
-    yield config.relay.next_hop
-    yield from config.relay.next_hop_for.values()
 
 
 def _client(postfix: PostfixConfig, service: Service | None, found: Route, config: Config, report: Report) -> None:

@@ -74,8 +74,7 @@ def check(config: Config, report: Report, *, directory: Path | None) -> None:
     except OSError as error:
         report.add(SILENT.found(f"{relay.listen}: {_why(error)}"))
     limit = _size_limit(directory or relay.postfix_dir)
-    hops = [*relay.next_hop, *(hop for hops in relay.next_hop_for.values() for hop in hops)]
-    for hop in dict.fromkeys(hops):
+    for hop in relay.every_hop:
         _look_at(hop, config, limit, report)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ class RelaySettings:
     """Seconds after its decision from which a copy that is not through is kept."""
     late_after: float
     """Seconds after which a copy that waits is late."""
+
+    @property
+    def every_hop(self) -> tuple[NextHop, ...]:
+        """All servers that take copies, each once."""
+        hops = (self.next_hop, *self.next_hop_for.values())
+        return tuple(dict.fromkeys(chain.from_iterable(hops)))
 
     def hops_for(self, target: Address) -> tuple[NextHop, ...]:
         """Return the servers that take copies for a target, in order; none: it has no way."""
