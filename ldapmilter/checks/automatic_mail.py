@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.directory.backend.filters import Equal
-from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN
+from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN, ZIMBRA_BASE
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
@@ -52,17 +52,16 @@ def check(raw_directory: RawDirectory, report: Report) -> None:
     Raises:
         DirectoryUnavailable: no answer.
     """
-    everywhere = GLOBAL_CONFIG_DN.partition(",")[2]
     general = raw_directory.search(GLOBAL_CONFIG_DN, "base", Equal("objectClass", "zimbraGlobalConfig"), ("cn", *READS))
     for config in general:
         if config.is_true(_NULL_SENDER.lower()):
             report.add(NULL_SENDER.found(f"global config: {_NULL_SENDER} TRUE"))
-    by_default = any((config.first(_REDIRECT.lower()) or "").upper() == "FALSE" for config in general)
-    servers = raw_directory.search(everywhere, "sub", Equal("zimbraServiceEnabled", "mailbox"), ("cn", _REDIRECT))
+    by_default = any(config.is_false(_REDIRECT.lower()) for config in general)
+    servers = raw_directory.search(ZIMBRA_BASE, "sub", Equal("zimbraServiceEnabled", "mailbox"), ("cn", _REDIRECT))
     followers = [server for server in servers if server.first(_REDIRECT.lower()) is None]
     if by_default and (followers or not servers):
         report.add(REDIRECT.found(f"global config: {_REDIRECT} FALSE", command="mcf"))
     for server in servers:
-        if (server.first(_REDIRECT.lower()) or "").upper() == "FALSE":
+        if server.is_false(_REDIRECT.lower()):
             name = server.first("cn") or server.dn
             report.add(REDIRECT.found(f"server {name}: {_REDIRECT} FALSE", command=f"ms {name}"))

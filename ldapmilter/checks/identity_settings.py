@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks import automatic_mail
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.directory.backend.filters import And, Equal, Or
-from ldapmilter.directory.backend.names import COS_BASE, GLOBAL_CONFIG_DN
+from ldapmilter.directory.backend.names import COS_BASE, GLOBAL_CONFIG_DN, ZIMBRA_BASE
 from ldapmilter.directory.ldap.hosts import host_addresses
 from ldapmilter.directory.ldap.resolver import Resolver
 from ldapmilter.directory.site import SITE_ATTRIBUTES, SITE_FILTER, read_site
@@ -152,7 +152,7 @@ def check_accounts(raw_directory: RawDirectory, report: Report) -> None:
     wanted = And((Equal("objectClass", "zimbraAccount"), loose))
     for entry in raw_directory.pages(raw_directory.base, wanted, (_ADDRESS, _RESTRICT, _ANY)):
         name = entry.first(_ADDRESS.lower()) or entry.dn
-        if (entry.first(_RESTRICT.lower()) or "").upper() == "FALSE":
+        if entry.is_false(_RESTRICT.lower()):
             report.add(ENVELOPE_UNRESTRICTED.found(f"account {name}: {_RESTRICT} FALSE", command=f"ma {name}"))
         if entry.is_true(_ANY.lower()):
             report.add(ANY_FROM.found(f"account {name}: {_ANY} TRUE", command=f"ma {name}"))
@@ -161,7 +161,7 @@ def check_accounts(raw_directory: RawDirectory, report: Report) -> None:
 def _classes_of_service(raw_directory: RawDirectory, report: Report) -> None:
     for cos in raw_directory.search(COS_BASE, "sub", Equal("objectClass", "zimbraCOS"), ("cn", _RESTRICT, _ANY)):
         name = cos.first("cn") or cos.dn
-        if (cos.first(_RESTRICT.lower()) or "").upper() == "FALSE":
+        if cos.is_false(_RESTRICT.lower()):
             report.add(ENVELOPE_UNRESTRICTED.found(f"COS {name}: {_RESTRICT} FALSE", command=f"mc {name}"))
         if cos.is_true(_ANY.lower()):
             report.add(ANY_FROM.found(f"COS {name}: {_ANY} TRUE", command=f"mc {name}"))
@@ -199,10 +199,9 @@ def _mailbox_hosts(site: Site, config: Config, report: Report) -> tuple[str, ...
 
 def _networks(raw_directory: RawDirectory, trusted: Iterable[str], report: Report) -> None:
     believed = [network for text in trusted if (network := _network(text)) is not None]
-    everywhere = GLOBAL_CONFIG_DN.partition(",")[2]
     holders: list[RawEntry] = [
         *raw_directory.search(GLOBAL_CONFIG_DN, "base", Equal("objectClass", "zimbraGlobalConfig"), ("cn", _NETWORKS)),
-        *raw_directory.search(everywhere, "sub", Equal("objectClass", "zimbraServer"), ("cn", _NETWORKS)),
+        *raw_directory.search(ZIMBRA_BASE, "sub", Equal("objectClass", "zimbraServer"), ("cn", _NETWORKS)),
     ]
     for holder in holders:
         listed = " ".join(holder.all(_NETWORKS.lower())).replace(",", " ").split()

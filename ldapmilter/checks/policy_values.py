@@ -16,7 +16,7 @@ from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.named import Named
 from ldapmilter.checks.purposes import holder_kind, purposes
 from ldapmilter.directory.backend.filters import Equal, Or, Present
-from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, GLOBAL_CONFIG_DN, POLICY_CLASS, is_ours
+from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, POLICY_CLASS, ZIMBRA_BASE, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy.levels import is_none, too_many
@@ -122,7 +122,7 @@ def scan(raw_directory: RawDirectory, policy: Policy, report: Report, *, today: 
 def _entries(raw_directory: RawDirectory, wanted: Filter, attributes: tuple[str, ...]) -> Iterator[RawEntry]:
     yield from raw_directory.pages(raw_directory.base, wanted, attributes)
     if raw_directory.base:
-        yield from raw_directory.pages(GLOBAL_CONFIG_DN.partition(",")[2], wanted, attributes)
+        yield from raw_directory.pages(ZIMBRA_BASE, wanted, attributes)
 
 
 def _look(

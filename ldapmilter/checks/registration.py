@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.postfix_config import parse_milters, position, seconds
 from ldapmilter.directory.backend.filters import Equal
-from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN
+from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN, ZIMBRA_BASE
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
@@ -98,7 +98,7 @@ def check(raw_directory: RawDirectory, config: Config, report: Report) -> None:
     servers = [
         entry
         for entry in raw_directory.search(
-            GLOBAL_CONFIG_DN.partition(",")[2],
+            ZIMBRA_BASE,
             "sub",
             Equal("objectClass", "zimbraServer"),
             ("cn", "zimbraServiceHostname", "zimbraServiceEnabled", *READS),

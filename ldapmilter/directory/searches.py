@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ldapmilter.address import parse_addresses
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or, Substring, any_of
-from ldapmilter.directory.backend.names import (
-    APPLIES_TO_MEMBERS,
-    COS_BASE,
-    GLOBAL_CONFIG_DN,
-    LIST_BOUNCES,
-    SEND_RIGHTS,
-)
+from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, COS_BASE, LIST_BOUNCES, SEND_RIGHTS, ZIMBRA_BASE
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.entries import (
     ENTRY_ATTRIBUTES,
@@ -133,7 +127,7 @@ class Loading:
         raws = search(self._base, "sub", SITE_FILTER, self._site_attributes)
         if self._base:
             everything = any_of("objectClass", CENTRAL_CLASSES)
-            raws += search(GLOBAL_CONFIG_DN.partition(",")[2], "sub", everything, self._site_attributes)
+            raws += search(ZIMBRA_BASE, "sub", everything, self._site_attributes)
         site = read_site(raws)
         if not site.domains:
             message = "no zimbraDomain can be seen: wrong search_base, or the bind identity may not read them"

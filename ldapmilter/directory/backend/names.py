@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-GLOBAL_CONFIG_DN = "cn=config,cn=zimbra"
-GLOBAL_GRANT_DN = "cn=globalgrant,cn=zimbra"
-COS_BASE = "cn=cos,cn=zimbra"
+ZIMBRA_BASE = "cn=zimbra"
+"""What is no account, list or domain: settings, COSes, servers."""
+GLOBAL_CONFIG_DN = f"cn=config,{ZIMBRA_BASE}"
+GLOBAL_GRANT_DN = f"cn=globalgrant,{ZIMBRA_BASE}"
+COS_BASE = f"cn=cos,{ZIMBRA_BASE}"
 POLICY_CLASS = "ldapMilterPolicy"
 """Our object class: entries that carry policy in attributes of ours."""
 APPLIES_TO_MEMBERS = "ldapMilterAppliesToMembers"

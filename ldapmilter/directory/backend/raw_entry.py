@@ -113,6 +113,10 @@ class RawEntry:
         """Whether a boolean attribute (LDAP syntax 7) is ``TRUE``."""
         return (self.first(name) or "").upper() == "TRUE"
 
+    def is_false(self, name: str) -> bool:
+        """Whether it is ``FALSE``: unset, it is neither."""
+        return (self.first(name) or "").upper() == "FALSE"
+
     def __eq__(self, other: object) -> bool:
         """Whether the other one has the same DN and says the same."""
         if not isinstance(other, RawEntry):
