@@ -108,7 +108,7 @@ def record(
     old = list(message.old_from) if message.old_from is not None else None
     return {
         "format": FORMAT,
-        "time": _as_text(time),
+        "time": as_text(time),
         "host": host,
         "worker": worker,
         "queue_id": message.queue_id,
@@ -133,7 +133,7 @@ def taken_back(record: Mapping[str, object], *, time: datetime) -> dict[str, obj
     """
     return {
         **record,
-        "time": _as_text(time),
+        "time": as_text(time),
         "verdict": "tempfail",
         "verdict_mode": "apply",
         "smtp_reply": TEMPFAIL_REPLY,
@@ -141,7 +141,8 @@ def taken_back(record: Mapping[str, object], *, time: datetime) -> dict[str, obj
     }
 
 
-def _as_text(time: datetime) -> str:
+def as_text(time: datetime) -> str:
+    """Return a time as the audit spells it."""
     return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from ldapmilter.audit.lock import AuditLock
 from ldapmilter.audit.open_file import OpenFile
+from ldapmilter.audit.record import as_text
 from ldapmilter.audit.seals import (
     CUT_START,
     FIRST,
@@ -46,10 +47,6 @@ _BLOCK = 1 << 20
 _ROUNDS = 4
 
 _log = logging.getLogger(__name__)
-
-
-class _Cut(Exception):
-    """What was sealed stands there no more."""
 
 
 class SealedFile:
@@ -99,9 +96,7 @@ class SealedFile:
         Raises:
             AuditError: the seal could not be written; nothing of it is left.
         """
-        try:
-            self._must_stand()
-        except _Cut:
+        if not self._stands():
             self._note_cut()
         size = self._healed(self.seal)
         if line:
@@ -119,17 +114,16 @@ class SealedFile:
         """Whether the file has become shorter."""
         return self.file.size() < self._hashed
 
-    def _must_stand(self) -> None:
-        """See that the file is the one that was sealed, as far as a look can tell.
+    def _stands(self) -> bool:
+        """Whether the file is the one that was sealed, as far as a look can tell; else it was cut, and may have grown.
 
         Raises:
-            _Cut: it is not: it was cut, and has grown since, perhaps.
+            AuditError: it cannot be read.
         """
         last = self._last
         if self.was_cut():
-            raise _Cut
-        if last is not None and read_seal(self._octets(last.start, last.end - last.start), last.start) != last:
-            raise _Cut
+            return False
+        return last is None or read_seal(self._octets(last.start, last.end - last.start), last.start) == last
 
     def _note_cut(self) -> None:
         _log.error(
@@ -290,4 +284,4 @@ def _anchor_line() -> bytes:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return as_text(datetime.now(timezone.utc))
