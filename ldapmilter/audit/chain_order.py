@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, opened, why
+from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, object_on, opened, why
 from ldapmilter.audit.seals import SEAL_START, Seal, read_open, read_seal
 from ldapmilter.errors import AuditError
 
@@ -99,9 +98,6 @@ def _head(file: Path, stream: Stream) -> Head | None:
 
 
 def _time_of(line: bytes) -> str | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    found = value.get("time") if isinstance(value, dict) else None
+    value = object_on(line)
+    found = value.get("time") if value is not None else None
     return found if isinstance(found, str) else None

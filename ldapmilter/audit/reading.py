@@ -6,12 +6,13 @@ import bz2
 import contextlib
 import errno
 import gzip
+import json
 import lzma
 import os
 import stat
 import zlib
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from ldapmilter.audit.lock import no_line_under_way
 from ldapmilter.errors import AuditError
@@ -26,6 +27,8 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """Suffixes of compressed files; the last kind is known, and cannot be read."""
 BAD_STREAM = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a file may raise."""
+MAX_LINE_BYTES = 256 * 1024 * 1024
+"""What is longer is no record; a message to a list of 50,000 members takes some 20 MB."""
 
 _LOCK_SECONDS = 5.0
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -120,6 +123,15 @@ def opened(name: Path, audit: Path, *, at_whole_lines: bool = True) -> Iterator[
         with no_line_under_way(audit, _LOCK_SECONDS) if at_whole_lines else contextlib.nullcontext():
             whole = os.fstat(file.fileno()).st_size
         yield Stream(_Bounded(file, whole), identity, file, is_plain=True)
+
+
+def object_on(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a line holds; ``None``: it is torn, or holds none."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 class _Bounded:

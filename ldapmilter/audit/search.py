@@ -6,11 +6,10 @@ is no record and every file that cannot be read is told, and counted.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, files_of, opened, why
+from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, MAX_LINE_BYTES, files_of, object_on, opened, why
 from ldapmilter.audit.record import is_record
 from ldapmilter.audit.seals import is_event
 from ldapmilter.audit.shape import conforms
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
     from ldapmilter.audit.criteria import Criteria
     from ldapmilter.audit.record import AuditRecord
-
-MAX_LINE_BYTES = 256 * 1024 * 1024
-"""What is longer is no record; a message to a list of 50,000 members takes some 20 MB."""
 
 _FIRST_LINES = 1000
 """In which the first record is looked for; those before it tell of no message."""
@@ -158,19 +154,10 @@ def _record(line: bytes) -> dict[str, Any] | None:
     Only what tells a record from other JSON is looked at here: the whole shape of every record of
     ten years would cost most of the time of a search.
     """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    ours = isinstance(value, dict) and conforms(value, _MARKS) and line.endswith(b"\n")
-    return value if ours else None
+    value = object_on(line)
+    return value if value is not None and conforms(value, _MARKS) and line.endswith(b"\n") else None
 
 
 def _is_event(line: bytes) -> bool:
     """Whether a line tells of something else than a message, to its end."""
-    if not is_event(line) or not line.endswith(b"\n"):
-        return False
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+    return is_event(line) and line.endswith(b"\n") and object_on(line) is not None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from ldapmilter.audit.reading import BAD_STREAM, opened
+from ldapmilter.audit.reading import BAD_STREAM, MAX_LINE_BYTES, object_on, opened
 from ldapmilter.audit.seals import SEAL_START, Seal, seal_line
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from ldapmilter.audit.reading import LineStream
 
 _BLOCK = 1 << 20
-_LINE_OCTETS = 256 * 1024 * 1024
 _SHORT = 1024
 """Octets that no seal's line has, however it was changed."""
 _ALIKE = 0.8
@@ -48,7 +46,7 @@ def damaged_seal(file: Path, audit: Path, after: Seal, first: int) -> tuple[int,
         with opened(file, audit) as stream:
             for _ in _octets(stream.lines, first):
                 pass
-            while line := stream.lines.readline(_LINE_OCTETS):
+            while line := stream.lines.readline(MAX_LINE_BYTES):
                 if line.find(SEAL_START) > 0 or _is_no_seal_of_ours(line):
                     return start, start + len(line)
                 expected = b""
@@ -71,11 +69,8 @@ def _is_no_seal_of_ours(line: bytes) -> bool:
     """Whether a line says that it is a seal, and is not spelt as one."""
     if len(line) >= _SHORT or b"seal" not in line:
         return False
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and value.get("event") == "seal"
+    value = object_on(line)
+    return value is not None and value.get("event") == "seal"
 
 
 def _is_alike(line: bytes, expected: bytes) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from ldapmilter.audit.reading import BAD_STREAM, files_of, opened
+from ldapmilter.audit.reading import BAD_STREAM, files_of, object_on, opened
 from ldapmilter.audit.shape import conforms, shape_of
 from ldapmilter.relay.ends import EVENT, EndLine, end_of
 
@@ -34,10 +33,7 @@ def ends_of(audit: Path, tokens: Collection[str]) -> dict[str, list[EndLine]]:
     found: dict[str, dict[tuple[str, str], EndLine]] = {}
     taken_back: set[tuple[str, str]] = set()
     for line in _lines(audit):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
+        value = object_on(line)
         if not _is_end(value) or value["token"] not in tokens:
             continue
         if (other := value.get("takes_back")) is not None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import threading
 import time
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ldapmilter.audit.reading import BAD_STREAM, files_of, opened, why
-from ldapmilter.audit.search import MAX_LINE_BYTES
+from ldapmilter.audit.reading import BAD_STREAM, MAX_LINE_BYTES, files_of, object_on, opened, why
 from ldapmilter.errors import AuditError
 from ldapmilter.relay.stored import FilePosition
 
@@ -213,7 +211,7 @@ def _batches(lines: LineStream) -> Iterator[tuple[list[dict[str, Any]], int]]:
     while (line := lines.readline(MAX_LINE_BYTES)).endswith(b"\n"):
         octets += len(line)
         number += 1
-        if _MARK in line and (value := _value(line)) is not None:
+        if _MARK in line and (value := object_on(line)) is not None:
             batch.append(value)
             held += len(line)
         if len(batch) >= _BATCH or held >= _BATCH_OCTETS or number % _LINES == 0:
@@ -221,13 +219,6 @@ def _batches(lines: LineStream) -> Iterator[tuple[list[dict[str, Any]], int]]:
             batch, octets, held = [], 0, 0
     if octets:
         yield batch, octets
-
-
-def _value(line: bytes) -> dict[str, Any] | None:
-    with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(line)
-        return value if isinstance(value, dict) else None
-    return None
 
 
 def _named(name: Path, audit: Path, wanted: bytes) -> Iterator[dict[str, Any]]:
@@ -239,7 +230,7 @@ def _named(name: Path, audit: Path, wanted: bytes) -> Iterator[dict[str, Any]]:
     try:
         with opened(name, audit) as stream:
             while line := stream.lines.readline(MAX_LINE_BYTES):
-                if wanted in line and (value := _value(line)) is not None:
+                if wanted in line and (value := object_on(line)) is not None:
                     yield value
     except BAD_STREAM as error:
         message = f"{name}: the relay cannot read the audit: {why(name, error)}"
