@@ -7,12 +7,11 @@ the one that the daemon runs with is not looked at any further.
 from __future__ import annotations
 
 import os
-import sys
 
 from ldapmilter import config_text
+from ldapmilter.cli.complaint import complain
 from ldapmilter.daemon import control_client
 from ldapmilter.errors import ConfigError, DaemonUnreachable, SecretForbidden
-from ldapmilter.plain import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def ask(file: str, request: Message, takes: float = 0.0) -> Message:
     """
     answer, found = ask_and_compare(file, request, takes)
     if found.problem is not None:
-        _complain(f"{found.problem} (the daemon goes on with the configuration that it has)")
+        complain(f"{found.problem} (the daemon goes on with the configuration that it has)")
     return answer
 
 
@@ -68,7 +67,7 @@ def ask_and_compare(file: str, request: Message, takes: float = 0.0) -> tuple[Me
         except ConfigError as error:
             no_text = no_text or str(error)
         if no_text is not None:
-            _complain(no_text)  # perhaps another socket is meant; what else is wrong, check tells
+            complain(no_text)  # perhaps another socket is meant; what else is wrong, check tells
         raise
     running = answer.pop("configuration", None)
     if running is None:
@@ -126,7 +125,3 @@ def _problem(text: str, file: str, socket: str | None) -> str | None:
     except ConfigError as error:
         return str(error)
     return None
-
-
-def _complain(text: str) -> None:
-    print(f"ldapmilter: {plain(text)}", file=sys.stderr)

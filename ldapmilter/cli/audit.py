@@ -17,6 +17,7 @@ from ldapmilter.address import envelope_address, strip_brackets
 from ldapmilter.audit.criteria import Criteria, bare_message_id
 from ldapmilter.audit.search import Search
 from ldapmilter.cli import arguments, audit_text, audit_verify, exit_status, fate_text
+from ldapmilter.cli.complaint import complain
 from ldapmilter.config import load
 from ldapmilter.errors import ConfigError
 from ldapmilter.plain import plain
@@ -93,7 +94,7 @@ def _find(options: argparse.Namespace) -> int:
     if file is None:
         message = f"{options.config}: [audit] file is empty: no audit is kept"
         raise ConfigError(message)
-    search = Search(file, _complain)
+    search = Search(file, complain)
     found = 0
     held: list[AuditRecord] = []
     for record in search.run(criteria):
@@ -109,13 +110,13 @@ def _find(options: argparse.Namespace) -> int:
             _show(record, ends, as_json=options.json)
     read = _read(search)
     if not found:
-        _complain(f"nothing found: {read}")
+        complain(f"nothing found: {read}")
     elif not options.json:
         print(f"{_count(found, 'record')} found: {read}")
     _show_coverage(config.coverage_history, options)
     sys.stdout.flush()
     if search.problems:
-        _complain("THIS ANSWER MAY BE INCOMPLETE: not everything could be read (see above)")
+        complain("THIS ANSWER MAY BE INCOMPLETE: not everything could be read (see above)")
     return exit_status.FINE if found and not search.problems else exit_status.PROBLEM
 
 
@@ -162,7 +163,3 @@ def _read(search: Search) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _complain(text: str) -> None:
-    print(f"ldapmilter: {plain(text)}", file=sys.stderr)

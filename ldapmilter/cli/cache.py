@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 from ldapmilter.cli import arguments, exit_status
 from ldapmilter.cli.asking import ask
+from ldapmilter.cli.complaint import complain
 from ldapmilter.plain import plain
 from ldapmilter.similar import did_you_mean
 
@@ -76,9 +76,9 @@ def _flush(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     # A daemon of an older version says nothing of names.
     for one in answer.get("unknown", ()):
         what = _NO_ADDRESS if one["kind"] == "address" else f"has no {one['kind']} {{!r}}"
-        _complain(f"the directory {what.format(one['name'])}{did_you_mean(one['near'])}")
+        complain(f"the directory {what.format(one['name'])}{did_you_mean(one['near'])}")
     if (why := answer.get("not_asked")) is not None:
-        _complain(f"directory unavailable: whether it has what was named could not be asked: {why}")
+        complain(f"directory unavailable: whether it has what was named could not be asked: {why}")
         return exit_status.DIRECTORY_UNAVAILABLE
     return exit_status.PROBLEM if answer["killed"] or answer.get("unknown") else exit_status.FINE
 
@@ -88,10 +88,6 @@ def _none_held(answer: dict[str, Any]) -> str:
     if answer["entries"] or answer["killed"] or answer.get("unknown") or answer.get("not_asked") is not None:
         return ""
     return ": none was held, so the next message asks the directory anyway"
-
-
-def _complain(text: str) -> None:
-    print(f"ldapmilter: {plain(text)}", file=sys.stderr)
 
 
 def _stats(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from ldapmilter.checks import acceptance, catalogue, milter_socket
 from ldapmilter.checks.finding import Severity
 from ldapmilter.checks.survey import CheckOptions, look_around, look_at_configuration
 from ldapmilter.checks.visibility import MailUser
-from ldapmilter.cli import arguments, check_output, exit_status
+from ldapmilter.cli import arguments, check_output, exit_status, nagios
 from ldapmilter.config import load
 from ldapmilter.errors import ConfigError
 from ldapmilter.plain import plain_json
@@ -90,7 +90,7 @@ def _monitor(options: argparse.Namespace) -> int:
     try:
         report = _look(options)
     except ConfigError as error:
-        status, line = check_output.nagios_unknown(error)
+        status, line = nagios.unknown(error)
     else:
         status, line = check_output.as_nagios(report, time.monotonic() - started)
     print(line)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ldapmilter.checks.finding import Area, Severity
+from ldapmilter.cli import nagios
 from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ ACCEPTED = "accepted"
 """Where a severity stands, for what ``[check] accept`` names."""
 
 _COLOURS = {Severity.PROBLEM: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
-_NAGIOS = {Severity.NOTE: (0, "OK"), Severity.WARNING: (1, "WARNING"), Severity.PROBLEM: (2, "CRITICAL")}
-_NAGIOS_UNKNOWN = 3
+_NAGIOS = {
+    Severity.NOTE: (nagios.OK, "OK"),
+    Severity.WARNING: (nagios.WARNING, "WARNING"),
+    Severity.PROBLEM: (nagios.CRITICAL, "CRITICAL"),
+}
 
 
 def in_order(report: Report) -> list[Finding]:
@@ -147,15 +151,4 @@ def as_nagios(report: Report, seconds: float) -> tuple[int, str]:
         **report.figures,
     }
     data = " ".join(f"{name}={value:g}" for name, value in figures.items())
-    return code, nagios_line(word, f"{told}{summary(report)}{listed}", f"{data} time={seconds:.2f}s")
-
-
-def nagios_unknown(reason: object) -> tuple[int, str]:
-    """Return status and line for a check that could not be run."""
-    return _NAGIOS_UNKNOWN, nagios_line("UNKNOWN", str(reason), "")
-
-
-def nagios_line(word: str, text: str, data: str) -> str:
-    """Return the one line of a monitoring plugin: text and data are parted by a bar, so there is no other."""
-    said = plain(text).replace("|", "/")
-    return f"LDAPMILTER {word} - {said}" + (f" | {data}" if data else "")
+    return code, nagios.line(word, f"{told}{summary(report)}{listed}", f"{data} time={seconds:.2f}s")

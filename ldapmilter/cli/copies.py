@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.cli import arguments, copies_text, exit_status
+from ldapmilter.cli import arguments, copies_text, exit_status, nagios
 from ldapmilter.cli.asking import ask
-from ldapmilter.cli.check_output import nagios_line
+from ldapmilter.cli.complaint import complain
 from ldapmilter.config import load
 from ldapmilter.delivery.token import TOKEN_RE
 from ldapmilter.errors import ConfigError, DaemonUnreachable
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from ldapmilter.relay.stored import KnownCopy
     from ldapmilter.relay.summary import CopyNumbers
 
-_NAGIOS = {"ok": (0, "OK"), "warning": (1, "WARNING"), "critical": (2, "CRITICAL")}
-_UNKNOWN = 3
+_NAGIOS = {
+    "ok": (nagios.OK, "OK"),
+    "warning": (nagios.WARNING, "WARNING"),
+    "critical": (nagios.CRITICAL, "CRITICAL"),
+}
 _GREETING_SECONDS = 10.0
 _REQUEST_SECONDS = 310.0
 """For which one copy, or a file that is learnt, may take: the daemon waits for 300."""
@@ -132,7 +135,7 @@ def _show(options: argparse.Namespace) -> int:
             print(in_text(summary) if summary is not None else f"no copy has come yet ({relay.state} is not there)")
     if named:
         if not copies and not options.json:
-            _complain("no such copy is known to the relay; ldapmilter audit find tells of all there ever was")
+            complain("no such copy is known to the relay; ldapmilter audit find tells of all there ever was")
         return exit_status.FINE if copies else exit_status.PROBLEM
     well = summary is None or level_of(summary, relay.late_after) == "ok"
     return exit_status.FINE if well else exit_status.PROBLEM
@@ -164,13 +167,14 @@ def _nagios(options: argparse.Namespace) -> int:
         state = StateReader.open(relay.state)
         summary = summary_of(state, time.time(), relay.late_after) if state is not None else None
     except (ConfigError, StateError) as error:
-        print(nagios_line("UNKNOWN", str(error), ""))
-        return _UNKNOWN
+        code, line = nagios.unknown(error)
+        print(line)
+        return code
     code, word = _NAGIOS[level_of(summary, relay.late_after) if summary is not None else "ok"]
     text = in_text(summary) if summary is not None else "no copy has come yet"
     if silent is not None:
         code, word, text = *_NAGIOS["critical"], f"{silent}; {text}"
-    print(nagios_line(word, text, _figures(summary, relay.late_after) if summary is not None else ""))
+    print(nagios.line(word, text, _figures(summary, relay.late_after) if summary is not None else ""))
     return code
 
 
@@ -252,7 +256,3 @@ def _tell(result: dict[str, Any], options: argparse.Namespace) -> None:
     else:
         print(plain(copies_text.outcome(result, addresses=options.addresses)))
     sys.stdout.flush()
-
-
-def _complain(text: str) -> None:
-    print(f"ldapmilter: {plain(text)}", file=sys.stderr)

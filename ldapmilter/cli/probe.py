@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.cli import arguments, exit_status, sample_message
+from ldapmilter.cli import arguments, exit_status, nagios, sample_message
 from ldapmilter.config import load
 from ldapmilter.daemon.channel import about
 from ldapmilter.daemon.control_client import ask
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import argparse
 
     from ldapmilter.mta.probe import ProbeReport
-
-_OK, _WARNING, _CRITICAL, _UNKNOWN = 0, 1, 2, 3
-"""Exit codes of a Nagios plugin."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,21 +56,22 @@ def _nagios(options: argparse.Namespace) -> int:
     try:
         report = _ask(options)
     except ConfigError as error:
-        print(f"LDAPMILTER UNKNOWN - {plain(str(error))}")
-        return _UNKNOWN
+        code, line = nagios.unknown(error)
+        print(line)
+        return code
     except LdapmilterError as error:
-        print(f"LDAPMILTER CRITICAL - {plain(str(error))}")
-        return _CRITICAL
+        print(nagios.line("CRITICAL", str(error)))
+        return nagios.CRITICAL
     seconds = report["seconds"]
     figures = f"time={seconds:.6f}s;{options.warn:g};{options.timeout:g};0 copies={len(report['copies'])};;;0"
     answered = f"answered in {seconds * 1000:.1f} ms"
     if report["verdict"] != "accept":
-        reply = plain(report["smtp_reply"] or "no text")
-        print(f"LDAPMILTER CRITICAL - {report['verdict']}: {reply}, {answered} | {figures}")
-        return _CRITICAL
+        reply = report["smtp_reply"] or "no text"
+        print(nagios.line("CRITICAL", f"{report['verdict']}: {reply}, {answered}", figures))
+        return nagios.CRITICAL
     slow = seconds > options.warn
-    print(f"LDAPMILTER {'WARNING' if slow else 'OK'} - accept, {answered} | {figures}")
-    return _WARNING if slow else _OK
+    print(nagios.line("WARNING" if slow else "OK", f"accept, {answered}", figures))
+    return nagios.WARNING if slow else nagios.OK
 
 
 def _ask(options: argparse.Namespace) -> ProbeReport:

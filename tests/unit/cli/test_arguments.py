@@ -124,3 +124,10 @@ def test_what_a_mail_server_takes_is_explained(
 def test_a_wrong_argument_is_unknown_to_a_monitoring_system(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(config), "probe", "--nagios", "--rcpt", "joe"]) == 3
     assert capsys.readouterr().out.startswith("LDAPMILTER UNKNOWN - --rcpt 'joe'")
+
+
+def test_a_monitoring_system_gets_no_bar_but_the_one_before_the_figures(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(config), "probe", "--nagios", "--rcpt", "joe|x=1"]) == 3
+    assert capsys.readouterr().out.startswith("LDAPMILTER UNKNOWN - --rcpt 'joe/x=1'")

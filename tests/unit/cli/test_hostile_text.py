@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.address import make_address
-from ldapmilter.cli import asking, audit_text, cache, decision_text, explain, main, probe, status
+from ldapmilter.cli import audit_text, cache, decision_text, explain, main, probe, status
+from ldapmilter.cli.complaint import complain
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.message import Identity
 from ldapmilter.policy.document import as_json
@@ -103,5 +104,5 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     main.main(["--config", str(tmp_path), "explain", "--live", "--auth", "a@b.test", "--rcpt", "c@d.test"])
     error = capsys.readouterr().err
     assert error.replace("\n", "").isprintable()
-    asking._complain(HOSTILE)
+    complain(HOSTILE)
     shown(capsys.readouterr().err)
