@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.cli import exit_status
 from ldapmilter.coverage.list_settings import survey_lists
+from ldapmilter.coverage.plain import inert
 from ldapmilter.plain import plain, plain_json
 
 if TYPE_CHECKING:
@@ -59,14 +60,9 @@ def _csv(lists: Sequence[ListCoverage]) -> None:
         head = [one["address"], *("yes" if one[key] else "no" for key in ("members_outside", "lacks_settings"))]
         for setting in one["settings"]:
             cells = (setting["attribute"], setting["value"], setting["level"], setting["dn"])
-            writer.writerow([_cell(cell) for cell in (*head, *cells)])
+            writer.writerow([inert(cell) for cell in (*head, *cells)])
         if not one["settings"]:
             writer.writerow([*head, "", "", "", ""])
-
-
-def _cell(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _lines(shown: Sequence[ListCoverage], count: int, lacking: int, policy: Policy) -> Iterator[str]:

@@ -50,7 +50,7 @@ class CsvForm:
         for column, cell in zip(self._columns, row.cells, strict=True):
             if cell is not None:
                 for line in _csv_lines(row, column, cell):
-                    self._writer.writerow([_inert(text) for text in line])
+                    self._writer.writerow([inert(text) for text in line])
 
     def end(self, summary: Summary) -> None:
         """Add nothing: the figures are what a spreadsheet counts."""
@@ -83,7 +83,7 @@ def _csv_lines(row: Row, column: Column, cell: Cell) -> Iterator[tuple[str, ...]
         yield (*begin, cell.status, *("",) * 9, why)
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Return a text that steers no terminal and is not a formula to a spreadsheet: names are written by users."""
     return f"'{plain(text)}" if text.startswith(_FORMULA) else plain(text)
 

@@ -87,6 +87,11 @@ def test_a_table_for_spreadsheets(coverage: Any, capsys: pytest.CaptureFixture[s
     assert not any("example.org" in line for line in lines)
 
 
+def test_a_table_steers_no_terminal(coverage: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert coverage("--csv", ldapMilterListHeaders="TRUE\x1f") == 0
+    assert ",ldapMilterListHeaders,TRUE\\x1f," in capsys.readouterr().out
+
+
 def test_an_invalid_value_is_a_problem(coverage: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert coverage(ldapMilterListBounces=STAFF) == 1
     assert "INVALID" in capsys.readouterr().out
