@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ldapmilter.audit.reading import LineStream
 
 SEAL_START: Final = b'{"event":"seal",'
-OPEN_START: Final = b'{"event":"open",'
 CUT_START: Final = b'{"event":"cut",'
 LONGEST: Final = 256
 """Octets that none of these lines reaches."""

@@ -12,7 +12,6 @@ DIRECTORY_UNAVAILABLE = 3
 DAEMON_UNREACHABLE = 4
 
 _NO_DAEMON = "the daemon does not answer, or this user may not ask it"
-_NO_DIRECTORY = "the directory cannot be asked"
 
 MEANINGS: "Mapping[str, Mapping[int, str]]" = {
     "run": {FINE: "ended by SIGTERM or SIGINT", PROBLEM: "it cannot start, or another one runs already"},

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CONTINUE = packet(b"c")
 REFUSAL = "5.7.1 not for you"
 _REFUSED = packet(b"y", f"571 {REFUSAL}\0".encode())
-_RCPT, _EOM, _HELO, _BODY = b"R", b"E", b"H", b"B"
+_RCPT, _EOM = b"R", b"E"
 _SECONDS = 120.0
 
 
