@@ -6,14 +6,14 @@ when the directory says otherwise. A server's own value counts before that of th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.postfix_config import parse_milters, position, seconds
 from ldapmilter.directory.backend.filters import Equal
 from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN, ZIMBRA_BASE
+from ldapmilter.directory.ldap.localconfig import ZIMBRAS_OWN, local_value
+from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
@@ -86,7 +86,6 @@ _TIMEOUTS = ("zimbraMtaMilterCommandTimeout", "zimbraMtaMilterContentTimeout")
 READS = (*_LISTS, "zimbraMtaMilterDefaultAction", *_TIMEOUTS)
 _MARGIN = 1.0
 """Seconds that an answer may be under way."""
-_LOCALCONFIG = Path("/opt/zimbra/conf/localconfig.xml")
 
 
 def check(raw_directory: RawDirectory, config: Config, report: Report) -> None:
@@ -126,14 +125,13 @@ def _is_listed(milters: list[Milter], ours: SocketAddress) -> bool:
 
 def check_postjournal(config: Config, report: Report) -> None:
     """Look into Zimbra's localconfig.xml, where there is one that may be read."""
-    path = config.ldap.zimbra_localconfig or _LOCALCONFIG
+    path = config.ldap.zimbra_localconfig or ZIMBRAS_OWN
     try:
-        root = ET.fromstring(path.read_bytes())  # noqa: S314 - Zimbra's own configuration file
-    except (OSError, ET.ParseError):
+        found = local_value(path, "postjournal_enabled")
+    except ConfigError:
         return
-    for key in root.iter("key"):
-        if key.get("name") == "postjournal_enabled" and (key.findtext("value") or "").strip().lower() in {"true", "1"}:
-            report.add(POSTJOURNAL.found(f"{path}: postjournal_enabled = {key.findtext('value')}"))
+    if found.lower() in {"true", "1"}:
+        report.add(POSTJOURNAL.found(f"{path}: postjournal_enabled = {found}"))
 
 
 def _server(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.cli import arguments
 from ldapmilter.directory.ldap.endpoints import Endpoints
 from ldapmilter.directory.ldap.exchange import Credentials
-from ldapmilter.directory.ldap.localconfig import local_value, read
+from ldapmilter.directory.ldap.localconfig import ZIMBRAS_OWN, local_value, read
 from ldapmilter.errors import ConfigError
 from ldapmilter.schema.server import connect
 from ldapmilter.secret_file import read_secret
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ldapmilter.config import Config
     from ldapmilter.directory.ldap.connection import Connection
 
-_LOCALCONFIG = Path("/opt/zimbra/conf/localconfig.xml")
 _ZIMBRA_SOCKET = Path("/opt/zimbra/data/ldap/state/run/ldapi")
 _ROOT_DN = "cn=config"
 
@@ -41,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--localconfig",
         type=Path,
         metavar="FILE",
-        help=f"where ldap_root_password is taken from without --root-password-file (default: {_LOCALCONFIG})",
+        help=f"where ldap_root_password is taken from without --root-password-file (default: {ZIMBRAS_OWN})",
     )
 
 
@@ -88,7 +87,7 @@ def uri(options: argparse.Namespace) -> str:
 def _password(options: argparse.Namespace) -> str:
     if options.root_password_file is not None:
         return read_secret(options.root_password_file, "--root-password-file")
-    file = options.localconfig or _LOCALCONFIG
+    file = options.localconfig or ZIMBRAS_OWN
     who = options.root_dn or _ROOT_DN
     try:
         found = local_value(file, "ldap_root_password")

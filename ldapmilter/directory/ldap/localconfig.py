@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
 from ldapmilter.directory.ldap.endpoints import Endpoints
@@ -19,9 +20,10 @@ from ldapmilter.files import read_regular, version, why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _log = logging.getLogger(__name__)
+
+ZIMBRAS_OWN: Final = Path("/opt/zimbra/conf/localconfig.xml")
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _MAX_REFERENCES = 20
