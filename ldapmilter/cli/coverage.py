@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ldapmilter import options as option_types
 from ldapmilter.address import fold_domain, make_address
-from ldapmilter.cli import coverage_entry, coverage_history, coverage_lists, exit_status
-from ldapmilter.cli.coverage_forms import forms_of, report
+from ldapmilter.cli import coverage_entry, coverage_history, coverage_lists
+from ldapmilter.cli.coverage_forms import show
 from ldapmilter.cli.coverage_progress import progress_of
 from ldapmilter.config import load
 from ldapmilter.coverage.collect import columns_of
@@ -113,11 +113,9 @@ def run(options: argparse.Namespace) -> int:
         pages = _survey(opened, config, about, domains)
         if options.save:
             return coverage_history.save(config, pages, about, options)
-        summary = report(pages, about, forms_of(options, about), uncovered=options.uncovered)
+        return show(pages, about, options)
     finally:
         opened.close()
-    found = summary.invalid or (options.uncovered and summary.lacking)
-    return exit_status.PROBLEM if found else exit_status.FINE
 
 
 def _lists(config: Config, options: argparse.Namespace) -> int:

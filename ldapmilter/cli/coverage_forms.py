@@ -8,6 +8,7 @@ import tempfile
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from ldapmilter.cli import exit_status
 from ldapmilter.coverage.html import HtmlForm
 from ldapmilter.coverage.page_file import page_file
 from ldapmilter.coverage.plain import CsvForm, JsonForm
@@ -61,6 +62,13 @@ def report(
         for form in entered:
             form.end(summary)
     return summary
+
+
+def show(pages: Iterable[Page], about: About, options: argparse.Namespace) -> int:
+    """Write the report in the forms that were asked for; return the exit status."""
+    summary = report(pages, about, forms_of(options, about), uncovered=options.uncovered)
+    found = summary.invalid or (options.uncovered and summary.lacking)
+    return exit_status.PROBLEM if found else exit_status.FINE
 
 
 def forms_of(options: argparse.Namespace, about: About) -> Iterator[AbstractContextManager[Form]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.address import fold_domain
 from ldapmilter.cli import arguments, exit_status
 from ldapmilter.cli.arguments import address as read_address
-from ldapmilter.cli.coverage_forms import forms_of, report
+from ldapmilter.cli.coverage_forms import report, show
 from ldapmilter.coverage.day_writer import DayWriter
 from ldapmilter.coverage.difference import CHANGES, Counts, differences
 from ldapmilter.coverage.entry_text import cell_lines
@@ -159,9 +159,7 @@ def show_day(history: History, options: argparse.Namespace, narrowed: tuple[str,
         for row in day.rows()
         if not domains or row.address.domain in domains
     )
-    summary = report(_pages(rows, day), about, forms_of(options, about), uncovered=options.uncovered)
-    found = summary.invalid or (options.uncovered and summary.lacking)
-    return exit_status.PROBLEM if found else exit_status.FINE
+    return show(_pages(rows, day), about, options)
 
 
 def _pages(rows: Iterator[Row], day: Day) -> Iterator[Page]:
