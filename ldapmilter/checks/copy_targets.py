@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks import betraying_targets, replying_targets
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.policy_values import INVALID
-from ldapmilter.checks.reading import read_again
+from ldapmilter.checks.reading import entries_of, read_again
 from ldapmilter.directory.backend.filters import And, Equal, Present
 from ldapmilter.directory.backend.names import POLICY_CLASS, is_ours
-from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
+from ldapmilter.directory.entries import ENTRY_ATTRIBUTES
 from ldapmilter.directory.searches import CHUNK
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy.copy_requests import Subject, requested_copies
@@ -162,15 +162,8 @@ def _fill_templates(named: Named, raw_directory: RawDirectory, directory: Zimbra
     Outside hosted domains one address stands for all of a domain: nothing can be looked up there.
     """
     wanted = And((Equal("objectClass", "zimbraAccount"), Present("zimbraMailDeliveryAddress")))
-    accounts: list[Entry] = []
-    for raw in raw_directory.pages(raw_directory.base, wanted, ENTRY_ATTRIBUTES):
-        account = read_entry(raw)
-        if account is not None:
-            accounts.append(account)
-        if len(accounts) == CHUNK:
-            _fill(accounts, named, directory, report)
-            accounts = []
-    _fill(accounts, named, directory, report)
+    for accounts in entries_of(raw_directory.pages(raw_directory.base, wanted, ENTRY_ATTRIBUTES), CHUNK):
+        _fill(accounts, named, directory, report)
 
 
 def _fill(accounts: Sequence[Entry], named: Named, directory: ZimbraDirectory, report: Report) -> None:

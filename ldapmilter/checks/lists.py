@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.policy_values import CONFLICT
+from ldapmilter.checks.reading import entries_of
 from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, read_entry
 
@@ -122,21 +123,12 @@ def check(
         DirectoryUnavailable: no answer.
     """
     wanted = any_of("objectClass", ("zimbraDistributionList", "zimbraGroup"))
-    waiting: list[Entry] = []
     sizes: dict[str, int] = {}
     seconds = 0.0
-    for raw in raw_directory.pages(raw_directory.base, wanted, ENTRY_ATTRIBUTES):
-        entry = read_entry(raw)
-        if entry is not None:
-            waiting.append(entry)
-        if len(waiting) == _GROUPS_AT_ONCE:
-            began = clock()
-            sizes.update(_sizes(waiting, directory, limits, report))
-            seconds += clock() - began
-            waiting = []
-    began = clock()
-    sizes.update(_sizes(waiting, directory, limits, report))
-    seconds += clock() - began
+    for groups in entries_of(raw_directory.pages(raw_directory.base, wanted, ENTRY_ATTRIBUTES), _GROUPS_AT_ONCE):
+        began = clock()
+        sizes.update(_sizes(groups, directory, limits, report))
+        seconds += clock() - began
     _waits(sizes, seconds, lookup_deadline, report)
     if named.policy_groups:
         _open_to_members(named.policy_groups, raw_directory, report)
@@ -146,8 +138,6 @@ def check(
 def _sizes(groups: Sequence[Entry], directory: ZimbraDirectory, limits: GroupLimits, report: Report) -> dict[str, int]:
     """Look at the size of some groups; return how many members each has, by its name."""
     sizes: dict[str, int] = {}
-    if not groups:
-        return sizes
     expansions = directory.for_message(seconds=_LONGEST).expand(groups)
     for group in groups:
         expansion = expansions[group.dn]

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
@@ -178,14 +179,9 @@ def _unaligned(name: str, domain: str, published: str | None) -> Finding:
 
 def _batches(raw_directory: RawDirectory, policy: Policy) -> Iterator[list[RawEntry]]:
     asked = tuple(dict.fromkeys((*ENTRY_ATTRIBUTES, *sorted(policy.attributes()), *READS)))
-    waiting: list[RawEntry] = []
-    for raw in raw_directory.pages(raw_directory.base, any_of("objectClass", _LISTS), asked):
-        waiting.append(raw)
-        if len(waiting) == _AT_ONCE:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+    raws = raw_directory.pages(raw_directory.base, any_of("objectClass", _LISTS), asked)
+    while batch := list(islice(raws, _AT_ONCE)):
+        yield batch
 
 
 def dmarc_policy(domain: str) -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.backend.store import Deadline
+from ldapmilter.directory.entries import read_entry
 from ldapmilter.directory.ldap.exchange import ServerFailed
 from ldapmilter.directory.ldap.readability import LOOKED_AT
 from ldapmilter.directory.searches import CHUNK
@@ -66,6 +68,13 @@ class RawDirectory:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.seconds, time.monotonic)
+
+
+def entries_of(raws: Iterable[RawEntry], most: int) -> Iterator[list[Entry]]:
+    """Yield those that mail can be addressed to, so many at a time."""
+    entries = (entry for raw in raws if (entry := read_entry(raw)) is not None)
+    while some := list(islice(entries, most)):
+        yield some
 
 
 def read_again(
