@@ -18,6 +18,7 @@ from ldapmilter.audit.criteria import Criteria, bare_message_id
 from ldapmilter.audit.search import Search
 from ldapmilter.cli import arguments, audit_text, audit_verify, exit_status, fate_text
 from ldapmilter.cli.complaint import complain
+from ldapmilter.cli.words import counted
 from ldapmilter.config import load
 from ldapmilter.errors import ConfigError
 from ldapmilter.plain import plain
@@ -112,7 +113,7 @@ def _find(options: argparse.Namespace) -> int:
     if not found:
         complain(f"nothing found: {read}")
     elif not options.json:
-        print(f"{_count(found, 'record')} found: {read}")
+        print(f"{counted(found, 'record')} found: {read}")
     _show_coverage(config.coverage_history, options)
     sys.stdout.flush()
     if search.problems:
@@ -149,17 +150,13 @@ def _show_coverage(folder: Path | None, options: argparse.Namespace) -> None:
 
 def _read(search: Search) -> str:
     """Say what an answer rests on."""
-    files = f"{_count(search.files, 'file')} read"
+    files = f"{counted(search.files, 'file')} read"
     if not search.records:
         return f"{files}, without any record"
-    text = f"{files}, {_count(search.records, 'record')} from {search.first} to {search.last}"
+    text = f"{files}, {counted(search.records, 'record')} from {search.first} to {search.last}"
     if search.without_message_id:
         text += (
-            f"; {_count(search.without_message_id, 'record')} of that time without a Message-ID:"
+            f"; {counted(search.without_message_id, 'record')} of that time without a Message-ID:"
             " look for them by --queue-id, --address or --day"
         )
     return text
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.checks.finding import Area, Severity
 from ldapmilter.cli import nagios
+from ldapmilter.cli.words import counted
 from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
@@ -114,12 +115,8 @@ def _fine(report: Report) -> list[tuple[Area, str]]:
 
 def summary(report: Report) -> str:
     """Return the counts in words."""
-    counts = [_number(report.count(severity), severity.value) for severity in reversed(Severity)]
+    counts = [counted(report.count(severity), severity.value) for severity in reversed(Severity)]
     return ", ".join([*counts, *([f"{len(report.accepted)} accepted"] if report.accepted else [])])
-
-
-def _number(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _few(findings: Sequence[Finding]) -> Iterator[tuple[Finding, int]]:

@@ -7,6 +7,7 @@ import time
 
 from ldapmilter.cli import exit_status
 from ldapmilter.cli.asking import ask_and_compare
+from ldapmilter.cli.words import moment
 from ldapmilter.daemon.status_words import client_in_words, waits_in_words
 from ldapmilter.durations import in_words
 from ldapmilter.plain import plain
@@ -76,10 +77,10 @@ def _file_problems(status: Message, file: FileState) -> Iterator[str]:
     elif file.state == "unknown":
         yield f"the configuration was not reloaded: {failure}"
     elif status["reload_failed_digest"] == file.digest:
-        at = _time(status["reload_failed_at"])
+        at = moment(status["reload_failed_at"])
         yield f"the configuration was not reloaded at {at}: {failure}; reload again when that is corrected"
     elif file.state == "changed":
-        refused = _time(status["reload_failed_at"])
+        refused = moment(status["reload_failed_at"])
         yield f"the reload of {refused} was refused, and the file has been changed since: reload again"
 
 
@@ -99,7 +100,7 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
     yield f"ldapmilter {status['version']}, pid {status['pid']}, up {_duration(now - status['started_at'])}"
     yield f"listening {status['socket']}"
     how = f" ({command(action)})" if (action := _ACTION.get(file.state)) is not None else ""
-    yield f"config    {status['config']}, in force since {_time(status['reloaded_at'])}; {_FILE[file.state]}{how}"
+    yield f"config    {status['config']}, in force since {moment(status['reloaded_at'])}; {_FILE[file.state]}{how}"
     in_flight = sum(worker["in_flight"] for worker in status["workers"])
     pids = " ".join(str(worker["pid"]) for worker in status["workers"])
     yield f"workers   {len(status['workers'])} of {status['workers_wanted']} ({pids}), {in_flight} messages in flight"
@@ -127,10 +128,6 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
     if (relay := status.get("relay")) is not None:
         yield from _relay(relay, now)
     yield from (f"NOT APPLIED {text}" for text in status["not_applied"])
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
 
 
 def _directory(directory: Message, now: float) -> Iterator[str]:

@@ -6,11 +6,11 @@ Told apart: seen, with or without an effect; never seen, so Postfix did not ask;
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 from ldapmilter.cli import arguments, audit_text, exit_status
 from ldapmilter.cli.asking import ask
+from ldapmilter.cli.words import moment
 from ldapmilter.errors import ConfigError
 from ldapmilter.plain import plain, plain_json
 
@@ -85,7 +85,7 @@ def _lines(answer: Message, what: str | None, config: str) -> Iterator[str]:
 
 def _seen(one: Message) -> Iterator[str]:
     if (record := one.get("record")) is None:
-        yield f"{_time(one['at'])}  {one['line']}"
+        yield f"{moment(one['at'])}  {one['line']}"
         return
     yield from audit_text.as_text(record).splitlines()
     if record["verdict"] == "accept" and not (record["from"] or record["headers"] or record["copies"]):
@@ -107,7 +107,7 @@ def _not_seen(answer: Message, what: str | None, config: str) -> Iterator[str]:
         yield f"what is older has aged out: ldapmilter audit find{audit} has older ones that had an effect"
         return
     others = f" ({answer['remembered']} others were)" if answer["remembered"] else ""
-    yield f"{which} was seen since the daemon started at {_time(answer['since'])}{others}"
+    yield f"{which} was seen since the daemon started at {moment(answer['since'])}{others}"
     yield from _registration(answer["socket"], config)
 
 
@@ -133,8 +133,4 @@ def _registration(socket: str, config: str) -> Iterator[str]:
 
 def _remembered(answer: Message) -> str:
     count = answer["remembered"]
-    return f"{count} message{'s are' if count != 1 else ' is'} remembered, since {_time(answer['since'])}"
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
+    return f"{count} message{'s are' if count != 1 else ' is'} remembered, since {moment(answer['since'])}"
