@@ -184,8 +184,11 @@ class Sealing:
         self._next_seal = self._next_anchor = clock()
         self._nameless_since: float | None = None
 
-    def look(self) -> Seal | None:
+    def look(self, *, rotated: bool = False) -> Seal | None:
         """Do what is due; call it several times a second.
+
+        Args:
+            rotated: whoever rotates says that it is done: a file without a name gets no other one any more.
 
         Returns:
             a seal that is to be told elsewhere.
@@ -194,7 +197,7 @@ class Sealing:
             AuditError: a file cannot be opened, read or written; what is due stays due.
         """
         try:
-            self._follow()
+            self._follow(rotated=rotated)
             sealed = self._sealed
             if sealed is not None and (self._clock() >= self._next_seal or sealed.was_cut()):
                 return self._seal(sealed)
@@ -233,21 +236,21 @@ class Sealing:
 
     # -- rotation ---------------------------------------------------------------------------
 
-    def _follow(self) -> None:
+    def _follow(self, *, rotated: bool = False) -> None:
         """Go on in the file that the name stands for."""
         if self._sealed is None:
             self._sealed = SealedFile(OpenFile(self.path), self._lock)
-        elif self._is_moved(self._sealed.file):
+        elif self._is_moved(self._sealed.file, rotated=rotated):
             self._switch(self._sealed)
 
-    def _is_moved(self, file: OpenFile) -> bool:
+    def _is_moved(self, file: OpenFile, *, rotated: bool) -> bool:
         try:
             named = os.lstat(self.path)
         except OSError:
             now = self._clock()
             if self._nameless_since is None:
                 self._nameless_since = now
-            return now - self._nameless_since >= NAMELESS_SECONDS
+            return rotated or now - self._nameless_since >= NAMELESS_SECONDS
         self._nameless_since = None
         return (named.st_dev, named.st_ino) != file.identity
 

@@ -59,7 +59,7 @@ class Parent:
     """One running daemon."""
 
     def __init__(self, config: Config, log: LogTarget, writer: LogWriter) -> None:
-        """Prepare to run under a configuration.
+        """Prepare to run under a configuration, in the loop that is to run it; signals count from here on.
 
         Args:
             config: what to run under.
@@ -71,6 +71,12 @@ class Parent:
             AuditError: the audit file cannot be written.
             CannotListen: the milter's socket cannot be bound.
         """
+        # Before anything is bound: whoever finds a socket may send a signal, and it must not end this process unasked.
+        self._stop_wanted, self._reload_wanted = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop_wanted.set)
+        loop.add_signal_handler(signal.SIGINT, self._stop_wanted.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         refuse_beside_another(_unix_sockets(config))
         active = ActiveConfiguration.of(config)
         try_audit(config)  # once, before every worker does
@@ -94,8 +100,6 @@ class Parent:
         self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, self._relay, self._following)
         self._reminders, self._broken = Reminders(), Reminders()
         self._takeover = Takeover(self._fleet, self._sockets, self._overview, self._reminders, self._relay)
-        self._stop_wanted = asyncio.Event()
-        self._reload_wanted = asyncio.Event()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit status.
@@ -104,9 +108,6 @@ class Parent:
             CannotListen: the control socket or the metrics port cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop_wanted.set)
-        loop.add_signal_handler(signal.SIGINT, self._stop_wanted.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         loop.add_signal_handler(signal.SIGCHLD, self._bury)
         await self._sockets.open(self._overview.config)
         self._fleet.tick()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ldapmilter.audit.sealing import Sealing
@@ -24,7 +25,7 @@ _LOOK_SECONDS = 0.25
 """Between two looks at the file: whoever has a line waits for four of them when it is rotated."""
 _LAST_SECONDS = 3.0
 """For which the last seal is waited for."""
-_ROTATED_SECONDS = 2.0
+_ROTATED_SECONDS = 5.0
 """For which a reload waits until the file is followed."""
 
 
@@ -112,9 +113,9 @@ class _SealThread:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._ending or self._hurried, _LOOK_SECONDS)
-                ending, self._hurried = self._ending, False
+                ending, told, self._hurried = self._ending, self._hurried, False
                 self._begun += 1
-            self._do(self._sealing.finish if ending else self._sealing.look)
+            self._do(self._sealing.finish if ending else partial(self._sealing.look, rotated=told))
             with self._changed:
                 self._done = self._begun
                 self._changed.notify_all()

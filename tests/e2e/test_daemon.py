@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +84,34 @@ def test_sigterm_while_idle(slapd: Slapd) -> None:
         assert not daemon.socket_path.exists()
         hidden = {path.name for path in daemon.directory.iterdir() if path.name.startswith(".")}
         assert hidden <= {".audit.jsonl.lock", ".audit.jsonl.sealer"}  # locks stay: who waits for one has it open
+
+
+_SIGNALLED_WHILE_BINDING = """
+import os, signal
+from ldapmilter.cli import main
+from ldapmilter.daemon import parent
+
+def listen(settings, really=parent.listen):
+    listener = really(settings)
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return listener
+
+parent.listen = listen
+main.entry_point()
+"""
+
+
+def test_signals_that_come_as_soon_as_the_socket_is_there(slapd: Slapd) -> None:
+    daemon = Daemon(slapd)
+    try:
+        command = [sys.executable, "-c", _SIGNALLED_WHILE_BINDING, "--config", str(daemon.config), "run"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.endswith("stopped\n")
+        assert not daemon.socket_path.exists()
+    finally:
+        daemon.close()
 
 
 def test_sigterm_with_idle_sessions_and_one_in_mid_message_that_was_given_up(slapd: Slapd) -> None:

@@ -14,8 +14,10 @@ from ldap3.core.exceptions import LDAPException, LDAPSessionTerminatedByServerEr
 
 _PREFIXES = re.compile(
     r"^(?:wrap socket error|socket ssl wrapping error|socket connection error while opening"
-    r"|socket creation error|startTLS failed -): ?|^startTLS failed - "
+    r"|socket creation error|error receiving data|startTLS failed -): ?|^startTLS failed - |^socket sending error"
 )
+_OPENSSL = re.compile(r"^\[[A-Z0-9_]+(?:: \w+)?\] | \(_ssl\.c:\d+\)$")
+"""What Python's ssl puts around a text: names of OpenSSL, a line of its own source."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _HINTS = {
     errno.ECONNREFUSED: "nothing listens there: does slapd run, is the port right?",
@@ -35,6 +37,8 @@ _BIND_HINTS = {
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
 
 _OTHERS = {"invalid server address": "the host name does not resolve: look at [ldap] uri and the DNS"}
+
+_ENDED = "the server ended the connection, or did not answer in time"
 
 EXPIRED = "the server's certificate has expired"
 # X509_V_ERR_... (openssl-verification-options(1), x509_vfy.h)
@@ -97,21 +101,23 @@ def in_words(error: Exception, said: str | None = None) -> str:
         said: what ldap3 noted about it, where it did.
     """
     if isinstance(error, LDAPSessionTerminatedByServerError):
-        return "the server ended the connection, or did not answer in time"
+        return _ENDED
     text = _PREFIXES.sub("", said or "") if isinstance(error, LDAPException) and said else str(error)
     if isinstance(error, LDAPStartTLSError) and said and said.startswith("startTLS failed"):
         return (
             f"the server offers no StartTLS ({text}): give it a certificate (olcTLSCertificateFile),"
             " or take ldaps://, or set [ldap] starttls = no"
         )
-    number = error.errno if isinstance(error, OSError) and error.errno else None
+    of_system = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)  # the latter's number is OpenSSL's
+    number = error.errno if isinstance(error, OSError) and of_system and error.errno else None
     if number is None and (found := _ERRNO.search(text)) is not None:
         number = int(found.group(1))
-    if number is not None and (number in _HINTS or isinstance(error, OSError)):
+    if number is not None and (number in _HINTS or of_system):
         hint = _HINTS.get(number)
         return os.strerror(number) + (f" ({hint})" if hint else "")
     if isinstance(error, TimeoutError) or text.endswith("timed out"):
         return "no answer in time (is the host up, does a firewall let this host in?)"
     if isinstance(error, LDAPException | OSError):
-        return _OTHERS.get(text, text)
+        text = _OPENSSL.sub("", text)
+        return _ENDED if text.startswith("EOF occurred") else _OTHERS.get(text, text)
     return f"the answer broke off or is not LDAP ({type(error).__name__}: {error})"

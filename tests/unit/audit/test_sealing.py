@@ -116,6 +116,15 @@ def test_a_file_that_was_renamed_and_not_replaced_gets_a_successor(audit: Sealed
     assert read_open(audit.path.read_bytes()) == read_seal(old.read_bytes().splitlines(keepends=True)[-1]).seal  # type: ignore[union-attr]
 
 
+def test_whoever_says_that_a_rotation_is_done_has_the_old_file_sealed_at_once(audit: SealedAudit) -> None:
+    audit.minute()
+    audit.write()
+    old = audit.rotate("audit.jsonl.1", create=False)
+    audit.sealing.look(rotated=True)
+    assert kinds(old).endswith("sms")
+    assert kinds(audit.path) == "o"
+
+
 def test_a_writer_that_is_first_in_the_new_file_goes_on_with_the_chain(audit: SealedAudit) -> None:
     audit.minute()
     audit.write()

@@ -51,10 +51,12 @@ def test_the_log_has_the_first_and_the_last_seal_as_verify_takes_them(
     assert [text.partition(":")[0] for text in told(caplog)] == ["1", "2"]
 
 
-def test_a_rotated_file_is_sealed_when_the_daemon_is_told(keeper: SealKeeper, path: Path) -> None:
+@pytest.mark.parametrize("made", [True, False], ids=["create", "nocreate"])
+def test_a_rotated_file_is_sealed_when_the_daemon_is_told(keeper: SealKeeper, path: Path, *, made: bool) -> None:
     keeper.look_now()
     path.rename(path.with_name("audit.jsonl.1"))
-    path.touch(0o600)
+    if made:
+        path.touch(0o600)
     keeper.look_now()
     assert path.read_bytes().startswith(b'{"event":"open","seal":2,')
     assert verify(files_of(path), path).holds

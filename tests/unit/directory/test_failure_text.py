@@ -7,7 +7,13 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from ldap3.core.exceptions import LDAPSessionTerminatedByServerError, LDAPSocketOpenError, LDAPStartTLSError
+from ldap3.core.exceptions import (
+    LDAPSessionTerminatedByServerError,
+    LDAPSocketOpenError,
+    LDAPSocketReceiveError,
+    LDAPSocketSendError,
+    LDAPStartTLSError,
+)
 
 from ldapmilter.directory.ldap.endpoints import Endpoints
 from ldapmilter.directory.ldap.failure_text import EXPIRED, certificate, handshake, in_words, refused_bind
@@ -94,6 +100,18 @@ def test_a_port_without_tls_is_named() -> None:
         (LDAPStartTLSError("x"), f"wrap socket error: {EXPIRED}", EXPIRED),
         (LDAPSocketOpenError("invalid server address"), None, "does not resolve"),
         (LDAPSessionTerminatedByServerError("x"), "an old one", "the server ended the connection, or did not answer"),
+        (
+            LDAPSocketSendError("x"),
+            "socket sending errorEOF occurred in violation of protocol (_ssl.c:2427)",
+            "the server ended the connection, or did not answer",
+        ),
+        (LDAPSocketSendError("x"), "socket sending error[Errno 32] Broken pipe", "Broken pipe (the server, or a fire"),
+        (
+            LDAPSocketReceiveError("x"),
+            "error receiving data: [SSL: BAD_MAC] decryption failed or bad record mac (_ssl.c:2580)",
+            "decryption failed or bad record mac",
+        ),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol (_ssl.c:2427)"), None, "the server ended the conn"),
         (OSError(errno.EHOSTUNREACH, "No route to host"), None, "No route to host (is the host up"),
         (OSError(errno.EMFILE, "Too many open files"), None, "Too many open files"),
         (TypeError("'NoneType' object"), None, "the answer broke off or is not LDAP (TypeError: "),
@@ -104,3 +122,5 @@ def test_what_failed_is_told_without_the_names_of_a_library(error: Exception, sa
     assert text.startswith(words) or words in text
     assert "LDAPS" not in text
     assert "Errno" not in text
+    assert "_ssl" not in text
+    assert "error" not in text.split()[0]
