@@ -28,6 +28,7 @@ CREATE TABLE copies (
     seen_at REAL,                 -- when Postfix first presented it
     tried_at REAL,
     ended_at REAL,
+    kept_at REAL,                 -- when the line was written that it is kept; it may end once more
     attempts INTEGER NOT NULL,
     server TEXT NOT NULL,
     code INTEGER,
@@ -40,8 +41,10 @@ CREATE INDEX copies_by_message ON copies (message);
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,
     record BLOB NOT NULL,         -- the decision's line of the audit, compressed (zlib)
-    expansion TEXT                -- who the recipients lead to, once that was read
+    expansion TEXT,               -- who the recipients lead to, once that was read
+    ended_at REAL                 -- of its last copy; NULL: one is under way
 );
+CREATE INDEX messages_by_end ON messages (ended_at) WHERE ended_at IS NOT NULL;
 CREATE TABLE files (              -- how far the audit has been read
     device INTEGER, inode INTEGER, octets INTEGER NOT NULL, head TEXT NOT NULL, PRIMARY KEY (device, inode)
 );

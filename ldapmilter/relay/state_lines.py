@@ -17,6 +17,9 @@ UNKNOWN: Final = (
     " server, reply, why) VALUES (?, '', '', '', '', '', 'decided', '', 0, '', '', '')"
 )
 """Makes a row for a token that has none."""
+RECORD_SECONDS: Final = 86_400.0
+"""For which the decision of a journaled copy stays after its end, by the audit's times: an end whose line did not come
+to disk is taken back, and the copy is wrapped once more."""
 
 
 def take_decision(connection: sqlite3.Connection, record: Mapping[str, Any]) -> None:
@@ -66,19 +69,18 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
         return
     taken_back = line.get("takes_back")
     if taken_back is not None:
-        connection.execute(
-            "UPDATE copies SET state = 'waiting', fate = '', ended_at = NULL WHERE token = ? AND ended_at = ?",
-            (token, as_time(taken_back)),
-        )
+        _take_back_end(connection, token, as_time(taken_back))
         return
     connection.execute(UNKNOWN, (token,))
     connection.execute(
         "UPDATE copies SET state = 'ended', fate = ?, ended_at = ?, tried_at = ?, seen_at = coalesce(seen_at, ?),"
+        " kept_at = CASE WHEN ? THEN ? ELSE kept_at END,"
         " target = CASE WHEN target = '' THEN ? ELSE target END, attempts = ?, server = ?, code = ?, reply = ?, why = ?"
         # By what follows what, not by the clock, which may be set back: only a kept copy may end once more.
         " WHERE token = ? AND (ended_at IS NULL OR fate = 'kept')",
         (
-            *(end[1], at, at, at, str(line.get("target") or ""), int(line.get("attempts") or 0)),
+            *(end[1], at, at, at, end[1] == "kept", at),
+            *(str(line.get("target") or ""), int(line.get("attempts") or 0)),
             *(
                 str(line.get("server") or ""),
                 line.get("code"),
@@ -88,19 +90,35 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
             token,
         ),
     )
-    _drop_message_of(connection, token)
-
-
-def _drop_message_of(connection: sqlite3.Connection, token: str) -> None:
     connection.execute(
-        "DELETE FROM messages WHERE id = (SELECT message FROM copies WHERE token = ?)"
+        "UPDATE messages SET ended_at = ? WHERE id = (SELECT message FROM copies WHERE token = ?)"
         " AND NOT EXISTS (SELECT 1 FROM copies WHERE message = messages.id AND state != 'ended')",
+        (at, token),
+    )
+    if at is not None:
+        connection.execute("DELETE FROM messages WHERE ended_at < ?", (at - RECORD_SECONDS,))
+
+
+def _take_back_end(connection: sqlite3.Connection, token: str, ended_at: float | None) -> None:
+    """Undo an end: the copy is kept still, where it was before; else it waits, and its report can be made again."""
+    undone = connection.execute(
+        "UPDATE copies SET state = 'ended', fate = 'kept', ended_at = kept_at"
+        " WHERE token = ? AND ended_at = ? AND kept_at != ended_at",
+        (token, ended_at),
+    )
+    if undone.rowcount:
+        return
+    connection.execute(
+        "UPDATE copies SET state = 'waiting', fate = '', ended_at = NULL, kept_at = NULL"
+        " WHERE token = ? AND ended_at = ?",
+        (token, ended_at),
+    )
+    connection.execute(
+        "UPDATE messages SET ended_at = NULL WHERE id IN (SELECT message FROM copies WHERE token = ? AND state = 'waiting')",
         (token,),
     )
 
 
 def drop_messages(connection: sqlite3.Connection) -> None:
-    """Drop what no copy needs that is under way."""
-    connection.execute(
-        "DELETE FROM messages WHERE NOT EXISTS (SELECT 1 FROM copies WHERE message = messages.id AND state != 'ended')"
-    )
+    """Drop what no copy names any more."""
+    connection.execute("DELETE FROM messages WHERE NOT EXISTS (SELECT 1 FROM copies WHERE message = messages.id)")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.relay.ends import Fate
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Of the tables; a file of another one is made again from the audit."""
 BUSY_SECONDS: Final = 10.0
 """For which another process may have the file locked."""

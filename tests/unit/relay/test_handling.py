@@ -386,20 +386,68 @@ def test_a_decision_that_was_taken_back_is_forgotten(office: Office) -> None:
     assert office.state.copy(token) is None
 
 
-def test_the_decision_of_a_journaled_copy_stays_until_its_last_end(office: Office) -> None:
+def test_the_decision_of_a_journaled_copy_stays_until_a_day_after_its_last_end(office: Office) -> None:
     tokens = [new_token(office.directory) for _ in range(2)]
     line = decision(tokens, at=office.now, delivery="journal")
     write_audit(office.audit, line)
     office.handling.following.catch_up()
-    copies = [copy for token in tokens if (copy := office.state.copy(token)) is not None]
-    assert copies[0].message == copies[1].message is not None
-    assert office.state.record(copies[0].message) == line
-    office.state.store_expansion(copies[0].message or 0, "who")
-    assert office.state.expansion(copies[0].message) == "who"
-    for number, copy in enumerate(copies):
-        assert (office.state.record(copy.message) is None) == (number == 2)
-        office.handling.end(copy, "accepted", server("end", 250))
-    assert office.state.record(copies[0].message) is None
+    first, second = [copy for token in tokens if (copy := office.state.copy(token)) is not None]
+    assert first.message == second.message is not None
+    assert office.state.record(first.message) == line
+    office.state.store_expansion(first.message or 0, "who")
+    assert office.state.expansion(first.message) == "who"
+    office.handling.end(first, "accepted", server("end", 250))
+    office.now += 2 * DAY
+    office.take(office.decided())
+    assert office.state.record(first.message) == line
+    office.handling.end(second, "accepted", server("end", 250))
+    office.now += DAY
+    office.take(office.decided())
+    assert office.state.record(first.message) == line
+    office.now += 1
+    office.take(office.decided())
+    assert office.state.record(first.message) is None
+
+
+def test_a_journaled_copy_whose_end_is_taken_back_can_be_wrapped_again(office: Office) -> None:
+    token = office.decided(delivery="journal")
+    records: list[object] = []
+
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool) -> Spooled:
+        del last_chance
+        records.append(office.state.record(copy.message))
+        return message
+
+    office.handling._wrap = wrap
+    assert office.take(token) == DONE
+    line = dict(office.written[0])
+    office.now += 60
+    write_audit(office.audit, {**line, "time": utc(office.now), "takes_back": line["time"]})
+    office.handling.following.catch_up()
+    office.now += 2 * DAY
+    office.take(office.decided())  # another one's end lets go of what nobody needs
+    office.handling = office.handler()
+    office.handling._wrap = wrap
+    assert office.take(token) == DONE
+    assert records[0] is not None
+    assert records[2] == records[0]
+
+
+def test_a_kept_copy_is_kept_still_when_a_later_end_is_taken_back(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("rcpt", 550)
+    assert office.take(token) == DONE
+    office.hops.answer = server("end", 250)
+    office.now -= 3600  # the clock was set back
+    (told,) = Commands(office.handling).serve({"action": "resend", "tokens": [token]})["results"]
+    assert told["state"] == "resent"
+    line = dict(office.written[-1])
+    write_audit(office.audit, {**line, "time": utc(office.now + 20), "takes_back": line["time"]})
+    office.handling.following.catch_up()
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert (copy.state, copy.fate, copy.ended_at) == ("ended", "kept", office.now + 3600)
+    assert office.state.count(state="waiting") == 0
 
 
 @pytest.mark.parametrize(
