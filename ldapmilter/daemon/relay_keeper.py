@@ -23,6 +23,7 @@ from ldapmilter.daemon.health import LONGEST_PAUSE, RELAY_SILENCE, RelayPauses, 
 from ldapmilter.daemon.leaving import MARGIN
 from ldapmilter.daemon.listener import CannotListen, listen_at
 from ldapmilter.daemon.worker_handle import WorkerGone, WorkerHandle, WorkerSilent
+from ldapmilter.delivery.settings import DRAIN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DRAIN_SECONDS: Final = 30.0
-"""For which the relay lets copies under way end."""
 COMMAND_SECONDS: Final = 300.0
 """The longest that an administrator's request may take: a copy that is sent again waits for its server."""
 _RELOAD_SECONDS: Final = 10.0

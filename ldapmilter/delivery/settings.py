@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,9 @@ Delivery = Literal["direct", "tracked", "journal"]
 unchanged; ``journal``, by way of the relay, wrapped in a journal report."""
 
 StartTls = Literal["no", "may", "must"]
+
+DRAIN_SECONDS: Final = 30.0
+"""For which the relay lets copies under way end when it is to end itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

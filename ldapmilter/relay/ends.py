@@ -6,6 +6,8 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
+from ldapmilter.audit import record
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,7 +49,7 @@ class EndLine(TypedDict):
 
 def as_text(at: float) -> str:
     """Return a time (seconds since the epoch) as the audit spells it."""
-    return datetime.fromtimestamp(at, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return record.as_text(datetime.fromtimestamp(at, tz=timezone.utc))
 
 
 def as_time(text: object) -> float | None:

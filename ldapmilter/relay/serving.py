@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ldapmilter.audit.file import AuditFile
+from ldapmilter.delivery.settings import DRAIN_SECONDS
 from ldapmilter.delivery.token import TokenKey, token_at
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.relay.client import CopyClient, Terms
@@ -38,8 +39,6 @@ _log = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 240.0
 """In which Postfix has its answer: it waits for 600 s (``lmtp_data_done_timeout``)."""
-DRAIN_SECONDS: Final = 30.0
-"""For which copies under way may go on at the end."""
 _AUDIT_SECONDS: Final = 20.0
 """For which a line may take to come to disk."""
 _THREADS: Final = 128
