@@ -97,6 +97,8 @@ class Commands:
         kept = handling.maildir.read(token)
         if kept is None:
             return _unchanged(token, "no such copy is kept here")
+        if (reply := handling.record_owed(token, "resent")) is not None:
+            return self._resent(token, reply, {"code": None, "reply": "it was accepted before", "server": ""})
         copy = handling.state.copy(token) or _of_file(token, kept)
         target = to or copy.target or kept.fields.get("Target", "")
         hops = handling.hops_for(target)
@@ -112,7 +114,12 @@ class Commands:
         told = {"code": answer.code, "reply": answer.text, "server": answer.server}
         if answer.becomes != "accepted":
             return {**_unchanged(token, "it was not accepted"), **told}
-        if handling.end(copy, "resent", answer, target=target) != DONE:
+        return self._resent(token, handling.end(copy, "resent", answer, target=target), told)
+
+    def _resent(self, token: str, reply: str, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Let a copy go that was accepted, if that is recorded."""
+        handling = self._handling
+        if reply != DONE:
             return {**_unchanged(token, f"it was accepted, which cannot be recorded: {handling.problem}"), **told}
         handling.maildir.remove(token)
         return {"token": token, "state": "resent", "why": "", **told}

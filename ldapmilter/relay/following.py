@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from ldapmilter.audit.reading import BAD_STREAM, MAX_LINE_BYTES, files_of, object_on, opened, why
 from ldapmilter.errors import AuditError
+from ldapmilter.relay.lost_tokens import BATCH, MARK, LostTokens, lines_with
 from ldapmilter.relay.stored import FilePosition
 
 if TYPE_CHECKING:
@@ -30,14 +31,9 @@ if TYPE_CHECKING:
 HORIZON: Final = 45 * 86_400.0
 """Seconds: what ended longer ago is not remembered; an older token is looked for in the audit when it comes."""
 _HEAD_OCTETS: Final = 256
-_BATCH: Final = 1000
-"""Lines about copies that go over in one step."""
 _BATCH_OCTETS: Final = 8 * 1024 * 1024
 _LINES: Final = 10_000
 """Lines of any kind, after which it is remembered how far it was read."""
-_MARK: Final = b'"token":"'
-_MISSED_SECONDS: Final = 600.0
-"""For which a token that stands nowhere in the audit is not looked for again."""
 
 
 class Following:
@@ -54,9 +50,10 @@ class Following:
         self._audit = audit
         self._state = state
         self._clock = clock
+        self.lost = LostTokens(audit, state, clock)
+        """Looks for tokens that are not known."""
         self._lock = threading.Lock()
         self._positions: Positions | None = None
-        self._missed: dict[str, float] = {}
 
     def catch_up(self) -> None:
         """Read what has been written since the last time.
@@ -67,7 +64,8 @@ class Following:
         """
         with self._lock:
             if self._state.check():
-                self._positions, self._missed = None, {}
+                self._positions = None
+                self.lost.begin_anew()
             if self._positions is not None and self._has_only_grown(self._positions):
                 return
             positions, self._positions = self._positions, None
@@ -79,26 +77,6 @@ class Following:
             self._forget_gone(names, positions)
             self._positions = positions
 
-    def look_for(self, token: str) -> None:
-        """Look for a token in all of the audit, however old; costly, so what was missed is not looked for again soon.
-
-        Raises:
-            AuditError: the audit cannot be read.
-            StateError: the state cannot be written.
-        """
-        with self._lock:
-            now = self._clock()
-            if now - self._missed.get(token, -_MISSED_SECONDS) < _MISSED_SECONDS:
-                return
-            wanted = token.encode("ascii")
-            found: list[dict[str, Any]] = []
-            for name in files_of(self._audit):
-                found += _named(name, self._audit, wanted)
-            self._state.take(found)
-            if not found:
-                self._missed = {one: at for one, at in self._missed.items() if now - at < _MISSED_SECONDS}
-                self._missed[token] = now
-
     def learn(self, file: Path) -> int:
         """Take over what another host's audit file says; return how many lines that were.
 
@@ -108,14 +86,14 @@ class Following:
         """
         lines = 0
         batch: list[dict[str, Any]] = []
-        for value in _named(file, file, _MARK):
+        for _, value in lines_with(file, file, lambda line: MARK in line):
             lines += 1
             batch.append(value)
-            if len(batch) >= _BATCH:
+            if len(batch) >= BATCH:
                 self._state.take(batch)
                 batch = []
         self._state.take(batch)
-        self._missed = {}
+        self.lost.begin_anew()
         return lines
 
     # -- files ------------------------------------------------------------------------------
@@ -211,27 +189,11 @@ def _batches(lines: LineStream) -> Iterator[tuple[list[dict[str, Any]], int]]:
     while (line := lines.readline(MAX_LINE_BYTES)).endswith(b"\n"):
         octets += len(line)
         number += 1
-        if _MARK in line and (value := object_on(line)) is not None:
+        if MARK in line and (value := object_on(line)) is not None:
             batch.append(value)
             held += len(line)
-        if len(batch) >= _BATCH or held >= _BATCH_OCTETS or number % _LINES == 0:
+        if len(batch) >= BATCH or held >= _BATCH_OCTETS or number % _LINES == 0:
             yield batch, octets
             batch, octets, held = [], 0, 0
     if octets:
         yield batch, octets
-
-
-def _named(name: Path, audit: Path, wanted: bytes) -> Iterator[dict[str, Any]]:
-    """Yield what the lines of a file say that hold some octets.
-
-    Raises:
-        AuditError: it cannot be read.
-    """
-    try:
-        with opened(name, audit) as stream:
-            while line := stream.lines.readline(MAX_LINE_BYTES):
-                if wanted in line and (value := object_on(line)) is not None:
-                    yield value
-    except BAD_STREAM as error:
-        message = f"{name}: the relay cannot read the audit: {why(name, error)}"
-        raise AuditError(message) from error

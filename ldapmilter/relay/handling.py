@@ -18,7 +18,7 @@ from ldapmilter.errors import AuditError, LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.client import Outgoing
 from ldapmilter.relay.ends import EVENT, EndLine, as_text
-from ldapmilter.relay.kept import KeepError
+from ldapmilter.relay.kept import KeepError, fields_of
 from ldapmilter.relay.stored import StateError
 from ldapmilter.relay.wrapping import as_it_came
 
@@ -46,6 +46,8 @@ BUSY: Final = "451 4.3.2 the relay is busy with this copy, or with others"
 UNKNOWN: Final = "451 4.3.0 this copy is not known here yet"
 NO_RECORD: Final = "451 4.3.0 what becomes of this copy cannot be recorded now"
 
+_NO_FACTS: Final[frozenset[End]] = frozenset({"repeat", "discarded"})
+"""Ends that are nothing unless they are recorded: who asked to discard a copy was told that it is not."""
 _NOT_IN_THE_AUDIT: Final = "no line of this host's audit knows the token"
 
 
@@ -126,8 +128,8 @@ class Handling:
     def _take(self, token: str, message: Spooled, until: float) -> str:
         try:
             copy = self._known(token)
-            if (unwritten := self._unwritten.get(token)) is not None:
-                return self._record(unwritten)
+            if (reply := self.record_owed(token)) is not None:
+                return reply
             if copy.state == "ended":
                 return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
             if not copy.is_known:
@@ -145,14 +147,12 @@ class Handling:
         """
         self.following.catch_up()
         found = self.state.copy(token)
-        if found is None or not found.is_known:
-            self.following.look_for(token)
-        elif found.state == "ended":
+        if found is not None and found.state == "ended":
             return found
         return self.state.seen(token, self._clock())
 
     def _unknown(self, copy: KnownCopy, message: Spooled) -> str:
-        if self._is_overdue(copy):
+        if self.following.lost.stands_nowhere(copy.token) and self._is_overdue(copy):
             return self._keep(copy, message, "kept", None, _NOT_IN_THE_AUDIT)
         self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=_NOT_IN_THE_AUDIT)
         return UNKNOWN
@@ -240,21 +240,8 @@ class Handling:
         Raises:
             KeepError: it cannot be kept.
         """
-        now = self._clock()
-        fields = {
-            "Target": copy.target,
-            "Sender": self.settings.envelope_sender,
-            "Delivery": copy.delivery,
-            "Class": " ".join(copy.classes),
-            "Queue-Id": copy.queue_id,
-            "Message-Id": copy.message_id,
-            "Decided": as_text(copy.decided_at) if copy.decided_at is not None else "",
-            "Kept": as_text(now),
-            "State": state,
-            "Server": answer.server if answer is not None else "",
-            "Reply": f"{answer.code or ''} {answer.text}".strip() if answer is not None else "",
-            "Why": why,
-        }
+        fields = fields_of(copy, self._clock(), state, answer, why)
+        fields["Sender"] = self.settings.envelope_sender
         self.maildir.keep(copy.token, fields, wrapped.chunks())
         reply = self.end(copy, state, answer, why)
         if reply == DONE:
@@ -264,12 +251,22 @@ class Handling:
             )
         return reply
 
+    def record_owed(self, token: str, *states: End) -> str | None:
+        """Record an end that is a fact and could not be recorded; return the reply, ``None``: there is none.
+
+        Args:
+            token: the copy's.
+            states: only if it is one of these; any, unless given.
+        """
+        owed = self._unwritten.get(token)
+        return self._record(owed) if owed is not None and (not states or owed["state"] in states) else None
+
     def _record(self, line: EndLine) -> str:
         token = line["token"]
         try:
             self._write(line)
         except AuditError as error:
-            if line["state"] != "repeat":
+            if line["state"] not in _NO_FACTS:
                 self._unwritten[token] = line
             return self.cannot_record(error)
         self._unwritten.pop(token, None)

@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Final
 from ldapmilter.durable import sync_directory
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
+from ldapmilter.relay.ends import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from ldapmilter.relay.answers import ServerAnswer
+    from ldapmilter.relay.ends import End
+    from ldapmilter.relay.stored import KnownCopy
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE: Final = 64 * 1024
@@ -40,6 +45,11 @@ class KeptCopy:
     """Of the header block of ours, without :data:`PREFIX`: Token, Target, Sender and so on."""
     begins: int
     """Where its octets begin."""
+
+    @property
+    def token(self) -> str:
+        """The copy's."""
+        return self.fields["Token"]
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its octets in pieces.
@@ -136,11 +146,11 @@ class Maildir:
         path = self.find(token)
         return None if path is None else read_kept(path)
 
-    def copies(self) -> Iterator[KeptCopy]:
-        """Yield every kept copy.
+    def copies(self) -> Iterator[KeptCopy | KeepError]:
+        """Yield every kept copy; of a file that is none, or cannot be read, why.
 
         Raises:
-            KeepError: one, or the Maildir, cannot be read.
+            KeepError: the Maildir cannot be read.
         """
         for folder in ("new", "cur"):
             try:
@@ -148,7 +158,11 @@ class Maildir:
             except OSError as error:
                 message = f"{self.path}: the kept copies cannot be read: {error.strerror}"
                 raise KeepError(message) from error
-            yield from map(read_kept, files)
+            for file in files:
+                try:
+                    yield read_kept(file)
+                except KeepError as error:
+                    yield error
 
     def remove(self, token: str) -> None:
         """Let a copy go, for good; one that is not there is gone already.
@@ -181,11 +195,40 @@ def read_kept(path: Path) -> KeptCopy:
         raise KeepError(message) from error
     block, end, _ = head.partition(b"\n\n")
     lines = block.decode("utf-8", "replace").split("\n")
-    if not end or not all(line.startswith(PREFIX) and ": " in line for line in lines):
-        message = f"{path}: is no copy that the relay kept: it does not begin with {PREFIX}Token and the like"
+    ours = end and all(line.startswith(PREFIX) and ": " in line for line in lines)
+    fields = dict(line.removeprefix(PREFIX).split(": ", 1) for line in lines) if ours else {}
+    if not path.name.startswith(fields.get("Token") or "/"):
+        message = (
+            f"{path}: is no copy that the relay kept: it does not begin with {PREFIX}Token and the like,"
+            " or has another one's name"
+        )
         raise KeepError(message)
-    fields = dict(line.removeprefix(PREFIX).split(": ", 1) for line in lines)
     return KeptCopy(path=path, fields=fields, begins=len(block) + len(end))
+
+
+def fields_of(copy: KnownCopy, now: float, state: End, answer: ServerAnswer | None, why: str) -> dict[str, str]:
+    """Return what the header block of a kept copy says of it.
+
+    Args:
+        copy: what is known of it.
+        now: seconds since the epoch.
+        state: why it is kept, as the audit has it.
+        answer: the server's, if one was asked.
+        why: the same in words.
+    """
+    return {
+        "Target": copy.target,
+        "Delivery": copy.delivery,
+        "Class": " ".join(copy.classes),
+        "Queue-Id": copy.queue_id,
+        "Message-Id": copy.message_id,
+        "Decided": as_text(copy.decided_at) if copy.decided_at is not None else "",
+        "Kept": as_text(now),
+        "State": state,
+        "Server": answer.server if answer is not None else "",
+        "Reply": f"{answer.code or ''} {answer.text}".strip() if answer is not None else "",
+        "Why": why,
+    }
 
 
 def _block(fields: Mapping[str, str]) -> bytes:

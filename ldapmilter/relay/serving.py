@@ -15,9 +15,10 @@ from ldapmilter.audit.file import AuditFile
 from ldapmilter.delivery.settings import DRAIN_SECONDS
 from ldapmilter.delivery.token import TokenKey, token_at
 from ldapmilter.errors import LdapmilterError
+from ldapmilter.plain import plain
+from ldapmilter.relay.adoption import adopt
 from ldapmilter.relay.client import CopyClient, Terms
 from ldapmilter.relay.commands import Commands
-from ldapmilter.relay.ends import EVENT
 from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.handling import BUSY, Handling
 from ldapmilter.relay.hops import Hops
@@ -47,6 +48,7 @@ _TICK_SECONDS: Final = 1.0
 _FORGET_SECONDS: Final = 3600.0
 _TRY_SECONDS: Final = 5.0
 """After which a state or Maildir that could not be used is tried again."""
+_TRY_LOST_SECONDS: Final = 60.0
 
 
 class Relay:
@@ -101,6 +103,7 @@ class Relay:
         )
         self._server: asyncio.AbstractServer | None = None
         self._numbers: dict[str, Any] = {}
+        self._adopted = False
 
     # -- serving ----------------------------------------------------------------------------
 
@@ -116,8 +119,11 @@ class Relay:
 
     async def look_after(self) -> None:
         """Keep up with the audit, and forget what is old; until it is cancelled."""
+        await asyncio.gather(self._keep_in_step(), self._look_for_lost())
+
+    async def _keep_in_step(self) -> None:
         loop = asyncio.get_running_loop()
-        forgot_at, behind = 0.0, False
+        forgot_at, behind = 0.0, self._handling.problem is not None
         while True:
             try:
                 await loop.run_in_executor(self._beside, self._keep_up)
@@ -130,6 +136,16 @@ class Relay:
                 behind = True
                 self._handling.cannot_record(error)
                 await asyncio.sleep(_TRY_SECONDS)
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def _look_for_lost(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._beside, self._handling.following.lost.look)
+            except LdapmilterError as error:
+                _log.error("copies that are not known here are looked for again: %s", plain(str(error)))
+                await asyncio.sleep(_TRY_LOST_SECONDS)
             await asyncio.sleep(_TICK_SECONDS)
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
@@ -191,27 +207,20 @@ class Relay:
     def _begin(self) -> None:
         try:
             self._keep_up()
-            self._adopt()
         except LdapmilterError as error:
             self._handling.cannot_record(error)
 
     def _keep_up(self) -> None:
-        """Read what the audit says that is new, and count."""
+        """Read what the audit says that is new, and count; the first time see what is kept."""
         self._handling.following.catch_up()
+        if not self._adopted:
+            adopt(self._handling.maildir, self._state)
+            self._adopted = True
         self._numbers = {
             "waiting": self._state.count(state="waiting"),
             "kept": self._state.count(state="ended", fate="kept"),
             "oldest": self._state.oldest(),
         }
-
-    def _adopt(self) -> None:
-        """Know of every kept copy, should the audit have lost the line."""
-        for kept in self._handling.maildir.copies():
-            fields = kept.fields
-            token = fields.get("Token", "")
-            if self._state.copy(token) is None:
-                told = {"time": fields.get("Kept"), "target": fields.get("Target"), "why": fields.get("Why")}
-                self._state.take([{"event": EVENT, "token": token, "state": "kept", **told}])
 
     async def _token_in(self, recipient: str) -> str | None:
         token = token_at(recipient, self._settings.domain)

@@ -114,7 +114,8 @@ def _take_back_end(connection: sqlite3.Connection, token: str, ended_at: float |
         (token, ended_at),
     )
     connection.execute(
-        "UPDATE messages SET ended_at = NULL WHERE id IN (SELECT message FROM copies WHERE token = ? AND state = 'waiting')",
+        "UPDATE messages SET ended_at = NULL WHERE id IN"
+        " (SELECT message FROM copies WHERE token = ? AND state = 'waiting')",
         (token,),
     )
 

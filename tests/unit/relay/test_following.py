@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ldapmilter.audit.reading import files_of
 from ldapmilter.errors import AuditError
+from ldapmilter.relay import lost_tokens
 from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.state import RelayState
+from tests.support.ports import HANG
 from tests.support.relay import decision, new_token, utc, write_audit
 
 if TYPE_CHECKING:
@@ -123,20 +127,81 @@ def test_an_inode_that_is_used_again(desk: Desk) -> None:
 
 
 def test_old_files_are_read_when_a_token_asks_for_them(desk: Desk) -> None:
-    old = desk.directory / "audit.jsonl-20200101"
-    token = desk.decided(old)
+    old, lost = desk.directory / "audit.jsonl-20200101", desk.following.lost
+    tokens = [desk.decided(old) for _ in range(2)]
     os.utime(old, (desk.now - HORIZON - 1, desk.now - HORIZON - 1))
-    assert not desk.knows(token)
-    desk.following.look_for(token)
-    assert desk.knows(token)
+    assert not desk.knows(*tokens)
     missing = new_token(desk.directory)
-    desk.following.look_for(missing)
-    write_audit(old, decision([missing], at=desk.now))
-    desk.following.look_for(missing)
-    assert not desk.state.copy(missing)
-    desk.now += 601
-    desk.following.look_for(missing)
-    assert desk.state.copy(missing)
+    assert [lost.stands_nowhere(token) for token in (*tokens, missing)] == [False] * 3
+    lost.look()
+    assert desk.knows(*tokens)
+    assert lost.stands_nowhere(missing)
+
+
+def test_all_files_are_read_once_in_a_while_whatever_is_missing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(audit: Path) -> list[Path]:
+        read.append(audit)
+        return files_of(audit)
+
+    monkeypatch.setattr(lost_tokens, "files_of", counted)
+    lost, tokens = desk.following.lost, [new_token(desk.directory) for _ in range(1000)]
+    lost.look()
+    assert not read
+    assert [lost.stands_nowhere(token) for token in tokens] == [False] * 1000
+    lost.look()
+    assert all(lost.stands_nowhere(token) for token in tokens)
+    lost.look()
+    assert len(read) == 1
+    later = new_token(desk.directory)
+    assert not lost.stands_nowhere(later)
+    desk.now += 59
+    lost.look()
+    assert len(read) == 1
+    desk.now += 1
+    lost.look()
+    assert (len(read), lost.stands_nowhere(later)) == (2, True)
+    write_audit(desk.audit, decision([tokens[0]], at=desk.now))
+    desk.now += 4000  # Postfix comes again: it was looked for, and is once more
+    assert lost.stands_nowhere(tokens[0])
+    lost.look()
+    assert not lost.stands_nowhere(tokens[0])
+    assert desk.state.copy(tokens[0])
+
+
+def test_who_asks_for_a_lost_token_waits_for_no_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, may_end = threading.Event(), threading.Event()
+
+    def slow(audit: Path) -> list[Path]:
+        reading.set()
+        may_end.wait(HANG)
+        return files_of(audit)
+
+    monkeypatch.setattr(lost_tokens, "files_of", slow)
+    lost, token = desk.following.lost, new_token(desk.directory)
+    assert not lost.stands_nowhere(token)
+    looking = threading.Thread(target=lost.look)
+    looking.start()
+    assert reading.wait(HANG)
+    assert not lost.stands_nowhere(token)
+    assert desk.knows(desk.decided())
+    may_end.set()
+    looking.join(HANG)
+    assert lost.stands_nowhere(token)
+
+
+def test_what_cannot_be_read_is_looked_for_again(desk: Desk) -> None:
+    lost, token = desk.following.lost, desk.decided()
+    assert not lost.stands_nowhere(token)
+    desk.audit.rename(desk.directory / "away")
+    with pytest.raises(AuditError):
+        lost.look()
+    (desk.directory / "away").rename(desk.audit)
+    assert not lost.stands_nowhere(token)
+    desk.now += 60
+    lost.look()
+    assert desk.state.copy(token)
 
 
 def test_what_is_old_is_forgotten_and_what_is_kept_stays(desk: Desk) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.errors import AuditError, DirectoryUnavailable, InvalidValue
+from ldapmilter.relay.adoption import adopt
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.commands import CommandRefused, Commands
 from ldapmilter.relay.following import Following
 from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN, Handling
 from ldapmilter.relay.hops import Hops
-from ldapmilter.relay.kept import Maildir
+from ldapmilter.relay.kept import KeepError, KeptCopy, Maildir
 from ldapmilter.relay.spool import Room, Spooled
 from ldapmilter.relay.state import RelayState
 from tests.support.relay import decision, new_token, relay_settings, utc, write_audit
@@ -220,6 +221,9 @@ def test_a_token_that_the_audit_lacks_waits_and_is_kept_in_the_end(office: Offic
     token = new_token(office.directory)
     assert office.take(token) == UNKNOWN
     office.now += 2 * DAY
+    assert office.take(token) == UNKNOWN  # nobody has looked yet
+    office.handling.following.lost.look()
+    office.now += 4000
     assert office.take(token) == DONE
     assert office.hops.given == []
     assert office.written[0]["state"] == "kept"
@@ -317,7 +321,7 @@ def test_what_a_crash_left_half_written_is_no_copy(office: Office) -> None:
     assert list((office.settings.kept / "tmp").iterdir()) == []
     office.hops.answer = server("rcpt", 550)
     assert office.take(token) == DONE
-    assert [kept.fields["Token"] for kept in office.maildir.copies()] == [token]
+    assert [kept.token for kept in office.maildir.copies() if isinstance(kept, KeptCopy)] == [token]
 
 
 def test_the_state_is_lost(office: Office) -> None:
@@ -489,3 +493,54 @@ def test_a_kept_copy_is_sent_again_after_the_clock_was_set_back(office: Office) 
     office.settings.state.unlink()
     office.handling.following.catch_up()
     assert {copy.token: copy.fate for copy in office.state.copies()} == fates
+
+
+def test_what_was_accepted_is_not_sent_again_while_the_audit_fails(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("rcpt", 550)
+    office.take(token)
+    office.hops.answer = server("end", 250)
+    office.audit_fails = True
+    commands = Commands(office.handling)
+    for _ in range(2):
+        (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
+        assert (told["state"], office.kept()) == ("unchanged", [token])
+        assert "cannot be recorded" in told["why"]
+    office.audit_fails = False
+    (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
+    assert (told["state"], office.kept(), len(office.hops.given)) == ("resent", [], 2)
+    assert [line["state"] for line in office.written] == ["refused", "resent"]
+
+
+def test_a_copy_that_could_not_be_discarded_goes_on(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("rcpt", 450)
+    assert office.take(token) == LATER
+    office.audit_fails = True
+    (told,) = Commands(office.handling).serve({"action": "discard", "tokens": [token], "why": "a test"})["results"]
+    assert told["state"] == "unchanged"
+    office.audit_fails = False
+    office.hops.answer = server("end", 250)
+    assert office.take(token) == DONE
+    assert [line["state"] for line in office.written] == ["accepted"]
+
+
+def test_a_file_in_the_maildir_that_is_no_copy_costs_no_other(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    lost, resent = office.decided(), office.decided()
+    office.hops.answer = server("rcpt", 550)
+    assert [office.take(token) for token in (lost, resent)] == [DONE, DONE]
+    new = office.settings.kept / "new"
+    left_over = (new / resent).read_bytes()
+    office.hops.answer = server("end", 250)
+    Commands(office.handling).serve({"action": "resend", "tokens": [resent]})
+    (new / resent).write_bytes(left_over)  # the relay ended before it had removed it
+    (new / "0-note").write_text("not ours\n")
+    (new / f"{lost}-copied").write_text("X-Ldapmilter-Kept: without a token\n\n")
+    (new / "1-another").write_bytes((new / lost).read_bytes())
+    office.state._connection.execute("DELETE FROM copies WHERE token = ?", (lost,))
+    adopt(office.maildir, office.state)
+    assert [copy.token for copy in office.state.copies(fate="kept")] == [lost]
+    assert sorted(office.kept()) == sorted(["0-note", "1-another", lost, f"{lost}-copied"])
+    told = [record.getMessage() for record in caplog.records if "is no copy that the relay kept" in record.getMessage()]
+    assert len(told) == 3
+    assert sum(isinstance(kept, KeepError) for kept in office.maildir.copies()) == 3
