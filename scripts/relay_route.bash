@@ -66,11 +66,29 @@ without_route() { # VALUE
     result=${result%"${result##*[![:space:],]}"}
 }
 
+# The relay's domain, and those that it had before: copies under way have them, and would bounce to nobody.
+routed_domains() {
+    local path domain rest
+    printf '%s\n' "$relay_domain"
+    for path in "${first#texthash:}" "${last#texthash:}"; do
+        [ -r "$path" ] || continue
+        # shellcheck disable=SC2034 # what follows the domain
+        while read -r domain rest; do
+            case $domain in "" | "#"* | "$relay_domain") ;; *) printf '%s\n' "$domain" ;; esac
+        done <"$path"
+    done | sort -u
+}
 table() { # FILE: what it should hold
+    local domain to
     case texthash:$1 in
-    "$first") printf '%s lmtp:%s\n' "$relay_domain" "$relay" ;;
-    "$last") printf '%s %s\n' "$relay_domain" "$NO_ROUTE" ;;
+    "$first") to=lmtp:$relay ;;
+    *) to=$NO_ROUTE ;;
     esac
+    for domain in "${domains[@]}"; do printf '%s %s\n' "$domain" "$to"; done
+}
+told_table() { # VERB FILE
+    local line
+    table "$2" | while read -r line; do say "  $1 $2: $line"; done
 }
 table_is_right() { [ -r "$1" ] && [ "$(cat "$1")" = "$(table "$1")" ]; } # FILE
 write_table() { # FILE
@@ -78,7 +96,7 @@ write_table() { # FILE
     if ! { table "$1" >"$new" && chmod 0644 "$new" && mv -f "$new" "$1"; }; then
         die "$PROBLEM" "$1 cannot be written. Nothing was changed in Postfix"
     fi
-    say "  wrote $1: $(table "$1")"
+    told_table wrote "$1"
 }
 
 # Give Postfix the list of tables; an empty one is none of its own.
@@ -126,14 +144,15 @@ reload_postfix() {
 
 # How many copies for the relay wait in the queue.
 queued() { # FILE: a table of ours
-    local domain rest postqueue=${postconf%postconf}postqueue directory=()
+    local domain rest postqueue=${postconf%postconf}postqueue directory=() wanted=()
     if [ "$router" = postfix ]; then directory=(-c "$postfix_dir"); fi
     # shellcheck disable=SC2034 # what follows the domain
-    if [ ! -x "$postqueue" ] || ! read -r domain rest 2>/dev/null <"$1"; then
+    while read -r domain rest; do wanted+=(-e "@$domain"); done 2>/dev/null <"$1" || true
+    if [ ! -x "$postqueue" ] || [ "${#wanted[@]}" -eq 0 ]; then
         echo 0
         return 0
     fi
-    "$postqueue" ${directory[@]+"${directory[@]}"} -p 2>/dev/null | grep -cF -- "@$domain" || true
+    "$postqueue" ${directory[@]+"${directory[@]}"} -p 2>/dev/null | grep -cF "${wanted[@]}" || true
 }
 
 register_relay() {
@@ -141,6 +160,7 @@ register_relay() {
     normalise_relay
     find_router
     read_transport
+    mapfile -t domains < <(routed_domains)
     without_route "$effective"
     wanted="$first${result:+ $result} $last"
     [ "$router" = postfix ] || [ "${#wanted}" -le 1024 ] ||
@@ -152,7 +172,7 @@ register_relay() {
         say "$relay_domain is routed to $relay: nothing to change"
     elif [ "$dry_run" = yes ]; then
         say "would run:"
-        for path in ${stale[@]+"${stale[@]}"}; do say "  write $path: $(table "$path")"; done
+        for path in ${stale[@]+"${stale[@]}"}; do told_table write "$path"; done
         if [ "$effective" != "$wanted" ]; then told_transport "$wanted"; fi
     else
         say "running:"
@@ -165,6 +185,7 @@ register_relay() {
     if [ "$effective" != "$wanted" ]; then set_transport "$wanted"; fi
     if [ "$effective" != "$wanted" ] || [ "${#stale[@]}" -gt 0 ]; then reload_postfix; fi
     say "routed: $relay_domain to lmtp:$relay"
+    [ "${#domains[@]}" -eq 1 ] || say "and, for copies that are under way: $(printf '%s\n' "${domains[@]}" | grep -vxF -- "$relay_domain" | paste -sd ' ' -)"
 }
 
 unregister_relay() {

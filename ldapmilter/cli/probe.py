@@ -11,7 +11,7 @@ from ldapmilter.cli import arguments, exit_status, nagios, sample_message
 from ldapmilter.config import load
 from ldapmilter.daemon.channel import about
 from ldapmilter.daemon.control_client import ask
-from ldapmilter.delivery.token import token_at
+from ldapmilter.delivery.token import token_of
 from ldapmilter.errors import ConfigError, LdapmilterError
 from ldapmilter.mailbox.reading import read_text
 from ldapmilter.mta.probe import probe
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.nagios:
         return _nagios(options)
     report = _ask(options)
-    print(plain_json(report, indent=1) if options.json else _text(report, load(options.config).relay.domain))
+    print(plain_json(report, indent=1) if options.json else _text(report))
     return exit_status.FINE if report["verdict"] == "accept" else exit_status.PROBLEM
 
 
@@ -92,7 +92,7 @@ def _ask(options: argparse.Namespace) -> ProbeReport:
     return report
 
 
-def _text(report: ProbeReport, relay_domain: str) -> str:
+def _text(report: ProbeReport) -> str:
     lines = [f"verdict   {report['verdict']}" + (f": {report['smtp_reply']}" if report["smtp_reply"] else "")]
     before = ", ".join(map(read_text, report["from_before"])) or "(none)"
     after = ", ".join(map(read_text, report["from_after"])) or "(none)"
@@ -104,7 +104,7 @@ def _text(report: ProbeReport, relay_domain: str) -> str:
     if report.get("envelope_sender") is not None:
         lines.append(f"sender    {report['envelope_sender']}")
     for copy in report["copies"]:
-        way = ", by way of the copy relay" if token_at(copy["address"], relay_domain) is not None else ""
+        way = ", by way of the copy relay" if token_of(copy["address"]) is not None else ""
         lines.append(f"copy      {copy['address']} {' '.join(copy['parameters'])}{way}")
     lines.extend(f"replaced  {recipient}" for recipient in report["replaced"])
     if not report["copies"]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter.daemon.copy_route import CopyRoute
-from ldapmilter.delivery.token import TokenKey, token_at
+from ldapmilter.delivery.token import TokenKey, token_of
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, Notice
 from ldapmilter.policy.verdict import WAITS_FOR_RELAY
 
@@ -94,7 +94,7 @@ class RelayedCopies:
         ids = message.message_ids
         if self._key is None or message.envelope.login or ids is None or len(ids) != 1:
             return False
-        token = token_at(ids[0].strip().removeprefix("<").removesuffix(">"), self._domain)
+        token = token_of(ids[0].strip().removeprefix("<").removesuffix(">"))
         return token is not None and self._key.valid(token)
 
 

@@ -107,15 +107,17 @@ class TokenKey:
         return hmac.compare_digest(octets[_RANDOM_OCTETS:], self._seal(label, octets[:_RANDOM_OCTETS]))
 
 
-def token_at(address: str, domain: str) -> str | None:
-    """Return what looks like a token before an address's domain; ``None``: it is in another one, or looks otherwise.
+def token_of(address: str) -> str | None:
+    """Return what looks like a token before an address's domain; ``None``: nothing does.
+
+    Whichever the domain is: that of the relay may have been another when a copy set out, and only the key says
+    whether it is a token.
 
     Args:
         address: ``local@domain``, without brackets, in any case.
-        domain: of the relay, in lower case.
     """
-    local, _, found = address.lower().rpartition("@")
-    return local if found == domain and TOKEN_RE.match(local) else None
+    local, _, domain = address.lower().rpartition("@")
+    return local if domain and TOKEN_RE.match(local) else None
 
 
 def _make(path: Path) -> None:

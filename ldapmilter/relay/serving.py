@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ldapmilter.audit.file import AuditFile
 from ldapmilter.delivery.settings import DRAIN_SECONDS
-from ldapmilter.delivery.token import TokenKey, token_at
+from ldapmilter.delivery.token import TokenKey, token_of
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.adoption import adopt
@@ -223,7 +223,7 @@ class Relay:
         }
 
     async def _token_in(self, recipient: str) -> str | None:
-        token = token_at(recipient, self._settings.domain)
+        token = token_of(recipient)
         if token is None or self._key.is_probe(token):
             return None
         if self._key.valid(token):

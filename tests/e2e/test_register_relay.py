@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 SCRIPTS: Final = Path(__file__).resolve().parents[2] / "scripts"
 RELAY: Final = "inet:127.0.0.1:10024"
+DOMAINS: Final = ("copies.invalid", "other.invalid")
 MAPS: Final = "zimbraMtaTransportMaps"
 
 
-def state(postfix: Postfix, relay: str = RELAY) -> str:
+def state(postfix: Postfix, relay: str = RELAY, domain: str = "copies.invalid") -> str:
     """Return what the daemon would say of the route."""
-    return ask_postfix("copies.invalid", parse_socket(relay), postfix.config_directory).state
+    return ask_postfix(domain, parse_socket(relay), postfix.config_directory).state
 
 
 def transport_maps(postfix: Postfix) -> str:
@@ -113,6 +114,15 @@ def test_a_plain_postfix_routes_copies_and_keeps_them_without_the_relay() -> Non
         assert transport_maps(postfix) == f"{ours} {before} {ours}-missing"
         assert state(postfix) == "routed"
         assert state(postfix, "inet:127.0.0.1:10099") == "not routed"
+
+        # Under another domain: copies that set out under the one before come to the relay still.
+        other = of_postfix(postfix, "register", "--relay", RELAY, "--relay-domain", "other.invalid")
+        assert (other.returncode, other.stderr) == (0, "")
+        assert other.stdout.endswith("and, for copies that are under way: copies.invalid\n")
+        assert {state(postfix, domain=domain) for domain in DOMAINS} == {"routed"}
+        kept = {ask_postfix(domain, parse_socket(RELAY), postfix.config_directory).kept for domain in DOMAINS}
+        assert kept == {True}
+        assert of_postfix(postfix, "register", "--relay", RELAY).returncode == 0
 
         # Whoever takes the first table out loses no copy: Postfix keeps it.
         postfix.reconfigure(transport_maps=f"{before} {ours}-missing")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldapmilter.delivery.token import TOKEN_RE, TokenKey, token_at
+from ldapmilter.delivery.token import TOKEN_RE, TokenKey, token_of
 from ldapmilter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ def test_what_looks_otherwise_is_none(text: str) -> None:
 
 def test_a_token_before_the_domain_is_found_in_any_case() -> None:
     token = key().new()
-    assert token_at(f"{token}@copies.invalid", "copies.invalid") == token
-    assert token_at(f"{token.upper()}@Copies.INVALID", "copies.invalid") == token
-    assert token_at(f"{token}@example.test", "copies.invalid") is None
-    assert token_at("ann@copies.invalid", "copies.invalid") is None
-    assert token_at(token, "copies.invalid") is None
+    assert token_of(f"{token}@copies.invalid") == token
+    assert token_of(f"{token.upper()}@Copies.INVALID") == token
+    assert token_of(f"{token}@other.invalid") == token
+    assert token_of("ann@copies.invalid") is None
+    assert token_of(f"{token}@") is None
+    assert token_of(token) is None
 
 
 def test_a_missing_key_is_made_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import smtplib
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,7 +144,6 @@ def test_nobody_else_is_a_recipient(relay: Running) -> None:
         client.docmd("MAIL", "FROM:<>")
         for nobody in (
             f"{token[:-1]}{(int(token[-1], 16) + 1) % 16:x}@{DOMAIN}",
-            f"{token}@example.com",
             new_token(relay.directory, probe=True) + f"@{DOMAIN}",
             "postmaster",
             "",
@@ -152,6 +152,19 @@ def test_nobody_else_is_a_recipient(relay: Running) -> None:
             assert client.docmd("RCPT", f"TO:<{nobody}>") == (550, b"5.1.1 no such copy")
         assert client.docmd("DATA")[0] == 503
         assert client.docmd("RCPT", f"TO:<{token.upper()}@{DOMAIN.upper()}>")[0] == 250
+
+
+def test_a_copy_that_set_out_under_another_domain_of_the_relay_comes_through(
+    tmp_path: Path, archive: ArchiveServer
+) -> None:
+    settings = replace(relay_settings(tmp_path, archive.next_hop), domain="other.invalid")
+    with contextlib.closing(Running(tmp_path, settings)) as relay:
+        tokens = relay.decided()
+        assert relay.send(tokens) == [DONE]
+        assert ends(relay.audit) == [(tokens[0], "accepted")]
+        with relay.client() as client:
+            client.docmd("MAIL", "FROM:<>")
+            assert client.docmd("RCPT", f"TO:<nobody@{DOMAIN}>") == (550, b"5.1.1 no such copy")
 
 
 def test_commands_out_of_order_and_malformed(relay: Running) -> None:
