@@ -26,9 +26,12 @@ class Uses:
     places: list[str] = field(default_factory=list)
     count: int = 0
     last: str = ""
+    relayed: bool = False
+    """Whether copies go there by way of the copy relay."""
 
-    def add(self, place: str) -> None:
+    def add(self, place: str, *, relayed: bool = False) -> None:
         """Note a place; one value that serves several purposes is one place."""
+        self.relayed |= relayed
         if place == self.last:
             return
         self.last = place
@@ -59,18 +62,18 @@ class Named:
     group_rules: list[tuple[str, SenderRule, str]] = field(default_factory=list)
     """From rules of policy groups: the group's DN, the rule, and where it stands, in words."""
 
-    def add(self, entry: RawEntry, kind: HolderKind, value: Value, place: str) -> None:
-        """Gather what a value leads to."""
+    def add(self, entry: RawEntry, kind: HolderKind, value: Value, place: str, *, relayed: bool = False) -> None:
+        """Gather what a value leads to; ``relayed``: its copies go by way of the copy relay."""
         if isinstance(value, CopyRule):
             self._add_when(value.when, place)
             if value.personal and kind != "account":
                 _, uses, holders = self.templates.setdefault(value.template, (value, Uses(), set()))
-                uses.add(place)
+                uses.add(place, relayed=relayed)
                 holders.add(entry.dn)
                 return
             account = read_entry(entry) if value.personal else None
             target = value.address_for(account.name if account is not None else None)
-            self.targets.setdefault(target.key, (target, Uses()))[1].add(place)
+            self.targets.setdefault(target.key, (target, Uses()))[1].add(place, relayed=relayed)
         elif isinstance(value, SenderRule):
             self._add_when(value.when, place)
             key = (value.mailbox.address, _domain_of_senders(entry, kind))

@@ -179,7 +179,8 @@ def _value(
             reasons.append(reason)
             continue
         if not (isinstance(value, CopyRule) and value.expired(today)):
-            named.add(entry, kind, value, place)
+            copy_class = purpose.copy_class
+            named.add(entry, kind, value, place, relayed=copy_class is not None and copy_class.delivery != "direct")
     if len(reasons) == len(served):
         report.add(NO_EFFECT.found(f"{place}: {reasons[0]}"))
     rule = served[0].read(text)

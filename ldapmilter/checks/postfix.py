@@ -162,7 +162,8 @@ def _registration(postfix: PostfixConfig, config: Config, report: Report) -> Non
         if _ours(service, config) is not None:
             if _comes_back(service):
                 text = f"{service.shown}: mail from a content filter, with the milter on"
-                report.add(REINJECTION.found(text, port=service.port or service.name))
+                kind = relay_route.REINJECTION if config.relay.listen is not None else REINJECTION
+                report.add(kind.found(text, port=service.port or service.name))
             continue
         if "smtpd_milters" not in service.overrides:
             inheriting.append(service.shown)

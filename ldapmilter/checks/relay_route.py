@@ -72,7 +72,16 @@ OWN_NEXT_HOP = Kind(
     remedy="name the archive's own server in [relay] next_hop and next_hop_for",
 )
 
-KINDS = (NOT_ROUTED, UNKNOWN, NOT_KEPT, CHROOTED, TLS, LIFETIME, OWN_NEXT_HOP)
+REINJECTION = Kind(
+    code="relay-reinjection",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="Mail that comes back from a content filter passes the milter again, which refuses what has tracked or"
+    " journaled copies by then: nobody may write to the relay's domain. The content filter bounces it.",
+    remedy="add $port to [identity] reinjection_ports, or -o smtpd_milters= to that service",
+)
+
+KINDS = (NOT_ROUTED, UNKNOWN, NOT_KEPT, CHROOTED, TLS, LIFETIME, OWN_NEXT_HOP, REINJECTION)
 
 _WITHOUT_TLS = frozenset({"", "none", "may", "dane"})
 _LIFETIMES = ("maximal_queue_lifetime", "bounce_queue_lifetime")

@@ -1,22 +1,25 @@
-"""Whether the copy relay answers, and the servers that it hands copies to; no message is begun."""
+"""Whether the copy relay answers, and the servers that it hands copies to; no message is handed over."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.delivery.next_hop import NextHop
 from ldapmilter.postfix.postconf import PostconfFailed, find_postconf, run_postconf
+from ldapmilter.relay.client import CopyClient, Terms, host_name
 
 if TYPE_CHECKING:
     import smtplib
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ldapmilter.checks.finding import Report
     from ldapmilter.config import Config
+    from ldapmilter.relay.answers import ServerAnswer
     from ldapmilter.socket_address import SocketAddress
 
 _AREA = Area.POSTFIX
@@ -39,8 +42,9 @@ NO_TLS = Kind(
     code="relay-next-hop-tls",
     severity=Severity.PROBLEM,
     area=_AREA,
-    meaning="A server that takes copies offers no STARTTLS, and `[relay] starttls` is must: it gets no copy.",
-    remedy="have the server offer STARTTLS, or set [relay] starttls = may",
+    meaning="A server that takes copies cannot be talked to as `[relay] starttls` = must wants it: it gets no copy.",
+    remedy="have the server offer STARTTLS, with a certificate of its name in next_hop; name its authority in [relay]"
+    " ca_file; or set starttls = may",
 )
 TOO_SMALL = Kind(
     code="relay-next-hop-size",
@@ -51,9 +55,18 @@ TOO_SMALL = Kind(
     remedy="raise the limit of the server to $limit octets and some more for a journal report",
 )
 
-KINDS = (SILENT, UNREACHABLE, NO_TLS, TOO_SMALL)
+SENDER_REFUSED = Kind(
+    code="relay-next-hop-sender",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="A server that takes copies refuses the sender that they come with: they wait, and are kept in the end.",
+    remedy="let this host in at the server, with the sender that the text names, or set [relay] envelope_sender",
+)
+
+KINDS = (SILENT, UNREACHABLE, NO_TLS, TOO_SMALL, SENDER_REFUSED)
 
 _SECONDS = 5.0
+_TARGETS_SECONDS = 60.0
 _LIMIT = "message_size_limit"
 
 
@@ -85,12 +98,30 @@ def _look_at(hop: NextHop, config: Config, limit: int | None, report: Report) ->
     except OSError as error:
         report.add(UNREACHABLE.found(f"{hop}: {_why(error)}"))
         return
-    if config.relay.starttls == "must" and "starttls" not in offered:
-        report.add(NO_TLS.found(hop.text))
+    (answer,) = try_out(hop, config, ())
+    if answer.step == "tls":
+        report.add(NO_TLS.found(f"{hop}: {answer.text}"))
+    elif answer.step == "mail" and answer.becomes != "goes on":
+        told = f"MAIL FROM:<{config.relay.envelope_sender}> has the answer {answer.code or ''} {answer.text}"
+        report.add(SENDER_REFUSED.found(f"{hop}: {told}"))
     size = offered.get("size", "")
     if limit and size.isdecimal() and 0 < int(size) < limit:  # none, and 0, are no limit (RFC 1870)
         report.add(TOO_SMALL.found(f"{hop}: SIZE {size}; {_LIMIT} = {limit}", limit=limit))
     report.fine(_AREA, f"{hop} answers, which takes copies")
+
+
+def try_out(hop: NextHop, config: Config, targets: Sequence[str]) -> list[ServerAnswer]:
+    """Ask a server as the relay does whether it would take copies (:meth:`CopyClient.try_out`); takes a minute at most.
+
+    Args:
+        hop: the server.
+        config: the relay's settings.
+        targets: whom they would be for; none: only whether the sender may be.
+    """
+    relay = config.relay
+    client = CopyClient(Terms(host_name=host_name(), starttls=relay.starttls, ca_file=relay.ca_file))
+    seconds = _TARGETS_SECONDS if targets else _SECONDS
+    return client.try_out(hop, relay.envelope_sender, targets, time.monotonic() + seconds)
 
 
 @contextlib.contextmanager

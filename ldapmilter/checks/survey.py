@@ -20,7 +20,9 @@ from ldapmilter.checks import (
     policy_values,
     postfix,
     registration,
+    relay_files,
     relay_servers,
+    relay_targets,
     reload,
     service_logins,
     visibility,
@@ -93,6 +95,7 @@ def look_around(config: Config, options: CheckOptions) -> Report:
     milter_socket.check_daemon(config, report)
     registration.check_postjournal(config, report)
     delimiter = postfix.check(config, report, directory=options.postfix_directory)
+    relay_files.check(config, report)
     relay_servers.check(config, report, directory=options.postfix_directory)
     server = _servers(config, options, report)
     try:
@@ -152,6 +155,7 @@ def look_at_values(raw_directory: RawDirectory, directory: ZimbraDirectory, conf
     identity_settings.check_accounts(raw_directory, report)
     named = policy_values.scan(raw_directory, config.policy, report, today=now.date())
     copy_targets.check(named, raw_directory, directory, config.policy, report, now=now)
+    relay_targets.check(named, config, report)
     named_parties.check(named, raw_directory, directory, report)
     forwards.check(raw_directory, report)
     lists.check(named, raw_directory, directory, config.groups, report, lookup_deadline=config.ldap.lookup_deadline)

@@ -6,11 +6,13 @@ used again for a while.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ldapmilter.relay.answers import ServerAnswer
@@ -18,7 +20,7 @@ from ldapmilter.relay.stuffing import stuffed
 from ldapmilter.relay.wire import NoAnswer, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ldapmilter.delivery.next_hop import NextHop
@@ -104,6 +106,35 @@ class CopyClient:
         except NoAnswer as error:
             return error.answer
         return self._transaction(connection, copy, until)
+
+    def try_out(self, hop: NextHop, sender: str, targets: Sequence[str], until: float) -> list[ServerAnswer]:
+        """Ask one server whether it would take copies, and hand none on.
+
+        Args:
+            hop: the server.
+            sender: the envelope sender; empty: the null sender.
+            targets: whom the copies would be for.
+            until: when to give up, by the clock.
+
+        Returns:
+            what it said last for each target, or to MAIL where there is none; fewer, where it said nothing more.
+        """
+        answers: list[ServerAnswer] = []
+        try:
+            connection = self._open(hop, until)
+        except NoAnswer as error:
+            return [error.answer]
+        try:
+            for target in targets or ("",):
+                copy = Outgoing(target=target, sender=sender, chunks=lambda: iter(()), eight_bit=False)
+                commands = islice(self._commands(connection, copy), 2 if target else 1)
+                answers.append(self._last_of(connection.wire, commands, until))
+                connection.wire.ask("mail", b"RSET", until)
+        except NoAnswer as error:
+            answers.append(error.answer)
+        finally:
+            connection.wire.close(politely=True)
+        return answers[: len(targets) or 1]
 
     def close(self) -> None:
         """Hang up wherever nothing is going on."""
@@ -206,10 +237,9 @@ class CopyClient:
         wire = connection.wire
         again = False
         try:
-            for step, command in self._commands(connection, copy):
-                answer = wire.ask(step, command, min(until, self._clock() + GREETING_SECONDS))
-                if answer.becomes != "goes on":
-                    return answer
+            answer = self._last_of(wire, self._commands(connection, copy), until)
+            if answer.becomes != "goes on":
+                return answer
             answer = wire.send_message(stuffed(copy.chunks()), until)
         except NoAnswer as error:
             return error.answer
@@ -222,12 +252,30 @@ class CopyClient:
             else:
                 wire.close(politely=True)
 
+    def _last_of(self, wire: Wire, commands: Iterable[tuple[Step, bytes]], until: float) -> ServerAnswer:
+        """Say commands, one after the other, as long as the answers let it; return the last one.
+
+        Raises:
+            NoAnswer: there is none.
+        """
+        for step, command in commands:
+            answer = wire.ask(step, command, min(until, self._clock() + GREETING_SECONDS))
+            if answer.becomes != "goes on":
+                break
+        return answer
+
     @staticmethod
     def _commands(connection: _Connection, copy: Outgoing) -> Iterator[tuple[Step, bytes]]:
         body = b" BODY=8BITMIME" if copy.eight_bit and "8BITMIME" in connection.extensions else b""
         yield "mail", b"MAIL FROM:<" + _path(copy.sender) + b">" + body
         yield "rcpt", b"RCPT TO:<" + _path(copy.target) + b">"
         yield "data", b"DATA"
+
+
+def host_name() -> str:
+    """Return this host's name as servers accept it: qualified, where that can be found out."""
+    name = socket.getfqdn()
+    return name if name.isascii() and "." in name else f"{socket.gethostname() or 'localhost'}.localdomain"
 
 
 def tls_context(terms: Terms) -> ssl.SSLContext:

@@ -17,7 +17,7 @@ from ldapmilter.delivery.token import TokenKey, token_of
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.adoption import adopt
-from ldapmilter.relay.client import CopyClient, Terms
+from ldapmilter.relay.client import CopyClient, Terms, host_name
 from ldapmilter.relay.commands import Commands
 from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.handling import BUSY, Handling
@@ -74,7 +74,7 @@ class Relay:
         """
         self._settings = settings
         self._key = TokenKey.load_or_make(settings.key_file)
-        host, self._host_name = socket.gethostname(), _host_name()
+        host, self._host_name = socket.gethostname(), host_name()
         self._audit = AuditFile(audit)
         self._state = RelayState(settings.state)
         maildir = Maildir(settings.kept)
@@ -256,9 +256,3 @@ class Relay:
 
     def _terms(self, settings: RelaySettings) -> Terms:
         return Terms(host_name=self._host_name, starttls=settings.starttls, ca_file=settings.ca_file)
-
-
-def _host_name() -> str:
-    """Return this host's name as servers accept it: qualified, where that can be found out."""
-    name = socket.getfqdn()
-    return name if name.isascii() and "." in name else f"{socket.gethostname() or 'localhost'}.localdomain"

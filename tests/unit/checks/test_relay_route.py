@@ -122,3 +122,13 @@ def test_a_queue_that_gives_up_before_the_relay(
 )
 def test_a_next_hop_of_ones_own(tmp_path: Path, hops: str, expected: list[str]) -> None:
     assert found(tmp_path, options={"identity": {"own_relays": "192.0.2.0/24"}}, next_hop=hops) == expected
+
+
+def test_a_content_filter_that_hands_mail_back_through_the_milter(tmp_path: Path) -> None:
+    rest = (*LMTP, "127.0.0.1:10029 inet n - n - - smtpd")
+    identity = {"identity": {"reinjection_ports": "10025"}}
+    assert found(tmp_path, rest=rest, options=identity) == ["relay-reinjection"]
+
+
+def test_a_content_filter_whose_port_is_named(tmp_path: Path) -> None:
+    assert found(tmp_path, rest=(*LMTP, "127.0.0.1:10029 inet n - n - - smtpd")) == []

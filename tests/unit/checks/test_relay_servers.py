@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks import relay_servers
 from ldapmilter.checks.finding import Report
 from tests.support.archive_server import ArchiveServer
+from tests.support.certificates import make_certificates
 from tests.support.ports import free_port
 from tests.unit.checks.scene import config_of
 
@@ -33,7 +34,9 @@ def test_what_is_in_order(tmp_path: Path) -> None:
         assert found(tmp_path, listen=f"unix:{relay.path}", next_hop=hops) == []
         assert relay.commands[0].upper().startswith("LHLO ")
         assert one.commands[0].upper().startswith("EHLO ")
-        assert all("MAIL" not in command.upper() for command in (*one.commands, *other.commands))
+        asked = {command.partition(" ")[0].upper() for command in (*one.commands, *other.commands)}
+        assert asked == {"EHLO", "LHLO", "MAIL", "RSET", "QUIT"}
+        assert "MAIL FROM:<>" in one.commands
 
 
 def test_without_a_relay_nobody_is_asked(tmp_path: Path) -> None:
@@ -61,6 +64,38 @@ def test_what_a_server_lacks(tmp_path: Path) -> None:
     with ArchiveServer(extensions=["SIZE 999999"]) as server:
         listen = f"inet:127.0.0.1:{free_port()}"
         assert found(tmp_path, listen=listen, next_hop=server.next_hop, starttls="must")[1:] == [
-            ("relay-next-hop-tls", server.next_hop),
+            ("relay-next-hop-tls", f"{server.next_hop}: it does not offer STARTTLS"),
             ("relay-next-hop-size", f"{server.next_hop}: SIZE 999999; message_size_limit = 1000000"),
+        ]
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    made = make_certificates(directory).parent
+    return made / "server.pem", made / "server.key"
+
+
+def test_a_certificate_that_is_not_good(tmp_path: Path) -> None:
+    with ArchiveServer(certificate=certificate(tmp_path)) as server:
+        listen = f"inet:127.0.0.1:{free_port()}"
+        ((code, text),) = found(tmp_path, listen=listen, next_hop=server.next_hop, starttls="must")[1:]
+        assert code == "relay-next-hop-tls"
+        assert "certificate" in text
+
+
+def test_a_server_that_takes_mail_encrypted_only_is_asked_as_the_relay_does(tmp_path: Path) -> None:
+    with ArchiveServer(certificate=certificate(tmp_path)) as server:
+        listen = f"inet:127.0.0.1:{free_port()}"
+        assert found(tmp_path, listen=listen, next_hop=server.next_hop)[1:] == []
+        assert "STARTTLS" in server.commands
+
+
+def test_a_sender_that_is_refused(tmp_path: Path) -> None:
+    with ArchiveServer() as server:
+        server.answers["mail"] = "550 5.7.1 who are you"
+        listen = f"inet:127.0.0.1:{free_port()}"
+        assert found(tmp_path, listen=listen, next_hop=server.next_hop, envelope_sender="relay@example.com")[1:] == [
+            (
+                "relay-next-hop-sender",
+                f"{server.next_hop}: MAIL FROM:<relay@example.com> has the answer 550 5.7.1 who are you",
+            )
         ]
