@@ -9,9 +9,11 @@ nothing before the end of the message, and never sets TCP_NODELAY), and anything
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from benchmarks import company, contestants
 from benchmarks.contestants import OURS, TRANSPORTS, Contestant, Transport

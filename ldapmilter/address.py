@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.folding import fold_ascii, fold_value
 
@@ -40,8 +41,7 @@ DEVIATIONS = "\u00df\u1e9e\u03c2\u200c\u200d"
 """What IDNA 2003 and IDNA 2008 read differently in a domain (UTS 46): sharp s, final sigma, joiners."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True, eq=False):
     """One addr-spec (RFC 5322 section 3.4.1), split and normalised.
 
     Two addresses are equal when Zimbra's directory would take them for the same: see ``key``.
@@ -49,10 +49,19 @@ class Address:
 
     key: str
     """``local@domain`` folded for comparison; what look-ups and sets are keyed by."""
-    domain: str = field(compare=False)
+    domain: str
     """Domain in lower-case ACE form, without a trailing dot."""
-    written: str | None = field(default=None, compare=False)
+    written: str | None = None
     """Local part where it is written otherwise than in the key."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and self.key == other.key
+
+    def __ne__(self, other: object) -> bool:  # a Struct's own does not ask __eq__
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @property
     def local(self) -> str:

@@ -8,9 +8,11 @@ option, value and what is allowed: a policy engine that guesses is worse than on
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ldapmilter import config_text, options
 from ldapmilter.config_options import OTHER_COPY_CLASS, SECTIONS, read_section, shown
@@ -36,8 +38,7 @@ _COPY_NAME = re.compile(r"copy [a-z0-9][a-z0-9_-]*\Z")
 OriginalRecipient = Literal["auto", "yes", "no"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MilterSettings:
+class MilterSettings(Struct, frozen=True, kw_only=True):
     """The ``[milter]`` section."""
 
     socket: SocketAddress
@@ -49,8 +50,7 @@ class MilterSettings:
     """Postfix's parameter of that name; ``auto``: as the Postfix of this host says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LdapConfig:
+class LdapConfig(Struct, frozen=True, kw_only=True):
     """The ``[ldap]`` section."""
 
     uris: tuple[str, ...]
@@ -77,12 +77,11 @@ class LdapConfig:
         return bool(self.uris) and self.uris[0].lower().startswith(options.LDIF_PREFIX)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """A whole, valid configuration."""
 
     file: Path
-    text: str = field(repr=False)
+    text: str
     """The file as it was read, to make the same configuration of it in another process."""
     milter: MilterSettings
     ldap: LdapConfig

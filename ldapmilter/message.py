@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ldapmilter.address import Address
@@ -15,8 +16,7 @@ PROBE_MACRO = "{ldapmilter_probe}"
 """Sent with its messages by ``ldapmilter probe``, and by no MTA."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """What the MTA said about a message before its header: everything policy starts from."""
 
     login: str | None = None
@@ -33,8 +33,7 @@ class Envelope:
     """``{daemon_port}``: the port of the MTA that the client connected to, when asked for and sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headers:
+class Headers(Struct, frozen=True, kw_only=True):
     """The header fields that policy asked for (``Decision.headers_needed``).
 
     Values are text with ``surrogateescape`` for bytes that are not UTF-8, folding kept.
@@ -50,8 +49,7 @@ class Headers:
         return tuple(value for field_name, value in self.fields if field_name == name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(Struct, frozen=True, kw_only=True):
     """Who is really sending, and how we know."""
 
     source: IdentitySource
@@ -60,8 +58,7 @@ class Identity:
     dn: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandledMessage:
+class HandledMessage(Struct, frozen=True, kw_only=True):
     """A message that has been decided, as log and audit name it."""
 
     queue_id: str

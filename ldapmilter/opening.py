@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.config import bind_password
 from ldapmilter.directory.cache.entries import Cache
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.ldap.endpoints import Endpoints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenDirectory:
+class OpenDirectory(Struct, frozen=True, kw_only=True):
     """A directory together with what has to be let go of at the end."""
 
     directory: ZimbraDirectory
@@ -54,8 +54,7 @@ class OpenDirectory:
         self.store.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wired:
+class Wired(Struct, frozen=True, kw_only=True):
     """A directory over some store, and the parts of it that are used on their own."""
 
     directory: ZimbraDirectory

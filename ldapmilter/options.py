@@ -8,9 +8,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ldapmilter.config_text import unix_path
 from ldapmilter.socket_address import ALLOWED, SocketAddress, SocketRefused, parse_socket
@@ -55,8 +56,7 @@ _SERVER = r"ldaps?://(?:[^\s/?#@]*@)?(?:\[[^\s\[\]]+\]|[^\s/?#:@\[\]]+)(?::[0-9]
 _URI = re.compile(rf"(?:{_SERVER}|ldapi://[^\s?#]*|ldif:\S.*)\Z", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One option: its default as text, and how text becomes a value."""
 
     default: str | None

@@ -8,9 +8,10 @@ text is parsed here once, and each side is handed its own spelling.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Literal
+
+from msgspec import Struct
 
 SocketKind = Literal["unix", "inet", "inet6"]
 
@@ -35,8 +36,7 @@ class SocketRefused(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketAddress:
+class SocketAddress(Struct, frozen=True, kw_only=True):
     """One listening socket; ``str()`` of it is read back by :func:`parse_socket` as an equal value."""
 
     kind: SocketKind

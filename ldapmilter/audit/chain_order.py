@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, object_on, opened, why
 from ldapmilter.audit.seals import SEAL_START, Seal, read_open, read_seal
@@ -29,8 +30,7 @@ class CannotRead(AuditError):
         self.file = file
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """A file, and how it begins."""
 
     file: Path

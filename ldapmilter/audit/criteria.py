@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ldapmilter.address import Address, envelope_address
 from ldapmilter.mailbox.reading import read_from
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _PLAIN_LOCAL = re.compile(r"[A-Za-z0-9._+=-]+\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Criteria:
+class Criteria(Struct, frozen=True, kw_only=True):
     """What a record has to be about; all that is given has to hold."""
 
     message_id: str | None = None

@@ -11,8 +11,9 @@ import lzma
 import os
 import stat
 import zlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from ldapmilter.audit.lock import no_line_under_way
 from ldapmilter.errors import AuditError
@@ -51,8 +52,7 @@ _COMPRESSIONS: Mapping[bytes, Callable[[IO[bytes]], AbstractContextManager[LineS
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """One file, opened."""
 
     lines: LineStream

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from ldapmilter.audit.seals import CUT_START, LONGEST, SEAL_START, SealLine, read_seal
 
@@ -17,8 +18,7 @@ _SEAL = b"\n" + SEAL_START
 _CUT = b"\n" + CUT_START
 
 
-@dataclass(frozen=True, slots=True)
-class CutLine:
+class CutLine(Struct, frozen=True):
     """A line which says that the file was cut."""
 
     start: int

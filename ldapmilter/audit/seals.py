@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ldapmilter.audit.reading import BAD_STREAM, COMPRESSED, opened, siblings
 
@@ -44,8 +45,7 @@ _SHA256 = hashlib.sha256()
 """Copied, not made anew: OpenSSL's locks are not taken while another thread forks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Struct, frozen=True):
     """One seal."""
 
     n: int
@@ -68,8 +68,7 @@ FIRST: Final = Seal(0, "0" * 64)
 """What the first seal ever stands on."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealLine:
+class SealLine(Struct, frozen=True):
     """A seal where it stands in a file."""
 
     seal: Seal

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ldapmilter.audit.chain_order import CannotRead, in_order
 from ldapmilter.audit.reading import BAD_STREAM, opened, why
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from ldapmilter.audit.chain_order import Head
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """The first place that does not hold."""
 
     file: Path
@@ -33,8 +33,7 @@ class Problem:
     """The first and the last line that it touches, from 1; ``None``: not known."""
 
 
-@dataclass(slots=True)
-class FileVerdict:
+class FileVerdict(Struct):
     """What was found in one file."""
 
     file: Path
@@ -48,8 +47,7 @@ class FileVerdict:
     """How many of them no seal is for, at its end."""
 
 
-@dataclass(slots=True)
-class ChainVerdict:
+class ChainVerdict(Struct):
     """What was found."""
 
     files: list[FileVerdict] = field(default_factory=list)

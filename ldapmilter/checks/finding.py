@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from string import Template
+
+from msgspec import Struct, field
 
 
 class Severity(str, Enum):
@@ -36,8 +37,7 @@ class Area(str, Enum):
     """All its texts are confidential: they name who is copied."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was found."""
 
     code: str
@@ -52,8 +52,7 @@ class Finding:
     """Whether the text names who is copied: it is for the administrator's eyes, and no monitoring system's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(Struct, frozen=True, kw_only=True):
     """What findings with one code have in common: a row of docs/check.md."""
 
     code: str
@@ -89,8 +88,7 @@ class Kind:
         return Template(self.remedy).substitute({found[1]: found[1].upper() for found in names if found[1]})
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What the checks found so far."""
 
     _findings: dict[Finding, None] = field(default_factory=dict)

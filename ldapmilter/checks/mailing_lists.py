@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.policy_values import INVALID
@@ -79,8 +81,7 @@ _STRICT = frozenset({"quarantine", "reject"})
 _DNS_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class ListInUse:
+class ListInUse(Struct, frozen=True):
     """A list, and what its chain says of posts to it."""
 
     raw: RawEntry

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ldapmilter.address import fold_domain
 from ldapmilter.directory.entries import read_entry
@@ -19,8 +20,7 @@ _PLACES = 3
 """Places that a finding names; of further ones it says how many there are."""
 
 
-@dataclass(slots=True)
-class Uses:
+class Uses(Struct):
     """Where one thing is named: the first few places, and how many there are."""
 
     places: list[str] = field(default_factory=list)
@@ -44,8 +44,7 @@ class Uses:
         return "; ".join(self.places) + (f"; and {more} more" if more else "")
 
 
-@dataclass(slots=True)
-class Named:
+class Named(Struct):
     """What the values of the directory name, to be looked up."""
 
     holders: int = 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.postfix.postconf import assignments, run_postconf
 from ldapmilter.socket_address import parse_socket
@@ -24,16 +25,14 @@ _FIELDS = 8
 _WELL_KNOWN = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Milter:
+class Milter(Struct, frozen=True, kw_only=True):
     """One milter in a list: an address, or ``{ address, name = value, ... }`` (Postfix 3.0)."""
 
     address: str
     settings: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Struct, frozen=True, kw_only=True):
     """One line of master.cf with the parameters that it overrules."""
 
     name: str
@@ -78,8 +77,7 @@ class Service:
         return f"{self.shown}: " if parameter in self.overrides else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostfixConfig:
+class PostfixConfig(Struct, frozen=True, kw_only=True):
     """main.cf and master.cf, with ``$name`` expanded."""
 
     parameters: Mapping[str, str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ldapmilter.address import Address
 from ldapmilter.directory.entries import GROUP_CLASSES
@@ -37,8 +38,7 @@ Value = CopyRule | NoCopy | SenderRule | MailboxTemplate | ListValue | str | Non
 _BY_SENDER: frozenset[Use] = frozenset({"sent", "sender-from", "enforce"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purpose:
+class Purpose(Struct, frozen=True, kw_only=True):
     """One thing that values of an attribute are for."""
 
     use: Use

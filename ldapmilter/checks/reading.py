@@ -7,9 +7,10 @@ identity needs fewer attributes for mail than the checks would like to see, so t
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.backend.store import Deadline
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.model import Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawDirectory:
+class RawDirectory(Struct, frozen=True, kw_only=True):
     """A directory whose entries are read as they are, past the cache and without Zimbra's semantics."""
 
     store: Store

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ldapmilter.checks import (
     configuration,
@@ -53,8 +55,7 @@ _PATIENCE = 300.0
 """Seconds for one page or batch of ``--directory``: no message waits for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckOptions:
+class CheckOptions(Struct, frozen=True, kw_only=True):
     """What an administrator asked to be looked at."""
 
     directory: bool = False

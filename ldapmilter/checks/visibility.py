@@ -5,8 +5,9 @@ Tried (:mod:`ldapmilter.directory.ldap.secrecy`) anonymously and, when one is gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.directory.backend.filters import And, Equal, Not, Or, Present
@@ -54,8 +55,7 @@ _CARRIERS = 3
 """Entries with policy on which reads and filters are tried."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailUser:
+class MailUser(Struct, frozen=True, kw_only=True):
     """An ordinary mail user."""
 
     dn: str

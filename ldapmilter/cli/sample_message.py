@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ldapmilter.address import strip_brackets
 from ldapmilter.cli import arguments
@@ -14,8 +15,7 @@ from ldapmilter.message import Envelope, Headers
 from ldapmilter.mta.headers import read_message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleMessage:
+class SampleMessage(Struct, frozen=True, kw_only=True):
     """An envelope and a header."""
 
     envelope: Envelope

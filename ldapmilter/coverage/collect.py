@@ -7,9 +7,10 @@ for from :func:`~ldapmilter.policy.copy_requests.requested_copies`, and which of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.coverage.model import Cell, Column, Given, Kind, Origin, Row
 from ldapmilter.directory.entries import SYSTEM_ACCOUNT
@@ -121,8 +122,7 @@ def _kind(entry: Entry) -> Kind:
     return "resource" if "zimbracalendarresource" in classes else "account"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asking:
+class _Asking(Struct, frozen=True):
     """The policy's answers for one page of entries."""
 
     classes: Sequence[CopyClass]

@@ -6,9 +6,10 @@ import heapq
 import json
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.coverage.history import FORMAT
 from ldapmilter.coverage.model import KINDS
@@ -28,8 +29,7 @@ _PART = 20_000
 """Rows that are sorted in memory at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """What was kept of a day."""
 
     file: Path

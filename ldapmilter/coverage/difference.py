@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
 
 from ldapmilter.coverage.entry_text import cell_lines
 
@@ -18,8 +19,7 @@ Change = Literal["came", "went", "lost", "gained", "changed"]
 CHANGES: tuple[Change, ...] = ("lost", "gained", "changed", "came", "went")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellChange:
+class CellChange(Struct, frozen=True, kw_only=True):
     """What is different in one column."""
 
     title: str
@@ -45,8 +45,7 @@ class CellChange:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryChange:
+class EntryChange(Struct, frozen=True, kw_only=True):
     """What is different about one entry."""
 
     row: Row
@@ -66,8 +65,7 @@ class EntryChange:
         }
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """How many entries there are of each change, and that are the same."""
 
     same: int = 0

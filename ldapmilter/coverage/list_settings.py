@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
+
+from msgspec import Struct
 
 from ldapmilter.checks.mailing_lists import lists_in_use
 
@@ -38,8 +39,7 @@ class ListCoverage(TypedDict):
     invalid: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ListPage:
+class ListPage(Struct, frozen=True):
     """The lists of one page of the directory."""
 
     read: int

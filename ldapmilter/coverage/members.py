@@ -5,8 +5,9 @@ Who is behind a list is asked of the directory; what they get is known from thei
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ldapmilter.errors import DirectoryUnavailable
 

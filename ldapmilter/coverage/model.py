@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from datetime import date
@@ -28,8 +29,7 @@ LISTS: Final[frozenset[Kind]] = frozenset({"list", "dynamic group"})
 LEVELS: Final[tuple[Level, ...]] = ("account", "group", "policy-group", "cos", "domain", "global")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Struct, frozen=True, kw_only=True):
     """One copy class in one direction: what a cell of the report is about."""
 
     copy_class: str
@@ -44,8 +44,7 @@ class Column:
         return f"{self.copy_class} {self.direction}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """A value in the directory that asks for copies, and where it stands."""
 
     level: Level
@@ -61,16 +60,14 @@ class Origin:
     ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(Struct, frozen=True, kw_only=True):
     """An address that gets copies, and one value that asks for it."""
 
     address: str
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Struct, frozen=True, kw_only=True):
     """What one entry's mail gets in one direction and class."""
 
     copies: tuple[Given, ...] = ()
@@ -93,8 +90,7 @@ class Cell:
         return "covered" if any(one.origin.condition is None for one in self.copies) else "conditional"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One account or group with its cells."""
 
     address: Address
@@ -112,8 +108,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class About(Struct, frozen=True, kw_only=True):
     """What a report is of: stated in every form of it."""
 
     directory: str

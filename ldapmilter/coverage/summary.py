@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from ldapmilter.coverage.model import KINDS, LEVELS, PEOPLE, STATUSES, Kind, Status
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.model import Level
 
 
-@dataclass(slots=True)
-class Figures:
+class Figures(Struct):
     """What one column counts."""
 
     accounts: Counter[Status] = field(default_factory=Counter)

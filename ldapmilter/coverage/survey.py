@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.coverage.collect import rows_of
 from ldapmilter.coverage.members import Lists
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.settings import CopyClass
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """The rows of one page, and how much was read for them."""
 
     read: int

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from ldapmilter.opening import OpenDirectory, open_directory
 from ldapmilter.policy.decide import decide, decide_whole
@@ -23,18 +25,17 @@ if TYPE_CHECKING:
     from ldapmilter.policy.not_applied import NotApplied
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActiveConfiguration:
+class ActiveConfiguration(Struct, frozen=True, kw_only=True):
     """One configuration, and the directory opened by it."""
 
     config: Config
     opened: OpenDirectory
-    switched_off: bool = field(init=False)
+    switched_off: bool = False
     """Whether no message needs a decision."""
 
     def __post_init__(self) -> None:
         """Work out once what every message asks."""
-        object.__setattr__(self, "switched_off", self.config.policy.switched_off())
+        force_setattr(self, "switched_off", self.config.policy.switched_off())
 
     @classmethod
     def of(cls, config: Config, before: ActiveConfiguration | None = None) -> ActiveConfiguration:

@@ -14,8 +14,9 @@ import resource
 import socket
 import stat
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 MOST_CONNECTIONS: Final = 4000
 """Of one worker; Postfix has at most ``default_process_limit`` (100) processes of each service."""
@@ -77,8 +78,7 @@ def _place(bound: socket.socket) -> object:
     return (bound.family, name if bound.family == socket.AF_UNIX else name[1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Struct, frozen=True, kw_only=True):
     """How it is now."""
 
     connections: int

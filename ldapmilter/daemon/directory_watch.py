@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
 
 from ldapmilter.durations import in_words
 
@@ -39,8 +40,7 @@ _COARSE: Final = 10.0
 Edge = Literal["begins", "ends"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Server(Struct, frozen=True, kw_only=True):
     """One server, over all workers; times are monotonic seconds."""
 
     uri: str

@@ -13,9 +13,10 @@ import grp
 import os
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.daemon.peer import peer_of
 from ldapmilter.errors import LdapmilterError
@@ -35,8 +36,7 @@ class CannotListen(LdapmilterError):
     """The socket cannot be bound; the text names it and says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class Listener(Struct, frozen=True, kw_only=True):
     """A bound socket."""
 
     socket: socket.socket

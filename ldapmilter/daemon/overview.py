@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ldapmilter import __version__
 from ldapmilter.daemon import copy_route, crowd
@@ -38,8 +39,7 @@ _RECENT_SECONDS = 3600.0
 """For which an invalid value that was met is a problem in ``status``: a deferred message has come back by then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedReload:
+class RefusedReload(Struct, frozen=True, kw_only=True):
     """A reload that was refused."""
 
     error: str

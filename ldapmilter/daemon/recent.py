@@ -15,9 +15,10 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from ldapmilter.address import envelope_address
 from ldapmilter.audit.criteria import Criteria

@@ -6,9 +6,9 @@ it is, not how many copies there are, unless it may show what moves with confide
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelaySnapshot:
+class RelaySnapshot(Struct, frozen=True, kw_only=True):
     """What the daemon knows of the copy relay at one moment."""
 
     state: Mapping[str, Any]

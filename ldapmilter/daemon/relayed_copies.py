@@ -5,8 +5,9 @@ What comes back is recognised here, too: a journal report that the relay sends t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ldapmilter.daemon.copy_route import CopyRoute
 from ldapmilter.delivery.token import TokenKey, token_of

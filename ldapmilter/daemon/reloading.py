@@ -10,8 +10,9 @@ import logging
 import os
 import threading
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from ldapmilter.daemon import relayed_copies as relayed
 from ldapmilter.daemon.active_configuration import ActiveConfiguration

@@ -7,8 +7,9 @@ import gc
 import os
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.daemon.processes import signals_held_back
 from ldapmilter.daemon.worker import WorkerSockets, become_worker
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from ldapmilter.daemon.log import LogTarget
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawner:
+class Spawner(Struct, frozen=True, kw_only=True):
     """What all workers of a parent have in common."""
 
     log: LogTarget

@@ -16,8 +16,9 @@ import socket
 import threading
 import time
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import Struct
 
 from ldapmilter.config import parse
 from ldapmilter.daemon import crowd, requests
@@ -74,8 +75,7 @@ def become_worker(
         os._exit(status)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSockets:
+class WorkerSockets(Struct, frozen=True, kw_only=True):
     """What a worker has of its parent."""
 
     listening: socket.socket

@@ -7,8 +7,9 @@ brackets are not left out: there they mean that no MX record is looked up, and t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from ldapmilter.address import fold_domain
 from ldapmilter.socket_address import SocketRefused, parse_socket
@@ -20,8 +21,7 @@ _UNIX = re.compile(r"lmtp:(unix:/\S*)\Z", re.IGNORECASE)
 _WITHOUT_BRACKETS = re.compile(r"(smtp|lmtp):(?:inet:)?([^\[\]\s:/]+):([0-9]{1,5})\Z", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextHop:
+class NextHop(Struct, frozen=True, kw_only=True):
     """One server that takes copies: by SMTP (RFC 5321), or by LMTP (RFC 2033)."""
 
     kind: Literal["smtp", "lmtp"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,7 @@ DRAIN_SECONDS: Final = 30.0
 """For which the relay lets copies under way end when it is to end itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelaySettings:
+class RelaySettings(Struct, frozen=True, kw_only=True):
     """The ``[relay]`` section."""
 
     listen: SocketAddress | None

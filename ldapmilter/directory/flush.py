@@ -7,8 +7,9 @@ worked out from forgotten answers falls with them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import fold_domain, make_address, stored_addresses
 from ldapmilter.directory.backend.raw_entry import RawEntry
@@ -36,8 +37,7 @@ _IDS = ("zimbraid", "zimbramemberof", "zimbragroupid")
 """What names a dynamic group: on itself, on its members, on the unit of its members from outside."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentEntries:
+class CurrentEntries(Struct, frozen=True, kw_only=True):
     """What the directory says now about some addresses."""
 
     site: Site

@@ -8,9 +8,10 @@ denies before what grants.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ldapmilter.address import fold_domain, folded_address
 from ldapmilter.directory.backend.names import SEND_RIGHTS
@@ -42,8 +43,7 @@ _MOST_ENTRIES: Final = 256
 """Entries whose values are parsed once for many messages: one may have tens of thousands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """One send right on an entry (``zimbraACE``)."""
 
     grantee: str

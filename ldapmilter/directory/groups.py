@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ldapmilter.address import Address, make_address, stored_addresses
 from ldapmilter.directory.entries import id_of
@@ -34,8 +36,7 @@ _WORDS_AND_ADDRESS = re.compile(r"[^@<>()\[\]:;,\"\\]+@[^@ ]+")
 _MANAGED_URL = "ldap:///??sub?(|(zimbramemberof="
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupLimits:
+class GroupLimits(Struct, frozen=True, kw_only=True):
     """The ``[groups]`` section."""
 
     max_members: int = 50_000
@@ -67,8 +68,7 @@ class GroupLookups(Protocol):
         """Look up addresses and members of both kinds of groups at once, so that the others find them in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Children:
+class _Children(Struct, frozen=True):
     """The direct members and forward targets of an entry, before the addresses are looked up."""
 
     addresses: tuple[Address, ...] = ()
@@ -219,8 +219,7 @@ def _load(wanted: Mapping[str, _Children], lookups: GroupLookups) -> dict[str, t
     return loaded
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Struct, frozen=True):
     entry: Entry
     path: tuple[str, ...]
     by_forward: bool

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from ldapmilter.directory.model import Entry
 
@@ -42,8 +43,7 @@ def name_of(key: CacheKey) -> str:
     return key if isinstance(key, str) else key.name
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMembers:
+class GroupMembers(Struct, frozen=True):
     """Who is in a dynamic group: entries, and external addresses of its static unit."""
 
     entries: tuple[Entry, ...] = ()

@@ -80,7 +80,7 @@ class Large:
             wait: whether what takes long is worth waiting for.
             for_all: whether everybody's mail needs it.
         """
-        asking = Asking(work_out, about, wait=wait, for_all=for_all)
+        asking = Asking(work_out=work_out, about=about, wait=wait, for_all=for_all)
         trace, loads = self.view.trace, self._loads
         if loads is None or trace.memory_only:
             found = self.view.recall(keys)

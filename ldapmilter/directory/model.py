@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ldapmilter.address import Address, plain_address
 
@@ -99,12 +100,11 @@ class Entry:
         return hash(self.raw.dn)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     """One level that may hold values: an entry on a chain of inheritance."""
 
     level: Level
-    raw: RawEntry = field(repr=False)
+    raw: RawEntry
     group_path: tuple[str, ...] = ()
     """For a policy group: the groups that lead from it to the member."""
 
@@ -122,8 +122,7 @@ Chain = tuple[Holder, ...]
 """Levels from the most specific (account, group) to the global config."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
+class Resolution(Struct, frozen=True, kw_only=True):
     """What one address means here."""
 
     address: Address
@@ -154,8 +153,7 @@ class Resolution:
         return frozenset((self.address.key,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A member of a group, or the target of a forward."""
 
     resolution: Resolution
@@ -165,8 +163,7 @@ class Member:
     """Whether a user's own forward is on the path."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
+class Expansion(Struct, frozen=True, kw_only=True):
     """The recipients that a group or an account's forwards lead to; nested groups are members too."""
 
     members: tuple[Member, ...] = ()

@@ -7,9 +7,10 @@ groups they are in. Only who may be in one, and is found neither in it nor out o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import stored_addresses
 from ldapmilter.directory.entries import read_entry
@@ -35,8 +36,7 @@ _CATCH_ALL = "zimbramailcatchalladdress"
 """An account with it may be in any group, by an address without an entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Struct, frozen=True):
     """Who is in a policy group."""
 
     paths: Mapping[str, Path]
@@ -45,8 +45,7 @@ class Reached:
     """Which bound was too small, in words: more may be in it."""
 
 
-@dataclass(slots=True)
-class _Above:
+class _Above(Struct):
     """The groups that an account is in."""
 
     paths: dict[str, Path]
@@ -55,8 +54,7 @@ class _Above:
     """Whether there are more, deeper than ``[groups] max_depth``."""
 
 
-@dataclass(slots=True)
-class _Unknown:
+class _Unknown(Struct):
     """A policy group that is not known."""
 
     raw: RawEntry

@@ -6,8 +6,9 @@ costs no search at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import Address, fold_domain, make_address
 from ldapmilter.directory.backend.filters import And, Equal, Or, Present, any_of
@@ -59,20 +60,18 @@ _NEVER_SPLIT = frozenset({"postmaster", "mailer-daemon", "double-bounce"})
 _LOCALHOST = frozenset({"localhost", "localhost.localdomain"})
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
+class Domain(Struct, frozen=True):
     """One hosted domain (class ``zimbraDomain``)."""
 
     name: str
-    raw: RawEntry = field(repr=False)
+    raw: RawEntry
     target: str | None = None
     """Of an alias domain: the name of the domain it stands for (one hop, as Zimbra goes)."""
     canonical: str | None = None
     """The domain that Postfix's ``canonical_maps`` writes instead of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """A snapshot of what is global."""
 
     domains: dict[str, Domain]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.cache.progress import Count
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.keys import CacheKey
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(Struct):
     """One message's reads: its deadline, what they cost, and what could not be asked."""
 
     deadline: Deadline

@@ -7,9 +7,10 @@ however large those groups are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import filterfalse
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import plain_address
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or, Present, Substring, any_of
@@ -56,8 +57,7 @@ _CHUNK = 50
 """Addresses in one search: with extensions each is asked for several times."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """An account or a group, and what names it as a member."""
 
     dn: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.trace import Trace
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """Values that were worked out in one go, and what they were made from."""
 
     values: Mapping[Any, Any]

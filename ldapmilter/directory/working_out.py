@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from ldapmilter.directory.model import Version
 
@@ -18,13 +20,11 @@ About = Callable[[Any], str]
 """What to call what a key stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True, kw_only=True):
     """What is asked for, apart from its keys."""
 
     work_out: WorkOut
     about: About
-    _: KW_ONLY
     wait: bool
     """Whether what takes long is worth waiting for."""
     for_all: bool
@@ -33,8 +33,8 @@ class Asking:
 
 def place_of(key: Any) -> Hashable:  # noqa: ANN401 - whatever values are asked for by
     """Return a key that all versions of what is asked for have in common."""
-    if is_dataclass(key):
-        parts = [getattr(key, one.name) for one in fields(key)]
+    if isinstance(key, Struct):
+        parts = list(astuple(key))
     elif isinstance(key, tuple):
         parts = list(key)
     else:

@@ -8,9 +8,10 @@ where mail programs differ on which address they would show, the header counts a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct, field
 
 from ldapmilter.address import MAX_ADDRESS_OCTETS, Address, parse_address
 from ldapmilter.mailbox import encoded_word
@@ -46,8 +47,7 @@ _BLANKS = str.maketrans("\t\r\n", "   ")
 _RAW_OCTETS = {0xDC00 + octet: bytes([octet]).decode("cp1252", "replace") for octet in range(0x80, 0x100)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromHeader:
+class FromHeader(Struct, frozen=True, kw_only=True):
     """All From headers of one message."""
 
     count: int
@@ -175,8 +175,7 @@ class _Piece(NamedTuple):
     """Whether a blank or a comment precedes it."""
 
 
-@dataclass(slots=True)
-class _Element:
+class _Element(Struct):
     """What stands between two commas, as far as it has been read."""
 
     delimited: bool = True

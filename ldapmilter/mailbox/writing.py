@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox import encoded_word
@@ -43,8 +44,7 @@ _PLAIN_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-][A-Za-z0-9!#$%&'*+/=
 _UNFOLDABLE = re.compile(r' *(?:<?"(?:[^"\\]|\\.)*"@[^ ]*|[^ ]+)')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True, kw_only=True):
     """One mailbox of RFC 5322 section 3.4."""
 
     display_name: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ldapmilter.message import Envelope, HandledMessage
 from ldapmilter.milter.effects import Replaced
@@ -27,8 +29,7 @@ MAX_FIELDS_OF_A_NAME = 10_000
 100,000 minutes."""
 
 
-@dataclass(slots=True)
-class CollectedMessage:
+class CollectedMessage(Struct):
     """One message: made at MAIL, dropped at the end of the message and at abort."""
 
     epoch: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import strip_brackets
 from ldapmilter.mta.transaction import EnvelopeAddress, Transaction
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _BARE_LF = re.compile(rb"\r?\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One event on its way."""
 
     stage: Stage

@@ -6,8 +6,9 @@ Names and values are bytes throughout: what a sender put there need not be text.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,8 +23,7 @@ _MAILBOX_LINE = re.compile(rb">*From ")
 _OWN_RECEIVED: Final = (b"Received", b"")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderModification:
+class HeaderModification(Struct, frozen=True, kw_only=True):
     """One request of a milter about headers, as it came (SMFIR_ADDHEADER, _INSHEADER, _CHGHEADER)."""
 
     kind: Literal["add", "insert", "change"]

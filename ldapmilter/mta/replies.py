@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from ldapmilter.address import strip_brackets
 from ldapmilter.mta.headers import HeaderModification
@@ -27,8 +28,7 @@ _PERCENT = re.compile(r"%(.?)", re.DOTALL)
 _MAX_INDEX = 0x7FFFFFFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MilterReply:
+class MilterReply(Struct, frozen=True, kw_only=True):
     """What a milter says about one event; no verdict means that the message goes on."""
 
     verdict: Verdict | None = None
@@ -59,8 +59,7 @@ VERDICTS: Final = {
 """SMFIR_*: the answers without arguments."""
 
 
-@dataclass(slots=True)
-class Requests:
+class Requests(Struct):
     """What a milter asked for while one message passed; filled as the packets come."""
 
     headers: list[HeaderModification] = field(default_factory=list)

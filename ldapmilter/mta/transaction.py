@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence  # noqa: TC003 - typing.get_type_hints works on these classes
-from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address
+
+from msgspec import Struct, field
 
 from ldapmilter.address import strip_brackets
 from ldapmilter.mta.headers import Header, HeaderModification  # noqa: TC001 - as above
@@ -21,8 +22,7 @@ class Verdict(str, Enum):
     DISCARD = "discard"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Client(Struct, frozen=True, kw_only=True):
     """The SMTP client at the other end of the session, as the MTA knows it."""
 
     name: str = "localhost"
@@ -42,8 +42,7 @@ class Client:
             return b"U"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvelopeAddress:
+class EnvelopeAddress(Struct, frozen=True, kw_only=True):
     """One address of an envelope with the ESMTP parameters that follow it."""
 
     address: str
@@ -52,8 +51,7 @@ class EnvelopeAddress:
     """Such as ``NOTIFY=NEVER``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class Transaction(Struct, frozen=True, kw_only=True):
     """One message with its envelope, as an MTA passes it to a milter.
 
     Text is sent as UTF-8 with surrogate escapes, bytes as they are.
@@ -105,16 +103,14 @@ class Transaction:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedRecipient:
+class RejectedRecipient(Struct, frozen=True, kw_only=True):
     """A recipient that the milter refused while the message went on."""
 
     address: str
     reply: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionOutcome:
+class TransactionOutcome(Struct, frozen=True, kw_only=True):
     """What a milter did to one message, and what it cost."""
 
     verdict: Verdict

@@ -7,9 +7,10 @@ arguments. The numbers are those of sendmail's libmilter/mfdef.h and mfapi.h, pr
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,8 +85,7 @@ NEVER: Final = Protocol(0)
 """No bit: an event that cannot be switched off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """How one stage travels: its command byte, its macro list, and the bits that switch it off."""
 
     command: bytes
@@ -123,8 +123,7 @@ SMFIR_QUARANTINE: Final = b"q"
 SMFIR_REPLYCODE: Final = b"y"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Negotiated:
+class Negotiated(Struct, frozen=True, kw_only=True):
     """What the milter asked for when the connection began (SMFIC_OPTNEG)."""
 
     version: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ldapmilter.policy.copies import CopyOutcome
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.list_values import UnusedSetting
 
 
-@dataclass(slots=True)
-class Basis:
+class Basis(Struct):
     """Filled by the decision at DATA; the one at the end of the message goes on from it, ``explain`` looks into it."""
 
     facts: Facts | None = None

@@ -6,8 +6,9 @@ The message decides: the other party of a ``with=``, the author, and who is a re
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from ldapmilter.address import parse_address
 from ldapmilter.policy.effect import Copy
@@ -28,8 +29,7 @@ _MODES: Final = ("apply", "observe", "pass")
 _DELIVERIES: Final = ("direct", "tracked", "journal")
 
 
-@dataclass(frozen=True, slots=True)
-class CopyOutcome:
+class CopyOutcome(Struct, frozen=True):
     """The copies of one message, and what is to be said of them."""
 
     copies: tuple[Copy, ...] = ()

@@ -7,8 +7,9 @@ thousand members as well as for one account. Which of it counts for one message,
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.groups import has_members
 from ldapmilter.errors import InvalidValue
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.when import When
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Struct, frozen=True, kw_only=True):
     """One party whose chain may ask for copies: the author, or one recipient of the mail."""
 
     direction: Direction
@@ -45,8 +45,7 @@ class Subject:
     """Its address, where the directory hosts the domain and cannot be asked for the address."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyRequest:
+class CopyRequest(Struct, frozen=True, kw_only=True):
     """One address that chains ask a copy for, under one condition."""
 
     copy_class: str
@@ -60,8 +59,7 @@ class CopyRequest:
     """The entries of the address behind which there are others: a list, an account that forwards."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class Broken(Struct, frozen=True, kw_only=True):
     """A value that cannot be used."""
 
     copy_class: str
@@ -71,8 +69,7 @@ class Broken:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyRequests:
+class CopyRequests(Struct, frozen=True, kw_only=True):
     """Everything that some subjects' chains say about copies."""
 
     requests: tuple[CopyRequest, ...] = ()
@@ -89,8 +86,7 @@ NO_REQUESTS = CopyRequests()
 """The one object for parties that ask for nothing: most do."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassedOverCopy:
+class PassedOverCopy(Struct, frozen=True):
     """A valid value of a chain that asks for no copy."""
 
     copy_class: CopyClass

@@ -8,8 +8,9 @@ out goes out in the decision and its basis.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable, StillReading
 from ldapmilter.policy import list_choice, lists

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import ABCMeta, abstractmethod
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, StructMeta
 
 if TYPE_CHECKING:
     from ldapmilter.address import Address
@@ -21,8 +22,7 @@ FromCause = Literal["rewrite", "recipient", "enforce", "list"]
 """What makes the From change."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(Struct, frozen=True, kw_only=True):
     """Why an effect happens: one value, where it stands, and who brought it into play."""
 
     level: Level
@@ -35,8 +35,7 @@ class Reason:
     """From the envelope recipient down to the group (or forwarding account) that led there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyReason(Reason):
+class CopyReason(Reason, frozen=True, kw_only=True):
     """Why a copy is made: one value of a copy class."""
 
     copy_class: str
@@ -45,8 +44,11 @@ class CopyReason(Reason):
     """The ``ref=`` token of the value, for the audit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect(ABC):
+class _AbstractStruct(StructMeta, ABCMeta):
+    """A Struct that cannot be made before all of its abstract methods are there."""
+
+
+class Effect(Struct, metaclass=_AbstractStruct, frozen=True, kw_only=True):
     """One thing that happens to a message, and why.
 
     Log, counts and audit go by these properties alone: they know no kind of effect.
@@ -80,8 +82,7 @@ class Effect(ABC):
         return self.reasons
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy(Effect):
+class Copy(Effect, frozen=True, kw_only=True):
     """One address that gets a copy of the message, and everything that asked for it."""
 
     address: Address
@@ -141,8 +142,7 @@ class Copy(Effect):
         return tuple(reason for reason in self.reasons if reason.copy_class not in confidential) or None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderChange(Effect):
+class HeaderChange(Effect, frozen=True, kw_only=True):
     """One header field: afterwards there is exactly one of its name, or none."""
 
     name: str
@@ -167,8 +167,7 @@ class HeaderChange(Effect):
         return (("header", f"{self.name}: {unfolded}"),)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromChange(HeaderChange):
+class FromChange(HeaderChange, frozen=True, kw_only=True):
     """The From that the message leaves with."""
 
     name: str = "From"
@@ -187,8 +186,7 @@ class FromChange(HeaderChange):
         return (("from", self.value),)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderChange(Effect):
+class SenderChange(Effect, frozen=True, kw_only=True):
     """The envelope sender that the message goes on with: where its bounces go."""
 
     address: Address

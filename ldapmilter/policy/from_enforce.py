@@ -10,9 +10,11 @@ account passes with the user's own Sender, and of a message that is sent on the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ldapmilter.address import parse_address
 from ldapmilter.errors import InvalidValue
@@ -59,16 +61,14 @@ _ON_BEHALF = "on behalf of who stands in From: the Sender of a mailbox server's 
 _OFF = AsIfAbsent("off", "any From may be used: enforcement is off")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """The enforcement that applies to a sender, and why."""
 
     strictness: Strictness
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Enforcement:
+class Enforcement(Struct, frozen=True):
     """What enforcement does to one message: nothing, one change, or a refusal."""
 
     change: FromChange | None = None

@@ -6,8 +6,9 @@ Automatic replies, mail that a user redirects (Resent fields), calendar mail, di
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ldapmilter.message import Headers
@@ -80,8 +81,7 @@ def _plain(value: str) -> str:
     return "".join(_COMMENT.sub("", value[:_MOST_TEXT]).split()).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Resent:
+class Resent(Struct, frozen=True):
     """Who redirected a message that another person had written (RFC 5322 section 3.6.6)."""
 
     froms: tuple[str, ...]

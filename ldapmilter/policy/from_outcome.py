@@ -5,8 +5,9 @@ What a list changes in its posts comes afterwards (:mod:`.lists`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy import from_enforce, from_rewrite
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.facts import Facts
 
 
-@dataclass(frozen=True, slots=True)
-class FromStays:
+class FromStays(Struct, frozen=True):
     """Why the From stays, although a value would change it."""
 
     cause: Literal["exempt", "invalid", "no-account", "allowed"]
@@ -41,8 +41,7 @@ class FromStays:
     """The values that would change it."""
 
 
-@dataclass(slots=True)
-class FromOutcome:
+class FromOutcome(Struct):
     """What becomes of the From, and what follows from that."""
 
     change: FromChange | None = None
@@ -56,8 +55,7 @@ class FromOutcome:
     notices: list[Notice] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class FromChoice:
+class FromChoice(Struct, frozen=True):
     """Which value changes the From, unless something in the header speaks against it."""
 
     winner: from_rewrite.Winner | None = None

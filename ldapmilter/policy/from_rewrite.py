@@ -7,9 +7,10 @@ any order; and a warning whenever a rule lost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import make_address
 from ldapmilter.errors import InvalidValue
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.settings import FromPolicy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Author:
+class Author(Struct, frozen=True, kw_only=True):
     """The sender as templates see it."""
 
     address: Address
@@ -41,8 +41,7 @@ class Author:
     display_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A rule that matched one recipient, sortable: the smallest wins."""
 
     specificity: tuple[int, int]
@@ -57,8 +56,7 @@ class Candidate:
         return (self.specificity, self.recipient_index, self.text, self.reason.dn)
 
 
-@dataclass(frozen=True, slots=True)
-class Winner:
+class Winner(Struct, frozen=True):
     """The rule that decides the From, before the header is known."""
 
     template: MailboxTemplate

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ldapmilter.address import Address, envelope_address, parse_address
 from ldapmilter.directory.model import Resolution
@@ -33,8 +35,7 @@ OnFailure = Literal["tempfail", "accept"]
 """What a message gets when something that should be known is not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityPolicy:
+class IdentityPolicy(Struct, frozen=True, kw_only=True):
     """The ``[identity]`` section."""
 
     mailbox_hosts: tuple[str, ...] | Literal["auto"] = "auto"
@@ -50,8 +51,7 @@ class IdentityPolicy:
     """Logins that are no account's, and what each stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """By what a sender is known."""
 
     source: Literal["sasl", "mailbox-host"]
@@ -59,8 +59,7 @@ class Claim:
     """``{auth_authen}`` as the client typed it, the account that it stands for, or MAIL FROM of a mailbox server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(Struct, frozen=True, kw_only=True):
     """The identity together with what the directory knows about it."""
 
     identity: Identity

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+from msgspec import Struct, field
 
 from ldapmilter.errors import InvalidValue
 from ldapmilter.policy.effect import Reason
@@ -22,8 +23,7 @@ MOST_VALUES: Final = 1000
 """Values of one attribute on one entry that are read: a message takes as long as there are values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[ValueT]):
+class Found(Struct, Generic[ValueT], frozen=True):
     """One usable value and where it stands."""
 
     holder: Holder
@@ -35,16 +35,14 @@ class Found(Generic[ValueT]):
 PassedOverCause = Literal["invalid", "expired", "accounts-only", "option", "none", "off", "hidden"]
 
 
-@dataclass(frozen=True, slots=True)
-class AsIfAbsent:
+class AsIfAbsent(Struct, frozen=True):
     """Why a value counts for nothing."""
 
     cause: PassedOverCause
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class PassedOver:
+class PassedOver(Struct, frozen=True):
     """A value that counts for nothing, and why."""
 
     holder: Holder
@@ -65,8 +63,7 @@ def reason_of(one: Found[Any] | PassedOver, recipient: str | None = None, path: 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(Struct, frozen=True):
     """A value that breaks the grammar or whose target does not exist."""
 
     holder: Holder
@@ -78,8 +75,7 @@ class Unusable:
         return f"invalid value of {self.attribute} at {self.holder.dn}: {self.problem}"
 
 
-@dataclass(slots=True)
-class Effective(Generic[ValueT]):
+class Effective(Struct, Generic[ValueT]):
     """The values that count for one purpose, and what is wrong with those beside them."""
 
     found: list[Found[ValueT]]
@@ -144,8 +140,7 @@ _NONE: Final[Mapping[Inherit, AsIfAbsent]] = {
 }
 
 
-@dataclass(slots=True)
-class _Reading(Generic[ValueT]):
+class _Reading(Struct, Generic[ValueT]):
     """The values of one purpose, read entry by entry."""
 
     attributes: Sequence[str]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from ldapmilter.address import parse_address
 from ldapmilter.directory.groups import has_members
@@ -139,16 +140,14 @@ def read_bounces(text: str) -> Address:
     return address
 
 
-@dataclass(frozen=True, slots=True)
-class ListSetting(Generic[ValueT]):
+class ListSetting(Struct, Generic[ValueT], frozen=True):
     """One value that counts, and where it stands."""
 
     value: ValueT
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MailingList:
+class MailingList(Struct, frozen=True, eq=False):
     """A list with settings."""
 
     entry: Entry

@@ -7,8 +7,9 @@ these has put. The recipients stay what they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct, field
 
 from ldapmilter.address import parse_address, parse_addresses
 from ldapmilter.errors import InvalidValue
@@ -43,8 +44,7 @@ class Before(NamedTuple):
     fields: Sequence[HeaderChange]
 
 
-@dataclass(slots=True)
-class PostOutcome:
+class PostOutcome(Struct):
     """What becomes of a post, and what an administrator should know of it."""
 
     post: ListPost | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -12,16 +13,14 @@ if TYPE_CHECKING:
     from ldapmilter.policy.when import When
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """Who matched: the address as written, and the groups on the way to it."""
 
     address: str
     path: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Party:
+class Party(Struct):
     """Everything that one recipient (with its members), or the sender, can match by."""
 
     by_key: dict[str, Seen] = field(default_factory=dict)
@@ -77,8 +76,7 @@ class Party:
         return next((seen for key, seen in self.by_key.items() if key in group), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Single:
+class Single(Struct, frozen=True):
     """One address, as a party of its own: nothing that an index would be worth."""
 
     text: str
@@ -117,8 +115,7 @@ def _domains(one: Resolution) -> list[str]:
 One = Union[Single, "Party"]
 
 
-@dataclass(frozen=True, slots=True)
-class Addressee:
+class Addressee(Struct, frozen=True):
     """One recipient as rules see it: itself, and (for a group) its members."""
 
     direct: One

@@ -8,8 +8,9 @@ key, or (configuration and day, of which there is nearly always one) in the valu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from ldapmilter.address import envelope_address
 from ldapmilter.policy import identity
@@ -42,8 +43,7 @@ class MemoryKey(Generic[ValueT]):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KnownSender:
+class KnownSender(Struct, frozen=True, eq=False):
     """A sender who has an account, and what its chain says."""
 
     sender: Sender
@@ -51,30 +51,26 @@ class KnownSender:
     dated: DatedPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class SenderKey(MemoryKey[KnownSender]):
+class SenderKey(Struct, MemoryKey[KnownSender], frozen=True):
     """Whoever logs in by a name, or sends from a mailbox server by an address."""
 
     claim: Claim
 
 
-@dataclass(frozen=True, slots=True)
-class RequestsBehindKey(MemoryKey[CopyRequests]):
+class RequestsBehindKey(Struct, MemoryKey[CopyRequests], frozen=True):
     """What those behind a group or a forward request."""
 
     version: Version
     dated: DatedPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKey(MemoryKey[GroupKeys]):
+class GroupKey(Struct, MemoryKey[GroupKeys], frozen=True):
     """Who is in the group of a condition."""
 
     operand: str
 
 
-@dataclass(frozen=True, slots=True)
-class MembersKey(MemoryKey[Party]):
+class MembersKey(Struct, MemoryKey[Party], frozen=True):
     """What the members of a group can be matched by."""
 
     version: Version

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ldapmilter.policy.effect import Copy, Effect, HeaderChange, SenderChange
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 Verdict = Literal["accept", "tempfail", "reject"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListPost:
+class ListPost(Struct, frozen=True, kw_only=True):
     """What becomes of a message because it is a post to a list; its parts are effects of the decision, too."""
 
     address: Address
@@ -30,8 +30,7 @@ class ListPost:
     """Why the list does not change the From, in words; ``None`` where it does, or is not asked to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """Why a message is rejected: an address in its From that is not the sender's to use."""
 
     reply: str
@@ -40,8 +39,7 @@ class Refusal:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Struct, frozen=True, kw_only=True):
     """Something an administrator should know about a decision.
 
     ``confidential`` marks what may go to whoever runs ``explain`` and to the audit, never to the
@@ -62,8 +60,7 @@ class Notice:
         return self.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """The outcome for one message.
 
     Under ``observe`` and ``pass`` it is what ``apply`` would do; ``mode`` (and the mode of each

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +50,7 @@ _LEVELS = ("account", "group", "policy-group", "cos", "domain", "global")
 _MOST_NAMES = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnusedValue:
+class UnusedValue(Struct, frozen=True, kw_only=True):
     """One value that did not count."""
 
     cause: ValueCause
@@ -65,8 +65,7 @@ class UnusedValue:
         return (_ORDER[self.cause], _LEVELS.index(self.reason.level))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotApplied:
+class NotApplied(Struct, frozen=True, kw_only=True):
     """A copy that is not made, for one class and direction; one way in which the From does not change; or a post."""
 
     copy_class: str | None = None

@@ -8,9 +8,10 @@ which answers each was made from.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.groups import has_members
 from ldapmilter.directory.model import Resolution
@@ -38,8 +39,7 @@ PartyName = str | Claim
 """A recipient, as the envelope has it, or who claims to be the sender."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecipientPolicy:
+class RecipientPolicy(Struct, frozen=True, eq=False):
     """What a recipient's chains say."""
 
     dated: DatedPolicy
@@ -107,8 +107,7 @@ def _is_own_name(resolution: Resolution) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SenderPolicy:
+class SenderPolicy(Struct, frozen=True, eq=False):
     """What the chain of a sender says."""
 
     requests: CopyRequests

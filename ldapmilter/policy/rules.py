@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.address import make_address
 from ldapmilter.errors import InvalidValue
@@ -33,13 +34,11 @@ _COPY_PLACEHOLDERS = frozenset({"localpart", "domain"})
 _COPY_ADDRESS = re.compile(r'("(?:[^"\\]|\\.)*"@\S+|\S+)(?:\s+(.*))?\Z', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoCopy:
+class NoCopy(Struct, frozen=True, kw_only=True):
     """The value ``none``: inheritance ends here for the purposes of its attribute."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyRule:
+class CopyRule(Struct, frozen=True, kw_only=True):
     """``ADDRESS [with=WHEN] [until=YYYY-MM-DD] [ref=TOKEN]``."""
 
     template: str
@@ -158,8 +157,7 @@ def _check_placeholders(template: str, allowed: frozenset[str], text: str) -> No
         raise InvalidValue(msg)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxTemplate:
+class MailboxTemplate(Struct, frozen=True, kw_only=True):
     """``MAILBOX``: an RFC 5322 mailbox (section 3.4) with placeholders."""
 
     display_name: str
@@ -231,8 +229,7 @@ def _display_name(name: str, text: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderRule:
+class SenderRule(Struct, frozen=True, kw_only=True):
     """``WHEN => MAILBOX``."""
 
     when: When

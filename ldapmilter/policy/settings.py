@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from ldapmilter.errors import InvalidValue
 
@@ -22,8 +23,7 @@ _MOST_DAYS = 8
 """Days that a configuration is asked about at a time: today, and whatever ``explain`` wants to know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyClass:
+class CopyClass(Struct, frozen=True, kw_only=True):
     """A kind of BCC and the attributes that ask for it: one ``[copy NAME]`` section."""
 
     name: str
@@ -63,8 +63,7 @@ class CopyClass:
         return self.sent_attributes if direction == "sent" else self.received_attributes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FromPolicy:
+class FromPolicy(Struct, frozen=True, kw_only=True):
     """The ``[from]`` section."""
 
     sender_attributes: tuple[str, ...]
@@ -83,8 +82,7 @@ class FromPolicy:
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListsPolicy:
+class ListsPolicy(Struct, frozen=True, kw_only=True):
     """The ``[lists]`` section: what makes mailing lists of lists."""
 
     from_attributes: tuple[str, ...]
@@ -115,8 +113,7 @@ class ListsPolicy:
         return bool(self.bounces_attributes) and self.mode == "apply"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """The sections of the configuration that decide."""
 
     copy_classes: tuple[CopyClass, ...]
@@ -128,7 +125,7 @@ class Policy:
     identity: IdentityPolicy
     relay_domain: str | None = None
     """Where copies travel to the relay: other mail to it is refused; ``None``: there is no relay."""
-    _days: dict[date, DatedPolicy] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _days: dict[date, DatedPolicy] = field(default_factory=dict)
 
     def on(self, day: date) -> DatedPolicy:
         """Return the one object for this configuration on a day (UTC): what is remembered is compared by it."""
@@ -186,9 +183,8 @@ class Policy:
         return "apply" in self.modes().values()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DatedPolicy:
+class DatedPolicy(Struct, frozen=True, eq=False):
     """What values count under beside the directory: a configuration, and the day (UTC) for ``until``."""
 
-    policy: Policy = field(repr=False)
+    policy: Policy
     today: date

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypedDict
+
+from msgspec import Struct
 
 from ldapmilter.policy.model import TEMPFAIL_REPLY
 
@@ -21,8 +22,7 @@ WAITS_FOR_RELAY: Final = ("the route to the copy relay",)
 NO_SUCH_RECIPIENT: Final = "550 5.1.1 No such recipient"
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Why a message has to wait."""
 
     text: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ldapmilter.address import Address, fold_domain, parse_address
 from ldapmilter.errors import InvalidValue
@@ -27,8 +28,7 @@ _RANK: dict[WhenKind, int] = {
 _WHEN_FORMS = "*, internal, external, example.net, .example.net, user@example.net or group:list@example.com"
 
 
-@dataclass(frozen=True, slots=True)
-class When:
+class When(Struct, frozen=True):
     """Which other party a rule or a copy is for."""
 
     kind: WhenKind

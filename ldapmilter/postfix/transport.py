@@ -6,9 +6,11 @@ An unroutable recipient bounces at once, and a copy bounces to nobody. So it is 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ldapmilter.postfix.postconf import PostconfFailed, failed, find_postconf, run_postconf, run_tool
 
@@ -25,8 +27,7 @@ _NO_LMTP: Final = frozenset({"", "smtp", "relay", "error", "retry", "discard", "
 _LOCAL: Final = {"localhost": ("127.0.0.1", "::1")}
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """Whether a domain is routed to a socket."""
 
     state: RouteState

@@ -11,9 +11,10 @@ import ssl
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from msgspec import Struct
 
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.stuffing import stuffed
@@ -36,8 +37,7 @@ _IDLE_CONNECTIONS: Final = 32
 """To one server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True, kw_only=True):
     """A copy on its way out."""
 
     target: str
@@ -50,8 +50,7 @@ class Outgoing:
     """Whether an octet of it has its highest bit set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """How servers are talked to."""
 
     host_name: str
@@ -62,8 +61,7 @@ class Terms:
     """The authorities that certificates have to be of; ``None``: those of the system."""
 
 
-@dataclass(slots=True)
-class _Connection:
+class _Connection(Struct):
     """A connection that has been greeted."""
 
     wire: Wire

@@ -7,8 +7,9 @@ says who the members were then.
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 from ldapmilter.address import envelope_address
 from ldapmilter.directory.groups import has_members
@@ -30,8 +31,7 @@ def in_lower_case(address: str) -> str:
     return address.translate(_LOWER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeadsOn:
+class LeadsOn(Struct, frozen=True, kw_only=True):
     """One recipient of an envelope that others are behind."""
 
     recipient: str
@@ -46,8 +46,7 @@ class LeadsOn:
     """Keys of further addresses of the same entry: a header may name it by one of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expanded:
+class Expanded(Struct, frozen=True, kw_only=True):
     """Who the recipients of one envelope lead to; a recipient that is not named leads to nobody else."""
 
     time: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ldapmilter.durable import sync_directory
 from ldapmilter.errors import LdapmilterError
@@ -36,8 +37,7 @@ class KeepError(LdapmilterError):
     """A copy cannot be kept, or a kept one cannot be read; the text names the file and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptCopy:
+class KeptCopy(Struct, frozen=True, kw_only=True):
     """One file."""
 
     path: Path

@@ -5,10 +5,11 @@ It is made anew for every attempt, from what is stored with the copy: a repeat d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.mailbox.writing import fold, readable_value
 from ldapmilter.plain import plain
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 _CRLF = b"\r\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalReport:
+class JournalReport(Struct, frozen=True, kw_only=True):
     """A report, without dot-stuffing; of the message in it no octet is held."""
 
     head: bytes
@@ -46,8 +46,7 @@ class JournalReport:
         yield self.tail
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportSettings:
+class ReportSettings(Struct, frozen=True, kw_only=True):
     """What reports take from the configuration."""
 
     report_from: str

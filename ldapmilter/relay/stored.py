@@ -8,8 +8,9 @@ import os
 import sqlite3
 import threading
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from msgspec import Struct
 
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.who_may import READ, who_may
@@ -40,8 +41,7 @@ class StateError(LdapmilterError):
     """The state cannot be read or written; the text names the file and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownCopy:
+class KnownCopy(Struct, frozen=True, kw_only=True):
     """What is known of one copy. Times are seconds since the epoch."""
 
     token: str
@@ -74,8 +74,7 @@ class KnownCopy:
         return self.decided_at or self.seen_at or 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilePosition:
+class FilePosition(Struct, frozen=True, kw_only=True):
     """How far one file of the audit has been read."""
 
     device: int

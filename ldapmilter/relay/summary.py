@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from ldapmilter.durations import in_words
 
@@ -22,8 +23,7 @@ _ON_ITS_WAY: Final = 1 / 15
 """Share of ``late_after`` that a copy may take from its decision to the relay: a burst is no alarm."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyNumbers:
+class CopyNumbers(Struct, frozen=True, kw_only=True):
     """The numbers of one moment."""
 
     waiting: int

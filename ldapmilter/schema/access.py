@@ -13,8 +13,9 @@ end with the first that matches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend.names import POLICY_CLASS
 from ldapmilter.errors import ConfigError
@@ -70,8 +71,7 @@ def is_ours(rule: str) -> bool:
     return any(mark in rule for mark in _MARKS)
 
 
-@dataclass(frozen=True, slots=True)
-class AccessChange:
+class AccessChange(Struct, frozen=True):
     """What has to happen to olcAccess, in one LDAP modification."""
 
     delete: tuple[str, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +14,7 @@ _WIDTH = 100
 _SAFE_FIRST = frozenset(map(chr, range(33, 127))) - {":", "<"}
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One step of a modification (RFC 4511 section 4.6)."""
 
     operation: str
@@ -23,8 +23,7 @@ class Part:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One LDAP operation. Without parts it adds an entry with these attributes, or deletes one."""
 
     title: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.errors import LdapmilterError
@@ -32,8 +33,7 @@ class NotZimbra(LdapmilterError):
     """The server is not a Zimbra LDAP server, or shows too little to tell; the text says what is missing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CnConfig:
+class CnConfig(Struct, frozen=True, kw_only=True):
     """Schema and access of one server."""
 
     database: str

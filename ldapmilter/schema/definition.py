@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend import ldif
 from ldapmilter.errors import LdapmilterError
@@ -36,8 +37,7 @@ class SchemaConflict(LdapmilterError):
     """The server has another schema under our names or numbers; the text says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     """One attribute type or object class (RFC 4512 section 4.1), as text."""
 
     text: str
@@ -101,8 +101,7 @@ def own_attributes() -> tuple[str, ...]:
     return tuple(name for each in definitions(shipped().all("olcattributetypes")) for name in each.names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
+class Missing(Struct, frozen=True, kw_only=True):
     """What an older schema of ours lacks."""
 
     attributes: tuple[str, ...]

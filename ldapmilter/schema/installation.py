@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend.filters import Present
 from ldapmilter.directory.ldap.exchange import Refused
@@ -25,8 +26,7 @@ _ANYTHING = Present("objectClass")
 _SHOWN_CARRIERS = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """What is to be installed."""
 
     identity: str
@@ -39,8 +39,7 @@ class Wanted:
     """Settings of lists, which anybody may read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """Changes in the order in which they are carried out, and what to know about them."""
 
     rights: Rights

@@ -6,8 +6,9 @@ here, and nothing else is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.checks.catalogue import READS as CHECK_READS
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, is_list_setting
@@ -68,8 +69,7 @@ SERVICES = "cn=appaccts,cn=zimbra"
 _ZIMBRA_SERVICES = frozenset({"zmpostfix", "zmamavis", "zmnginx", "zmbes-searcher"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rights:
+class Rights(Struct, frozen=True, kw_only=True):
     """Who may read what; everything else stays as Zimbra has it."""
 
     identity: str

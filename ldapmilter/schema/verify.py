@@ -6,8 +6,9 @@ be read answers 5, 6 or 16, a hidden one 50.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend.filters import And, Equal, Not, Or, Present
 from ldapmilter.directory.backend.names import POLICY_CLASS
@@ -42,8 +43,7 @@ CARRIES_CLASS = Equal("objectClass", POLICY_CLASS)
 """Finds every entry with policy in attributes of ours: none of them stands without the class."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Struct, frozen=True, kw_only=True):
     """One thing that was tried."""
 
     what: str
@@ -51,8 +51,7 @@ class Trial:
     """What is wrong, ``None`` when it is as it should be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class Samples(Struct, frozen=True, kw_only=True):
     """Entries to try it on."""
 
     by_kind: dict[str, str]

@@ -8,8 +8,9 @@ values that the LDAP adapter renders.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
+
+from msgspec import Struct
 
 from ldapmilter.folding import fold_ascii, fold_value
 
@@ -21,53 +22,46 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Equal:
+class Equal(Struct, frozen=True):
     """``(attribute=value)``."""
 
     attribute: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(Struct, frozen=True):
     """``(attribute=*)``."""
 
     attribute: str
 
 
-@dataclass(frozen=True, slots=True)
-class Substring:
+class Substring(Struct, frozen=True):
     """``(attribute=initial*any*final)``; empty first or last part: not anchored there."""
 
     attribute: str
     parts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
+class Ordered(Struct, frozen=True):
     """``(attribute>=value)``: the value or a greater one, by the attribute's ordering rule."""
 
     attribute: str
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True):
     """``(&...)``: all of the parts."""
 
     parts: tuple[Filter, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True):
     """``(|...)``: any of the parts."""
 
     parts: tuple[Filter, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     """``(!...)``."""
 
     part: Filter

@@ -7,9 +7,10 @@ the same. What is an entry's own is one string, taken apart when it is asked for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,7 @@ _BETWEEN_VALUES: Final = "\x1f"
 Values = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(Struct, frozen=True):
     """What entries have in common."""
 
     below: str

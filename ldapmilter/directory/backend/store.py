@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -31,8 +32,7 @@ class ServerState(TypedDict):
     """What policy may not be read there, in words; ``None``: as far as is known, all may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """A point in time (monotonic seconds) by which an answer is worth having."""
 
     at: float

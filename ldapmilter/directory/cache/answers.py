@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from ldapmilter.errors import DirectoryUnavailable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """How long and how much: ``[cache]``, seconds and entries."""
 
     ttl: float = 300
@@ -21,8 +21,7 @@ class Limits:
     max_entries: int = 100_000
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
+class Slot(Struct, eq=False):
     """One answer and how long it counts.
 
     A fetch that finds the same answer prolongs the slot, another answer gets another slot: whoever
@@ -52,8 +51,7 @@ Reads = dict[Slot, None]
 """The answers that a value was made from, once each. Two of one key never stand together."""
 
 
-@dataclass(slots=True)
-class Statistics:
+class Statistics(Struct):
     """Counts since start."""
 
     hits: int = 0
@@ -63,8 +61,7 @@ class Statistics:
     failures: int = 0
 
 
-@dataclass(slots=True)
-class Answers:
+class Answers(Struct):
     """What :meth:`Cache.get_many` found out."""
 
     slots: dict[Hashable, Slot] = field(default_factory=dict)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ldapmilter.errors import DeadlineExceeded
 
@@ -30,8 +31,7 @@ _PROBE_EVERY = 1.0
 """Seconds between the beginnings of two of them."""
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(Struct):
     """One search on its way, for some keys, and the callers that wait for it."""
 
     epoch: int

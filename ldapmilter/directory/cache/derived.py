@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
@@ -26,8 +26,7 @@ _READS_PER_ENTRY = 4
 _MOST_COMBINATIONS = 1024
 
 
-@dataclass(slots=True, eq=False)
-class Remembered:
+class Remembered(Struct, eq=False):
     """A derived value with what it was made from."""
 
     value: Any
@@ -40,7 +39,7 @@ class Remembered:
     refresh_at: float
     """When one caller has to work it out again, ahead of its expiry; ``fresh_until``: one does, or none has to."""
     fresh_until: float
-    count: int = field(init=False)
+    count: int = 0
     """How many answers it was made from."""
 
     def __post_init__(self) -> None:

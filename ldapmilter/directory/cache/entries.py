@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import operator
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from ldapmilter.directory.cache.answers import Answers, Limits
 from ldapmilter.directory.cache.flights import Load
@@ -39,8 +40,7 @@ _RENEW_AFTER = 0.5
 """The same for what is read by the thousand: it should not have to be read again in a moment."""
 
 
-@dataclass(slots=True)
-class _Need:
+class _Need(Struct):
     """What a question does not find fresh in memory."""
 
     missing: list[Hashable] = field(default_factory=list)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -17,8 +19,7 @@ SOONEST = 5.0
 """Seconds after which something is read anew at the soonest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True, eq=False):
     """A value, what it was made from, and how long it counts."""
 
     value: Any
@@ -55,8 +56,7 @@ class Run(Protocol):
         """Read what the same message is going to need next."""
 
 
-@dataclass(slots=True, eq=False)
-class Load:
+class Load(Struct, eq=False):
     """One group on its way, or at hand for a message that was put off."""
 
     place: Hashable

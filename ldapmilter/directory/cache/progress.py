@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from ldapmilter.errors import StillReading
 
@@ -18,8 +19,7 @@ _SHARE, _LONGEST_PAUSE = 0.25, 0.5
 """How long to pause after a search: a share of what it took, and seconds at most."""
 
 
-@dataclass(slots=True)
-class Count:
+class Count(Struct):
     """How much of a group has been read."""
 
     known: int = 0
@@ -54,8 +54,7 @@ class Turns(Protocol):
         """Held by who searches."""
 
 
-@dataclass(slots=True, eq=False)
-class Progress:
+class Progress(Struct, eq=False):
     """How far a group is read in the background, and its turns to search."""
 
     place: Hashable

@@ -5,8 +5,9 @@ Nothing here waits: the servers are asked by what is handed in, and the clock be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from ldapmilter.directory.following.change_number import number_at
 from ldapmilter.directory.following.window import Window
@@ -71,8 +72,7 @@ class FollowedServer(Protocol):
         """Return entries by their ``entryUUID``, with all that decides; what is gone is left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class News(Struct, frozen=True, kw_only=True):
     """What one look has brought."""
 
     entries: Sequence[RawEntry] = ()
@@ -81,8 +81,7 @@ class News:
     """Why anything may have changed; empty: it may not."""
 
 
-@dataclass(slots=True, kw_only=True)
-class FollowingState:
+class FollowingState(Struct, kw_only=True):
     """How following goes."""
 
     uri: str = ""
@@ -97,8 +96,7 @@ class FollowingState:
     """How often anything may have changed, since start."""
 
 
-@dataclass(slots=True)
-class Follower:
+class Follower(Struct):
     """Looks at the server in use."""
 
     server: FollowedServer

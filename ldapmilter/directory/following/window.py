@@ -9,8 +9,9 @@ many (everybody logs in), its newest seconds are, and of the rest a part in turn
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.following.change_number import earlier, moment, number_at, originator
 
@@ -29,16 +30,14 @@ MOST_SEEN = 20_000
 """Changes that are remembered; the margin is shorter where there are more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Change numbers from one on, up to another (which is not in it); ``None``: to the end."""
 
     first: str
     end: str | None = None
 
 
-@dataclass(slots=True)
-class _Master:
+class _Master(Struct):
     newest: str
     seen_at: float
     """When that was first seen, in monotonic seconds."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
+class Endpoints(Struct, frozen=True, kw_only=True):
     """Servers in order, and how a connection is secured."""
 
     uris: tuple[str, ...]
@@ -21,8 +21,7 @@ class Endpoints:
     ca_directory: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LdapSettings:
+class LdapSettings(Struct, frozen=True, kw_only=True):
     """The ``[ldap]`` section, as far as connections go."""
 
     uris: tuple[str, ...]

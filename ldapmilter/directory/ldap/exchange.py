@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ldapmilter.errors import DirectoryUnavailable, LdapmilterError
 
@@ -54,16 +55,14 @@ class Refused(LdapmilterError):
     """The server answered, and said no; the text says to what and how."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(Struct, frozen=True, kw_only=True):
     """Who binds. Without a DN: over ``ldapi://`` the user that runs the process (SASL EXTERNAL), else anonymous."""
 
     dn: str = ""
     password: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """One search, as it is sent."""
 
     base: str
@@ -73,8 +72,7 @@ class Question:
     attributes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """How an operation ended (RFC 4511 section 4.1.9)."""
 
     code: int
@@ -82,8 +80,7 @@ class Result:
     """The code in words, with what the server says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """The answer to one search, or one page of it."""
 
     result: Result

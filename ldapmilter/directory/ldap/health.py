@@ -7,8 +7,9 @@ cheap, and one that fails a little sooner.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from ldapmilter.directory.backend.store import ServerState
@@ -19,8 +20,7 @@ AGAIN: Final = 3.0
 """The same for one that fails."""
 
 
-@dataclass(slots=True)
-class Health:
+class Health(Struct):
     """The outcomes of one server's searches. Not for several threads at once."""
 
     answered_at: float | None = None

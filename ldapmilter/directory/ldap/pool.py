@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from ldapmilter.directory.ldap.connection import Connection
 from ldapmilter.directory.ldap.exchange import Credentials, NoSuchBase, ServerFailed
@@ -32,8 +33,7 @@ MIN_ATTEMPT = 0.5
 """Seconds that every attempt gets, however little time is left."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What all servers share."""
 
     settings: LdapSettings

@@ -14,8 +14,9 @@ import socket
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +42,7 @@ class NotAnswered(Exception):
     """The resolver could not say in time, or at all: a name may have addresses or not."""
 
 
-@dataclass(slots=True)
-class _Name:
+class _Name(Struct):
     """What is known of one name."""
 
     addresses: tuple[SocketAddress, ...] = ()

@@ -6,8 +6,9 @@ import contextlib
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN
 from ldapmilter.directory.ldap.exchange import NO_SUCH_OBJECT, SUCCESS, NoSuchBase, ServerFailed
@@ -37,8 +38,7 @@ _ATTEMPTS = 10
 """Attempts at one server in a second, while none answers: not one for every message that comes along."""
 
 
-@dataclass(slots=True)
-class Paging:
+class Paging(Struct):
     """A search answered in pages, all of them on one connection (RFC 2696 section 3)."""
 
     cookie: bytes = b""
@@ -52,8 +52,7 @@ class Paging:
             self.held[1].close()
 
 
-@dataclass(slots=True)
-class ServerStatistics:
+class ServerStatistics(Struct):
     """Counts since start."""
 
     searches: int = 0

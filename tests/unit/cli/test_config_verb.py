@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from ldapmilter.cli.main import main
 from ldapmilter.config import parse
@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def comparable(config: Config) -> dict[str, Any]:
-    return {**{one.name: getattr(config, one.name) for one in dataclasses.fields(config)}, "text": "", "file": ""}
+    return {**{one.name: getattr(config, one.name) for one in structs.fields(config)}, "text": "", "file": ""}
 
 
 def test_every_option_is_printed_and_the_text_is_the_same_configuration(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.address import make_address
 from ldapmilter.cli import audit_text, cache, decision_text, explain, main, probe, status

@@ -132,6 +132,7 @@ def test_explain_loads_what_decides_and_one_back_end(config: Path, store: str) -
         "active_configuration",
         "channel",
         "control_client",
+        "peer",
     }
     assert ("ldapmilter.directory.backend.ldif" in modules) == (store == "ldif")
     assert "xml.etree.ElementTree" not in modules  # for Zimbra's own configuration only

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ldapmilter.config import load
 from ldapmilter.coverage.collect import columns_of
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 TODAY: Final = date(2026, 6, 15)
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True):
     """A directory with the rows that were made of it."""
 
     config: Config

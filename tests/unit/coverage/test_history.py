@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from contextlib import closing
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.address import make_address
 from ldapmilter.cli.main import main

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from ldapmilter.daemon.copy_route import CopyRoute, problem, worst
 from ldapmilter.postfix.transport import Route
@@ -49,7 +49,7 @@ def test_what_postfix_said_last_counts() -> None:
 
 def test_without_a_relay_nobody_is_asked() -> None:
     postfix = Postfix()
-    route = CopyRoute(dataclasses.replace(settings(""), listen=None), postfix)
+    route = CopyRoute(structs.replace(settings(""), listen=None), postfix)
     route.ask()
     route.ask_within(0)
     assert (route.route, postfix.asked) == (None, [])
@@ -61,7 +61,7 @@ def test_another_domain_is_not_known_until_it_is_asked_for() -> None:
     route.ask()
     route.follow(settings("smtp:[b.test]:25"))
     assert route.route == ROUTED
-    route.follow(dataclasses.replace(before, domain="other.invalid"))
+    route.follow(structs.replace(before, domain="other.invalid"))
     assert route.route is not None
     assert route.route.state == "unknown"
 

@@ -5,7 +5,6 @@ libmilter keeps its socket for the life of a process, so each test binds in a pr
 
 from __future__ import annotations
 
-import dataclasses
 import grp
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from ldapmilter.config import MilterSettings
 from ldapmilter.daemon.listener import CannotListen, listen, listen_unix
@@ -251,13 +251,13 @@ def test_a_socket_that_only_orphans_have_gives_way(path: Path) -> None:
 def test_mode_and_group_can_be_changed(path: Path, mode: str) -> None:
     settings = MilterSettings(socket=parse_socket(f"unix:{path}"), socket_mode=0o660, socket_group="", workers=1)
     bound = listen(settings)
-    bound.permit(dataclasses.replace(settings, socket_mode=int(mode, 8)))
+    bound.permit(structs.replace(settings, socket_mode=int(mode, 8)))
     assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
     with pytest.raises(CannotListen, match="nosuchgroup"):
-        bound.permit(dataclasses.replace(settings, socket_group="nosuchgroup"))
+        bound.permit(structs.replace(settings, socket_group="nosuchgroup"))
     path.unlink()
     path.touch(mode=0o644)
-    bound.permit(dataclasses.replace(settings, socket_mode=0o600))  # somebody else's now
+    bound.permit(structs.replace(settings, socket_mode=0o600))  # somebody else's now
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     bound.close()
 

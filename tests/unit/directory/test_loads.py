@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.daemon import decision_log
 from ldapmilter.directory.cache.loads import Loads

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.directory.cache.load import Outcome
 from ldapmilter.directory.cache.loads import KEPT_FOR

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import milter
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.address import make_address
 from ldapmilter.message import Envelope, HandledMessage, Headers, Identity

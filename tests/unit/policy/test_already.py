@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from msgspec import structs
 
 from ldapmilter.policy.document import as_json
 from tests.support import builders
@@ -77,7 +77,7 @@ def test_mail_of_sendmail_comes_to_all_or_nobody() -> None:
     message = Message(login=None, client=None, to=[BOB, "SAFE@example.com"], submitted_locally=True)
     copy = only(world.decide(message))
     assert (copy.already, copy.added) == (("SAFE@example.com",), False)
-    assert only(world.decide(dataclasses.replace(message, to=[BOB]))).added
+    assert only(world.decide(structs.replace(message, to=[BOB]))).added
 
 
 def test_one_who_is_copied_to_the_author_and_written_by_the_author() -> None:

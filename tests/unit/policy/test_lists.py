@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.directory.flush import flush_addresses
 from tests.support.builders import account, alias_domain, cos, domain, global_config, static_list

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -22,8 +21,7 @@ REASON: Final = Reason(level="group", dn="cn=staff", attribute="tagAttribute", v
 MESSAGE: Final = HandledMessage(queue_id="4QID", envelope=Envelope(sender="ann@example.com"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag(Effect):
+class Tag(Effect, frozen=True, kw_only=True):
     """A subject with a tag."""
 
     text: str
@@ -37,8 +35,7 @@ class Tag(Effect):
         return (("tag", self.text), ("tagged_by", "list"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tagged(Decision):
+class Tagged(Decision, frozen=True, kw_only=True):
     """A decision that holds one."""
 
     tag: Tag
@@ -77,7 +74,7 @@ def test_the_message_is_audited_and_the_effect_is_carried_out_in_mode_apply_alon
 
 
 def test_an_effect_without_a_kind_and_words_cannot_be_made() -> None:
-    class Silent(Effect):
+    class Silent(Effect, frozen=True, kw_only=True):
         """An effect that forgot them."""
 
     with pytest.raises(TypeError, match="abstract"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.address import envelope_address
 from ldapmilter.directory.flush import flush_addresses

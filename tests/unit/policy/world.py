@@ -7,11 +7,13 @@ at which the directory fails belong to the test.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence  # noqa: TC003 - hypothesis reads the annotations of a message
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ldapmilter import config as config_file
 from ldapmilter.message import Envelope, Headers
@@ -23,7 +25,7 @@ from tests.support.fake_store import FakeStore
 from tests.unit.directory.hand import Clock, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from ldapmilter.config import Config
     from ldapmilter.policy.model import Decision
@@ -41,8 +43,7 @@ OUTSIDER: Final = "198.51.100.9"
 TODAY: Final = date(2026, 6, 15)
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Struct, frozen=True):
     """One message as a test describes it."""
 
     to: Sequence[str] = (JOE,)

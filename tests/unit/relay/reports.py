@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ldapmilter.relay.decided import Decided
 from ldapmilter.relay.expansion import Expanded, LeadsOn
@@ -52,7 +54,7 @@ class Pieces:
 
 
 def decided(**changes: object) -> Decided:
-    return replace(DECIDED, **changes)  # type: ignore[arg-type] # the caller names what it changes
+    return replace(DECIDED, **changes)
 
 
 def to_list(name: str, *members: str, also: tuple[str, ...] = ()) -> LeadsOn:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.relay.report import build
 from tests.support.journal_readers import archived_recipients, by_email, strictly

@@ -8,10 +8,10 @@ import smtplib
 import socket
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.delivery.token import TokenKey
 from ldapmilter.relay import session as session_module
