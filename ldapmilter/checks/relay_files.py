@@ -79,10 +79,8 @@ def _of_state(state: Path) -> Iterator[Path]:
 
 
 def _of_maildir(kept: Path) -> Iterator[Path]:
-    there = [folder for name in _FOLDERS if (folder := kept / name).exists()]
-    if len(there) < len(_FOLDERS):  # the relay makes what is missing
-        yield kept if kept.exists() else kept.parent
-    yield from there
+    yield kept if kept.exists() else kept.parent
+    yield from (folder for name in _FOLDERS if (folder := kept / name).exists())
 
 
 def _may_write(path: Path, user: int) -> bool:

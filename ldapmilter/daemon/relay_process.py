@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS: Final = 1.0
 _FIRST_LINE_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 15.0
+"""For which the relay of a parent before, which ends, is waited for: less than a parent waits for a report."""
 _FAILED: Final = 1
 
 
@@ -64,7 +66,8 @@ class RelayProcess:
             message = f"{config.file}: [audit] file is empty: the relay takes from the audit what copies it is to take"
             raise ConfigError(message)
         self._seal = CurrentSeal(config.audit)
-        self._relay = Relay(config.relay, config.audit, self._wrapping)
+        patience = _PATIENCE_SECONDS if channel is not None else 0.0
+        self._relay = Relay(config.relay, config.audit, self._wrapping, patience)
         self._stop_wanted = asyncio.Event()
         self._ready = False
 

@@ -20,7 +20,7 @@ from ldapmilter.plain import plain
 from ldapmilter.relay.ends import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ldapmilter.relay.answers import ServerAnswer
     from ldapmilter.relay.ends import End
@@ -74,8 +74,11 @@ class Maildir:
         """Prepare; nothing is made yet."""
         self.path = path
 
-    def prepare(self) -> None:
+    def prepare(self, is_mine: Callable[[], object] = lambda: None) -> None:
         """Make the Maildir where there is none, for its owner alone, and remove what a crash left half-written.
+
+        Args:
+            is_mine: called before anything is removed; raises where another relay has the Maildir.
 
         Raises:
             KeepError: it cannot be made or used.
@@ -84,6 +87,7 @@ class Maildir:
             for folder in (self.path, *(self.path / name for name in _FOLDERS)):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 folder.chmod(0o700)
+            is_mine()
             for leftover in (self.path / "tmp").iterdir():
                 leftover.unlink()
             sync_directory(self.path)

@@ -24,6 +24,7 @@ from ldapmilter.relay.handling import BUSY, Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import Maildir
 from ldapmilter.relay.session import Desk, RelaySession
+from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
 from ldapmilter.relay.state import RelayState
 from ldapmilter.relay.wrapping import as_it_came
@@ -59,6 +60,7 @@ class Relay:
         settings: RelaySettings,
         audit: Path,
         wrapping: Callable[[RelayState], Wrapping] = lambda _state: as_it_came,
+        patience: float = 0.0,
     ) -> None:
         """Open what it needs.
 
@@ -66,19 +68,24 @@ class Relay:
             settings: the ``[relay]`` section.
             audit: the audit file of this host.
             wrapping: returns what makes of a copy what its archive gets, by what is known of messages.
+            patience: seconds for which to wait at most for another relay that has the same files, and ends.
 
         Raises:
             ConfigError: the key cannot be had.
-            StateError: the state cannot be.
+            StateError: the state cannot be, or another relay has it.
             KeepError: the Maildir cannot be.
         """
         self._settings = settings
         self._key = TokenKey.load_or_make(settings.key_file)
         host, self._host_name = socket.gethostname(), host_name()
         self._audit = AuditFile(audit)
-        self._state = RelayState(settings.state)
-        maildir = Maildir(settings.kept)
-        maildir.prepare()
+        self._sole, maildir = SoleRelay(), Maildir(settings.kept)
+        try:
+            maildir.prepare(partial(self._sole.take, settings, patience))
+            self._state = RelayState(settings.state)
+        except BaseException:
+            self._sole.release()
+            raise
         self._client = CopyClient(self._terms(settings))
         self._handling = Handling(
             settings,
@@ -173,6 +180,7 @@ class Relay:
         with contextlib.suppress(LdapmilterError):
             self._audit.close()
         self._state.close()
+        self._sole.release()
 
     def reload(self, settings: RelaySettings) -> None:
         """Let other settings count. State, Maildir, key and socket stay: they need another start."""

@@ -77,11 +77,12 @@ def test_whose_the_files_are_not(office: Office) -> None:
     office.state.touch()
     Maildir(office.kept).prepare()
     os.chown(office.control, NOBODY, NOBODY)
-    concerned = [office.state, office.state.parent, *(office.kept / name for name in ("tmp", "new", "cur"))]
+    folders = [office.kept / name for name in ("tmp", "new", "cur")]
+    concerned = [office.state, office.state.parent, office.kept, *folders]
     found = office.found()
     assert {code for code, _ in found} == {"relay-not-writable"}
     assert [text.partition(":")[0] for _, text in found] == [str(path) for path in concerned]
-    for path in (*concerned, office.kept):
+    for path in concerned:
         os.chown(path, NOBODY, NOBODY)
     assert office.found() == []
 

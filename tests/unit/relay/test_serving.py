@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import smtplib
 import socket
 import threading
@@ -17,6 +18,8 @@ from ldapmilter.delivery.token import TokenKey
 from ldapmilter.relay import session as session_module
 from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
+from ldapmilter.relay.sole import SoleRelay
+from ldapmilter.relay.stored import StateError
 from tests.support.archive_server import DROP, ArchiveServer
 from tests.support.ports import HANG, LOOPBACK, wait_until
 from tests.support.relay import DOMAIN, decision, ends, new_token, relay_settings, write_audit
@@ -338,3 +341,37 @@ def test_whether_a_token_of_another_key_is_one_may_not_be_known_now(relay: Runni
         client.docmd("MAIL", "FROM:<>")
         assert client.docmd("RCPT", f"TO:<{TokenKey(b'x' * 32).new()}@{DOMAIN}>")[0] == 451
         assert client.docmd("RCPT", f"TO:<nobody@{DOMAIN}>")[0] == 550
+
+
+def test_a_second_relay_on_the_same_files_is_refused(relay: Running, tmp_path: Path) -> None:
+    settings = relay_settings(tmp_path)
+    with pytest.raises(StateError, match=rf"state = .*: another copy relay \(process {os.getpid()}\) has it"):
+        Relay(settings, relay.audit)
+    other = replace(settings, state=tmp_path / "other" / "copies.sqlite")
+    (settings.kept / "tmp" / "under-way").touch()
+    with pytest.raises(StateError, match=r"kept = .*: another copy relay"):
+        Relay(other, relay.audit)
+    assert (settings.kept / "tmp" / "under-way").exists()
+    assert relay.send(relay.decided()) == [DONE]
+    relay.relay._sole.release()
+    Relay(other, relay.audit).close()
+
+
+def test_one_that_ends_is_waited_for(tmp_path: Path) -> None:
+    settings, now = relay_settings(tmp_path), [0.0]
+    settings.kept.mkdir()
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 3:
+            first.release()
+
+    first, second = SoleRelay(), SoleRelay(lambda: now[0], pass_time)
+    first.take(settings)
+    with pytest.raises(StateError, match="another copy relay"):
+        second.take(settings, 2.0)
+    second.release()
+    now[0] = 0.0
+    second.take(settings, 15.0)
+    assert 3 < now[0] < 4
+    second.release()
