@@ -286,3 +286,33 @@ def test_a_reload_and_an_end(relaying: Relaying) -> None:
         wait_until(lambda: relaying.relay() is None, "no relay")
         wait_until(lambda: not (relaying.daemon.directory / "relay.sock").exists(), "no socket")
     assert relaying.daemon.stop() == 0
+
+
+def test_a_second_relay_and_a_maildir_that_takes_nothing(relaying: Relaying) -> None:
+    wait_until(relaying.serves, "the relay to serve")
+    files = relaying.daemon.directory
+    other = files / "other.ini"
+    text = relaying.daemon.config.read_text(encoding="utf-8")
+    other.write_text(text.replace(f"{files}/relay.sock", f"{files}/other.sock"), encoding="utf-8")
+    second = relaying.daemon.cli("--config", str(other), "relay")
+    assert second.returncode != 0
+    refused = f"[relay] state = {files}/state/copies.sqlite: another copy relay (process {relaying.relay()}) has it"
+    assert refused in second.stdout + second.stderr
+
+    unusable = files / "kept" / "tmp"
+    unusable.rmdir()
+    unusable.write_bytes(b"")  # no mode keeps root out
+    relaying.archive.answers = {"rcpt": "550 5.1.1 no such mailbox"}
+    (token,) = relaying.decided()
+    relaying.send([token], b"Subject: x\r\n\r\nx\r\n")
+    relaying.daemon.said("copies are deferred, or will be: ")
+    wait_until(lambda: "cannot be kept" in str(relaying.status()["problem"]), "the status to tell")
+    assert "the copy relay defers copies" in relaying.daemon.cli("status").stdout
+    assert relaying.ends() == []
+
+    unusable.unlink()
+    unusable.mkdir()
+    wait_until(lambda: token in relaying.settled(after_a_flush=True), "the copy to be kept", pause=0.5)
+    assert relaying.ends() == [(token, "refused")]
+    assert kept(relaying)[token].endswith(b"\r\n\r\nx\r\n")
+    wait_until(lambda: relaying.status()["problem"] is None, "the status to tell that it is over")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import tempfile
 import urllib.request
@@ -203,3 +205,23 @@ def test_the_table_that_takes_recipients_out_of_received(tmp_path: Path) -> None
 def test_who_gives_up_what_is_not_there(office: Office) -> None:
     done = office.scene.daemon.cli("copies", "--discard", "0" * 48, "--why", "never seen")
     assert (done.returncode, "unchanged: no such copy" in done.stdout) == (1, True), done.stdout + done.stderr
+
+
+def test_a_message_of_the_web_client(office: Office) -> None:
+    """A mailbox server hands it in: nobody logs in, and the header says who was in To and Cc."""
+    daemon = office.scene.daemon
+    daemon.configure({"identity": {"mailbox_hosts": "127.0.0.0/8"}})
+    before = daemon.log().count("configuration reloaded")
+    os.kill(daemon.pid, signal.SIGHUP)
+    wait_until(lambda: daemon.log().count("configuration reloaded") > before, "the reload")
+    header = "From: Ann <ann@example.test>\nTo: All <all@example.test>\nCc: c@example.test"
+    office.scene.mail(ANN, ["all@example.test", "c@example.test", "dan@example.test"], header=header)
+    journal = office.report()
+    assert (journal.sender, journal.on_behalf_of) == (ANN, None)
+    assert journal.recipients == (
+        "To: carl@example.test, Expanded: all@example.test",
+        "To: kim@outside.test, Expanded: all@example.test",
+        "To: carl@home.test, Expanded: all@example.test",
+        "Cc: c@example.test",
+        "Bcc: dan@example.test",
+    )

@@ -71,6 +71,13 @@ class Site:
         told: str = json.loads(self.daemon.cli("status", "--json").stdout)["relay"]["route"]
         return told
 
+    def reload(self, sections: dict[str, dict[str, str]]) -> None:
+        """Change options, and have the daemon take them over."""
+        self.daemon.configure(sections)
+        before = len(self.daemon.log_lines("configuration reloaded"))
+        os.kill(self.daemon.pid, signal.SIGHUP)
+        wait_until(lambda: len(self.daemon.log_lines("configuration reloaded")) > before, "the reload")
+
     def register(self, script: str, *arguments: str) -> None:
         command = [str(SCRIPTS / script), "--relay", *arguments, "--postfix-dir", str(self.postfix.config_directory)]
         subprocess.run(command, check=True, capture_output=True, timeout=HANG)
@@ -210,3 +217,19 @@ def test_without_a_route_mail_with_such_copies_waits_and_other_mail_flows(site: 
     token, sent = site.send(ANN, [BOB])
     assert sent.accepted, sent
     site.filed(token, 2)
+
+
+def test_in_observe_mode_nothing_goes_to_the_relay_and_the_audit_says_what_would(site: Site) -> None:
+    before, filed = len(site.audit()), len(site.archive.filed)
+    site.reload({"policy": {"mode": "observe"}})
+    try:
+        token, sent = site.send(ANN, [BOB])
+        assert sent.accepted, sent
+        site.postfix.queue_idle()
+        assert any(token.encode() in message for message in site.postfix.messages(BOB))
+        copies = site.decided(token)["copies"]
+        assert {(copy["delivery"], copy["token"]) for copy in copies} == {("tracked", None), ("journal", None)}
+        assert [line for line in site.audit()[before:] if line.get("event") == "copy"] == []
+        assert len(site.archive.filed) == filed
+    finally:
+        site.reload({"policy": {"mode": "apply"}})
