@@ -20,8 +20,10 @@ from ldapmilter.directory.ldap.readability import (
     ALWAYS_THERE,
     SAMPLE_MARKS,
     kind_of,
+    suspect,
     unreadable,
     unreadable_rights,
+    unsearchable,
     value_for,
     why_hidden,
 )
@@ -232,6 +234,8 @@ def _look(
     hidden = unreadable(samples, settings.policy_attributes, compare)
     # Every Zimbra has some of each: where none is seen they are hidden, and there is nothing to compare.
     hidden += [f"no {kind} can be seen" for kind in SAMPLE_MARKS if kind not in samples]
+    if not (hidden or missing):
+        hidden += unsearchable(suspect(samples, settings.policy_attributes, server))
     if missing:
         report.add(SCHEMA_MISSING.found(f"{server.uri}: the schema lacks {', '.join(map(_meant, sorted(missing)))}"))
     if hidden:

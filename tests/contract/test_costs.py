@@ -270,14 +270,14 @@ def test_the_first_message_of_a_process(meter: Meter) -> None:
     assert found[0].binds <= 2 * 4
 
 
-def test_readability_is_checked_for_a_server_not_for_a_message(cold: Opened) -> None:
+def test_readability_is_checked_for_a_server_and_confirmed_once_for_an_answer(cold: Opened) -> None:
     _, first = cold.decide(person(0), person(1))
     with cold.meter.running() as found:
         for number in range(2, 40):
             cold.decide(person(number), person(number + 40))
-    assert found[0].searches > 0
-    assert (found[0].compares, found[0].binds) == (0, 0)
-    assert first.compares <= 60  # of a few entries, once a minute
+    assert 0 < found[0].compares <= found[0].searches
+    assert found[0].binds == 0
+    assert first.compares <= 30  # of a few entries, once a minute
 
 
 # -- of which kind --------------------------------------------------------------------------

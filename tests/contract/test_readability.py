@@ -46,6 +46,8 @@ JOE: Final = "joe@outside.test"
 GLOBAL_DN: Final = "cn=config,cn=zimbra"
 CHECKED_EVERY: Final = 61.0
 """Seconds after which a server that was fine has been checked again."""
+CHECKED_AGAIN: Final = 3.0
+"""The same of a server that did not let the policy be read."""
 
 
 def _records(*, with_policy: bool = True) -> list[Record]:
@@ -110,6 +112,10 @@ class Milter:
     def decide(self, login: str | None = ANN, to: str = JOE) -> Decision:
         """Decide with nothing remembered: every decision here is about what can be read now."""
         self.cache.flush()
+        return self.decide_warm(login, to)
+
+    def decide_warm(self, login: str | None = ANN, to: str = JOE) -> Decision:
+        """Decide with what is remembered."""
         envelope = Envelope(login=login, client="198.51.100.9", sender=login or JOE, recipients=(to,))
         return decide(envelope, self.directory.for_message(), self.policy, today=date(2026, 6, 15))
 
@@ -361,6 +367,62 @@ def test_what_becomes_hidden_while_it_runs_is_found_by_the_next_check(
         milter.refuses()
     assert "ldapMilterLegalBcc" in " ".join(milter.store.problems())
     assert [record for record in caplog.records if "ldapMilterLegalBcc" in record.getMessage()] == []
+
+
+TAKEN_AWAY: Final = {
+    "an attribute of accounts": f'dn.subtree="ou=people,{domain_dn("example.test")}" attrs=ldapMilterLegalBcc',
+    "an attribute of COSes": 'dn.subtree="cn=cos,cn=zimbra" attrs=ldapMilterLegalBcc',
+    "an attribute of domains": f'dn.base="{domain_dn("example.test")}" attrs=ldapMilterLegalBcc',
+    "an attribute of the global config": f'dn.base="{GLOBAL_DN}" attrs=ldapMilterLegalBcc',
+    "all of every entry": "*",
+    "accounts and lists": f'dn.subtree="ou=people,{domain_dn("example.test")}"',
+    "that there are accounts": f'dn.subtree="ou=people,{domain_dn("example.test")}" attrs=entry',
+    "COSes": 'dn.subtree="cn=cos,cn=zimbra"',
+    "what accounts are found by": "attrs=zimbraMailDeliveryAddress",
+    "what aliases are found by": "attrs=zimbraMailAlias",
+    "who is a member": "attrs=zimbraMailForwardingAddress",
+    "what groups and COSes are found by": "attrs=zimbraId",
+    "what catch-alls are found by": "attrs=zimbraMailCatchAllAddress",
+    "which groups apply to their members": "attrs=ldapMilterAppliesToMembers",
+}
+
+
+@pytest.mark.parametrize("named", TAKEN_AWAY)
+def test_what_becomes_hidden_while_it_runs_is_not_taken_for_absent_by_the_very_next_search(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], named: str
+) -> None:
+    known = {to: milter.gives(to=to) for to in (LIST, "second@example.test", "nobody@example.test")}
+    show = hide(server, TAKEN_AWAY[named])
+    undo.append(show)
+
+    for to in known:
+        milter.refuses(to=to)
+    milter.refuses(None, LIST)
+    milter.refuses(None, "second@example.test")
+
+    undo.remove(show)
+    show()
+    milter.clock.ahead += CHECKED_AGAIN
+    wait_until(
+        lambda: not any(milter.decide_warm(to=to).unavailable for to in known),
+        "the policy to be read again",
+        pause=0.05,
+    )
+    # What was said meanwhile is not remembered either.
+    assert {to: {copy.address.key for copy in milter.decide_warm(to=to).copies} for to in known} == known
+
+
+@pytest.mark.parametrize("named", ["accounts and lists", "what accounts are found by", "an attribute of accounts"])
+def test_what_was_known_before_it_became_hidden_counts_still(
+    server: Slapd, milter: Milter, undo: list[Callable[[], None]], named: str
+) -> None:
+    whole = milter.gives(to=BOB)
+    undo.append(hide(server, TAKEN_AWAY[named]))
+
+    decision = milter.decide_warm(to=BOB)
+
+    assert (decision.verdict, {copy.address.key for copy in decision.copies}) == ("accept", whole)
+    assert milter.decide_warm(None, EVE).unavailable
 
 
 def test_an_identity_without_rights_of_its_own() -> None:

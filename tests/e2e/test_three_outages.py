@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from ldapmilter.mta.client import MilterClient
+from ldapmilter.mta.transaction import Transaction, Verdict
+from ldapmilter.socket_address import parse_socket
 from tests.support.certificates import expire
 from tests.support.daemon import Daemon
 from tests.support.ports import LOOPBACK, free_port, wait_until
@@ -41,6 +44,12 @@ class Night:
             page = response.read().decode()
         (value,) = re.findall(rf"^{name}{{[^}}]*}} (\S+)$", page, re.MULTILINE)
         return float(value)
+
+    def verdict(self, recipient: str) -> Verdict:
+        """Return what becomes of mail from outside."""
+        with MilterClient.connect(parse_socket(self.daemon.socket), _LIMIT) as client:
+            sender = f"to-{recipient.partition('@')[0]}@outside.test"
+            return client.run(Transaction(sender=sender, recipients=[recipient])).verdict
 
     def problems(self) -> str:
         """Return the lines PROBLEM of `status`."""
@@ -123,7 +132,11 @@ def test_the_right_of_the_identity_is_taken_away(night: Night, mended: Callable[
     opening = access_rules(with_schema=True, milter_acl=True)[0]
     change = f"dn: {_MAIL}\nchangetype: modify\n"
     mended(lambda: slapd.modify(f"{change}add: olcAccess\nolcAccess: {{0}}{opening}\n"))
+    assert night.verdict("carl@example.test") is Verdict.ACCEPT
     slapd.modify(f"{change}delete: olcAccess\nolcAccess: {{0}}\n")
+    # At once, not when it is noticed: whom the directory does not show any more is not taken for nobody.
+    for stranger in ("boardroom@example.test", "all@example.test", "nobody@example.test"):
+        assert night.verdict(stranger) is Verdict.TEMPFAIL
     night.lasts("cannot be seen")
     (line,) = night.daemon.log_lines("the policy cannot be read:")
     for words in (slapd.bind_dn, f"install-schema --uri {slapd.uri} mends that"):

@@ -1,7 +1,7 @@
 """One ldap3 connection: made, secured, bound, asked, dropped. Which server to ask is decided elsewhere.
 
-No type of ldap3 leaves this module, :mod:`~ldapmilter.directory.ldap.decoding` and
-:mod:`~ldapmilter.directory.ldap.tls`.
+No type of ldap3 leaves this module, :mod:`~ldapmilter.directory.ldap.assertion`,
+:mod:`~ldapmilter.directory.ldap.decoding` and :mod:`~ldapmilter.directory.ldap.tls`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ldap3.core.exceptions import LDAPException, LDAPSessionTerminatedByServerEr
 
 from ldapmilter.directory.backend.filters import render
 from ldapmilter.directory.backend.store import PAGE_SIZE
+from ldapmilter.directory.ldap.assertion import ASSERTION_CONTROL, assertion
 from ldapmilter.directory.ldap.decoding import decode_entries_directly, entry_in, next_cookie, result_of
 from ldapmilter.directory.ldap.exchange import (
     NO_SUCH_OBJECT,
@@ -245,15 +246,28 @@ class Connection:
             raise Refused(message)
         return answer.entries
 
-    def compare(self, dn: str, attribute: str, value: str, *, as_dn: str | None = None) -> int:
+    def compare(
+        self, dn: str, attribute: str, value: str, *, as_dn: str | None = None, asserted: Sequence[str] = ()
+    ) -> int:
         """Compare an attribute with a value and return the result code (RFC 4511 section 4.10).
+
+        Args:
+            dn: of the entry.
+            attribute: its attribute.
+            value: the value.
+            as_dn: who asks; see :meth:`ask`.
+            asserted: attributes that may have to be searched for as well, or the answer is another one: 122
+                (assertionFailed, RFC 4528), 50 or 32.
 
         Raises:
             ServerFailed: no answer.
         """
+        controls = _acting_as(as_dn)
+        if asserted:
+            controls = [*(controls or ()), (ASSERTION_CONTROL, True, assertion(tuple(asserted)))]
         with self.within(PATIENCE):
             self._ldap.socket.settimeout(PATIENCE)
-            self._ldap.compare(dn, attribute, value, controls=_acting_as(as_dn))  # type: ignore[no-untyped-call]
+            self._ldap.compare(dn, attribute, value, controls=controls)  # type: ignore[no-untyped-call]
             return result_of(self._ldap.result, "compareResponse").code
 
     # -- changing ---------------------------------------------------------------------------

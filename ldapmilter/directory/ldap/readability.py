@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from ldapmilter.directory.backend.raw_entry import RawEntry
+    from ldapmilter.directory.ldap.connection import Connection
+    from ldapmilter.directory.ldap.exchange import Question
 
 ALWAYS_THERE = {"COS": f"cn=default,{COS_BASE}", "global config": GLOBAL_CONFIG_DN}
 """Entries that every Zimbra has, by kind; a domain and an account are added when one is seen."""
@@ -33,15 +35,23 @@ LOOKED_AT = frozenset({5, 6, 16, 18, 21})
 attribute, no equality matching, a value of another syntax."""
 _STRUCTURE = {
     "account": (
+        "zimbraId",
         "zimbraCOSId",
+        "zimbraMailDeliveryAddress",
         "zimbraMailAlias",
+        "zimbraOldMailAddress",
+        "zimbraMailCatchAllAddress",
         "zimbraMailForwardingAddress",
         "zimbraPrefMailForwardingAddress",
         "zimbraMemberOf",
+        "zimbraGroupId",
     ),
-    "domain": ("zimbraDomainDefaultCOSId", "zimbraDomainAliasTargetId"),
+    "domain": ("zimbraId", "zimbraDomainName", "zimbraDomainDefaultCOSId", "zimbraDomainAliasTargetId"),
+    "COS": ("zimbraId", "cn"),
 }
-"""What decides on the COS and the reach of mail: hidden, copies would be missed in silence."""
+"""What entries are found by, and what decides on the COS and the reach of mail: hidden, copies would be missed in
+silence. An account stands for lists and groups, too."""
+GLOBAL_GRANT = "global grant"
 _RIGHTS = {
     "account": (
         "zimbraACE",
@@ -50,7 +60,7 @@ _RIGHTS = {
         "zimbraDataSourceEnabled",
     ),
     "domain": ("zimbraACE",),
-    "global grant": ("zimbraACE",),
+    GLOBAL_GRANT: ("zimbraACE",),
 }
 """What rights to send are made of: hidden, people would be refused what they may do. Compare tells of an attribute
 whether it may be read also where the entry cannot have it: an account stands for the external accounts below it."""
@@ -71,6 +81,22 @@ def kind_of(entry: RawEntry) -> str | None:
     return "account" if "zimbraaccount" in classes and entry.all("zimbramaildeliveryaddress") else None
 
 
+def kinds_of(question: Question) -> tuple[str, ...]:
+    """Return the kinds of entries that a search is for: what may be read of these decides what its answer is worth."""
+    if question.base == COS_BASE:
+        return ("COS",)
+    if SAMPLE_MARKS["domain"] in question.attributes:
+        return ("domain", "global config", GLOBAL_GRANT, "account")
+    return ("account",)
+
+
+def needed(kind: str, attributes: Collection[str]) -> tuple[str, ...]:
+    """Return what has to be readable of an entry of a kind, where some attributes hold policy values."""
+    own_schema = any(attribute.lower().startswith(_OWN_PREFIX) for attribute in attributes)
+    own = (APPLIES_TO_MEMBERS, "objectClass") if own_schema else ()
+    return tuple(dict.fromkeys((*attributes, *_STRUCTURE.get(kind, ()), *own)))
+
+
 def unreadable(
     samples: Mapping[str, str], attributes: Collection[str], compare: Callable[[str, str], int]
 ) -> list[str]:
@@ -81,13 +107,11 @@ def unreadable(
         attributes: the attributes that hold policy values.
         compare: compares an attribute of an entry with a value (:func:`value_for`); returns the LDAP result code.
     """
-    own_schema = any(attribute.lower().startswith(_OWN_PREFIX) for attribute in attributes)
-    own = (APPLIES_TO_MEMBERS, "objectClass") if own_schema else ()
     problems: list[str] = []
     hidden: list[tuple[str, str]] = []
     lacking: list[str] = []
     for kind, dn in samples.items():
-        for attribute in (*attributes, *_STRUCTURE.get(kind, ()), *own):
+        for attribute in needed(kind, attributes):
             code = compare(dn, attribute)
             if code == NO_SUCH_OBJECT:
                 problems.append(f"the {kind} {dn} cannot be seen")
@@ -110,8 +134,8 @@ def unreadable(
 
 
 def few_of(names: Iterable[str]) -> str:
-    """Return names as one may read them in a line: all of them, or how many and the first."""
-    unique = sorted(dict.fromkeys(names))
+    """Return names as one may read them in a line: all of them, or how many and the first, one of ours if there is."""
+    unique = sorted(dict.fromkeys(names), key=lambda name: (not name.lower().startswith(_OWN_PREFIX), name))
     return ", ".join(unique) if len(unique) <= _FEW else f"{len(unique)} attributes ({unique[0]} and others)"
 
 
@@ -162,10 +186,25 @@ def unreadable_rights(samples: Mapping[str, str], compare: Callable[[str, str], 
     """
     return [
         f"{attribute} of the {kind} {dn} may not be read"
-        for kind, dn in (*samples.items(), ("global grant", GLOBAL_GRANT_DN))
+        for kind, dn in (*samples.items(), (GLOBAL_GRANT, GLOBAL_GRANT_DN))
         for attribute in _RIGHTS.get(kind, ())
         if compare(dn, attribute) == _INSUFFICIENT_ACCESS
     ]
+
+
+def suspect(samples: Mapping[str, str], attributes: Collection[str], server: Connection) -> dict[str, str]:
+    """Return the samples that cannot be seen and searched by all that is needed, by one question for each."""
+    return {kind: dn for kind, dn in samples.items() if look(server, dn, needed(kind, attributes)) not in LOOKED_AT}
+
+
+def unsearchable(suspects: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each suspect of which everything may be compared: level ``compare`` is no ``read``."""
+    return [f"the {kind} {dn} may not be searched for by all of its attributes" for kind, dn in suspects.items()]
+
+
+def look(server: Connection, dn: str, attributes: tuple[str, ...]) -> int:
+    """Return how a server answers a Compare of the first of some attributes that asserts all of them."""
+    return server.compare(dn, attributes[0], value_for(attributes[0]), asserted=attributes)
 
 
 def value_for(attribute: str) -> str:

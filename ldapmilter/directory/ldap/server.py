@@ -85,7 +85,7 @@ class LdapServer:
             surroundings.settings.bind_dn,
             surroundings.settings.policy_attributes,
             surroundings.clock,
-            self._pool.borrow,
+            self._pool,
         )
 
     # -- whether it answers -----------------------------------------------------------------
@@ -164,7 +164,7 @@ class LdapServer:
         with self._heard():
             entries = self._pool.ask(lambda connection, left: self._search(connection, question, left, paging), allowed)
         left = max(MIN_ATTEMPT, allowed - (self._clock() - started))
-        self._readability.believe(entries, left, question.attributes)
+        self._readability.believe(entries, left, question)
         self._down_until = -math.inf
         return entries
 
@@ -179,7 +179,7 @@ class LdapServer:
         started = self._clock()
         with self._heard():
             entries = self._search(paging.held[1], question, allowed, paging)
-        self._readability.believe(entries, max(MIN_ATTEMPT, allowed - (self._clock() - started)))
+        self._readability.believe(entries, max(MIN_ATTEMPT, allowed - (self._clock() - started)), question)
         return entries
 
     def _ping(self, connection: Connection, allowed: float) -> None:
