@@ -9,6 +9,7 @@ from ldapmilter.checks import betraying_targets, replying_targets
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.policy_values import INVALID
 from ldapmilter.checks.reading import entries_of, read_again
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.backend.filters import And, Equal, Present
 from ldapmilter.directory.backend.names import POLICY_CLASS, is_ours
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES
@@ -17,10 +18,9 @@ from ldapmilter.errors import InvalidValue
 from ldapmilter.policy.copy_requests import Subject, requested_copies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from ldapmilter.address import Address
     from ldapmilter.checks.finding import Report
     from ldapmilter.checks.named import Named, Uses
     from ldapmilter.checks.reading import RawDirectory
@@ -128,7 +128,7 @@ def check(
     foreign: dict[str, int] = defaultdict(int)
     accounts: dict[str, tuple[Entry, Uses]] = {}
     groups: dict[str, tuple[Entry, Uses]] = {}
-    for chunk in _chunks(list(named.targets.values())):
+    for chunk in chunks(named.targets.values(), CHUNK):
         view = directory.for_message()
         resolved = view.resolve([address for address, _ in chunk])
         found: dict[str, tuple[Entry, Uses]] = {}
@@ -150,10 +150,6 @@ def check(
         report.add(FOREIGN.found(f"{domain}: {addresses}"))
     _restricted(groups, raw_directory, report)
     replying_targets.check(accounts, raw_directory, report, now=now)
-
-
-def _chunks(items: Sequence[tuple[Address, Uses]]) -> Iterator[Sequence[tuple[Address, Uses]]]:
-    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
 def _fill_templates(named: Named, raw_directory: RawDirectory, directory: ZimbraDirectory, report: Report) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ldapmilter.address import fold_domain, make_address
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.named import Uses
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.backend.filters import And, Equal, Present
 from ldapmilter.directory.searches import CHUNK
 from ldapmilter.directory.site import SITE_ATTRIBUTES, SITE_FILTER, read_site
@@ -78,9 +79,7 @@ def check(named: Named, raw_directory: RawDirectory, directory: ZimbraDirectory,
 
 
 def _conditions(named: Named, directory: ZimbraDirectory, report: Report) -> None:
-    parties = list(named.parties.items())
-    for start in range(0, len(parties), CHUNK):
-        chunk = parties[start : start + CHUNK]
+    for chunk in chunks(named.parties.items(), CHUNK):
         addresses = {key: make_address(*key.rpartition("@")[::2]) for (_kind, key), _uses in chunk}
         resolved = directory.for_message().resolve(list(addresses.values()))
         for (kind, key), uses in chunk:

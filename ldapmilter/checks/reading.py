@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.backend.filters import any_of
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.entries import read_entry
@@ -81,9 +82,8 @@ def read_again(
     entries: Mapping[str, tuple[Entry, object]], raw_directory: RawDirectory, attributes: tuple[str, ...]
 ) -> Iterator[RawEntry]:
     """Read further attributes of entries that are known, by DN; what comes beside the entry is not looked at."""
-    dns = list(entries)
-    for start in range(0, len(dns), CHUNK):
-        ids = [zimbra_id for dn in dns[start : start + CHUNK] for zimbra_id in entries[dn][0].raw.all("zimbraid")]
+    for dns in chunks(entries, CHUNK):
+        ids = [zimbra_id for dn in dns for zimbra_id in entries[dn][0].raw.all("zimbraid")]
         for raw in raw_directory.search(raw_directory.base, "sub", any_of("zimbraId", ids), ("zimbraId", *attributes)):
             if raw.dn in entries:
                 yield raw

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from ldapmilter.chunks import chunks
 from ldapmilter.errors import DirectoryUnavailable
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ class Lists:
             rows_of: makes the rows of accounts that the report is not about.
         """
         unknown = {one.dn: one for _, members in self._waiting for one in members if one.dn not in self._covered}
-        others = list(unknown.values())
-        for start in range(0, len(others), _PART):
-            part = others[start : start + _PART]
+        for part in chunks(unknown.values(), _PART):
             self._covered.update((row.dn, _covered(row)) for row in rows_of(part))
         for row, members in self._waiting:
             every = [all(column) for column in zip(*(self._covered[one.dn] for one in members), strict=True)]

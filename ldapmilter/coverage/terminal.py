@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ldapmilter.directory.backend.dn import take_apart
 from ldapmilter.plain import plain
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _lines(cell: Cell, row: Row) -> Iterator[str]:
 
 
 def _rdn(dn: str) -> str:
-    return dn.partition(",")[0].partition("=")[2]
+    return take_apart(dn).value
 
 
 class FiguresForm:

@@ -15,6 +15,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from ldapmilter.chunks import chunks
 from ldapmilter.daemon.channel import encode
 from ldapmilter.daemon.log import LogWriter
 from ldapmilter.daemon.processes import close_other_descriptors, have_signal_when_parent_dies
@@ -74,9 +75,8 @@ def _follow(config: Config, channel: socket.socket) -> None:
         try:
             if news.outdated:
                 channel.sendall(encode({"outdated": news.outdated}))
-            for start in range(0, len(news.entries), _ENTRIES):
-                told = [as_told(raw) for raw in news.entries[start : start + _ENTRIES]]
-                channel.sendall(encode({"changed": told}))
+            for some in chunks(news.entries, _ENTRIES):
+                channel.sendall(encode({"changed": [as_told(raw) for raw in some]}))
             state = follower.state
             channel.sendall(
                 encode(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.cache.answers import Answers
 from ldapmilter.directory.keys import Key
 from ldapmilter.directory.searches import CHUNK
@@ -127,8 +128,7 @@ class Answering:
         answers = Answers()
         trace.count.wanted += len(keys)
         failure: DirectoryUnavailable | None = None
-        for start in range(0, len(keys), CHUNK):
-            part = keys[start : start + CHUNK]
+        for part in chunks(keys, CHUNK):
             if failure is None:
                 found = self._cache.get_many(part, loader, trace.patience(), past_negative=past_negative, here=True)
                 if found.failures and not any(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from ldapmilter.directory.backend.dn import fold_dn, take_apart
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, LIST_BOUNCES, SEND_RIGHTS
 from ldapmilter.directory.backend.raw_entry import RawEntry
-from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.cache.answers import Outlook
 from ldapmilter.directory.entries import GROUP_CLASSES, found_by, id_of, kind_of_entry, read_entry
 from ldapmilter.directory.flush import entries_in
@@ -158,7 +158,7 @@ class Changes:
         if classes & _GRANTING:
             yield GRANTING
         if classes & _SOURCES:
-            yield Key(SOURCES, _parent(raw.dn))
+            yield Key(SOURCES, take_apart(raw.dn).parent)
 
     def _names(self, raw: RawEntry) -> set[str]:
         return named_plainly(raw, self._delimiters) if raw.classes & _LISTS else set()
@@ -288,16 +288,3 @@ def _told(raw: RawEntry, attributes: frozenset[str]) -> dict[str, frozenset[str]
 
 def _asked_for(raw: RawEntry, attributes: frozenset[str]) -> dict[str, tuple[str, ...]]:
     return {name: values for name, values in raw.attributes.items() if name.partition(";")[0] in attributes}
-
-
-def _parent(dn: str) -> str:
-    """Return the DN above, as it is spelt (RFC 4514: a comma inside a value is escaped)."""
-    position = 0
-    while position < len(dn):
-        if dn[position] == "\\":
-            position += 2
-            continue
-        if dn[position] == ",":
-            return dn[position + 1 :]
-        position += 1
-    return ""

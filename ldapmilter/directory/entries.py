@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ldapmilter.address import Address, stored_address
-from ldapmilter.directory.backend.filters import Equal, Filter, Or, any_of, unescape_octets
+from ldapmilter.directory.backend.dn import parts, take_apart, unescaped
+from ldapmilter.directory.backend.filters import Equal, Filter, Or, any_of
 from ldapmilter.directory.model import Entry
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.folding import fold_ascii, fold_value
@@ -93,18 +93,11 @@ def _choose_name(dn: str, candidates: Mapping[str, Address]) -> Address | None:
 
 def spelt_by_dn(dn: str) -> str:
     """Return ``local@domain`` from ``uid=local,ou=people,dc=...`` (or ``cn=`` for groups); empty: it spells none."""
-    parts = [part.strip() for part in re.split(r"(?<!\\),", dn)]
-    attribute, _, local = parts[0].partition("=")
-    labels = [part[3:] for part in parts if part.lower().startswith("dc=")]
-    if attribute.lower() not in {"uid", "cn"} or not labels:
+    name = take_apart(dn)
+    labels = [part[3:] for part in parts(name.parent) if part.lower().startswith("dc=")]
+    if name.attribute.lower() not in {"uid", "cn"} or not labels:
         return ""
-    return f"{unescape_rdn(local)}@{'.'.join(labels)}"
-
-
-def unescape_rdn(value: str) -> str:
-    r"""Undo the escapes of a DN's value (RFC 4514 section 2.4): ``\2B`` and ``\+``."""
-    # Escaped specials become escaped octets first, so that one pass undoes both.
-    return unescape_octets(re.sub(r"\\([^0-9A-Fa-f])", lambda match: f"\\{ord(match[1]):02x}", value))
+    return f"{unescaped(name.value)}@{'.'.join(labels)}"
 
 
 def catch_all_keys(raw: RawEntry) -> list[str]:
@@ -125,16 +118,16 @@ def entries_filter(keys: Iterable[str]) -> Or:
     Only attributes that Zimbra's slapd indexes; no status filter, since a closed account is still
     under its archive duty.
     """
-    parts: list[Filter] = []
+    choices: list[Filter] = []
     for key in keys:
         if key.startswith("@"):
-            parts.append(Equal("zimbraMailCatchAllAddress", key))
+            choices.append(Equal("zimbraMailCatchAllAddress", key))
         else:
-            parts.extend(
+            choices.extend(
                 Equal(attribute, key)
                 for attribute in ("zimbraMailDeliveryAddress", "zimbraMailAlias", "zimbraOldMailAddress")
             )
-    return Or(tuple(parts))
+    return Or(tuple(choices))
 
 
 def must_fit(raw: RawEntry, asked: object) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ldapmilter.address import fold_domain, folded_address
+from ldapmilter.directory.backend.dn import fold_dn
 from ldapmilter.directory.backend.names import SEND_RIGHTS
-from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.entries import id_of
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.folding import fold_value

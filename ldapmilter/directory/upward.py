@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ldapmilter.address import plain_address
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or, Present, Substring, any_of
 from ldapmilter.directory.entries import ADDRESS_ATTRIBUTES, GROUP_CLASSES, id_of, must_fit, read_entry
 from ldapmilter.directory.groups import has_own_search
@@ -105,9 +106,8 @@ class Upward:
         With an extension, too (``ann+news@``). An account that forwards to it is none.
         """
         found: dict[CacheKey, dict[str, Node]] = {key: {} for key in keys}
-        everyone = list(keys)
-        for start in range(0, len(everyone), _CHUNK):
-            chunk = {name_of(key): key for key in everyone[start : start + _CHUNK]}
+        for some in chunks(keys, _CHUNK):
+            chunk = {name_of(key): key for key in some}
             wanted = And((_LISTS, Or(tuple(_named(chunk, delimiters)))))
             for raw in search(self._base, "sub", wanted, (*_ATTRIBUTES, _MEMBER)):
                 node = node_of(raw)
@@ -147,9 +147,7 @@ class Upward:
     def dynamic(self, keys: Collection[CacheKey], search: Searching) -> dict[CacheKey, tuple[Node, ...]]:
         """Return the group of each ``dynamic`` key (a zimbraId) whose members Zimbra manages, and its unit."""
         found: dict[CacheKey, dict[str, Node]] = {key: {} for key in keys}
-        everyone = [name_of(key) for key in keys]
-        for start in range(0, len(everyone), _CHUNK):
-            ids = everyone[start : start + _CHUNK]
+        for ids in chunks(map(name_of, keys), _CHUNK):
             group = And((Equal("objectClass", "zimbraGroup"), any_of("zimbraId", ids)))
             unit = And((Equal("objectClass", "zimbraGroupDynamicUnit"), any_of("zimbraGroupId", ids)))
             for raw in search(self._base, "sub", Or((group, unit)), _ATTRIBUTES):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from msgspec import Struct
 
+from ldapmilter.directory.backend.dn import parts, take_apart
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -112,5 +114,5 @@ def levels_in_words(holders: Iterable[Holder]) -> str:
 def entry_name(dn: str) -> str:
     """Return what people call an entry: the first part of its DN, of a domain all parts."""
     if dn.lower().startswith("dc="):
-        return ".".join(part.partition("=")[2] for part in dn.split(","))
-    return dn.partition(",")[0].partition("=")[2]
+        return ".".join(part.partition("=")[2] for part in parts(dn))
+    return take_apart(dn).value

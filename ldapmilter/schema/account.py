@@ -8,6 +8,7 @@ import re
 import uuid
 from typing import Final
 
+from ldapmilter.directory.backend.dn import parts, take_apart
 from ldapmilter.errors import ConfigError
 from ldapmilter.schema.change import Change, Part
 
@@ -28,8 +29,8 @@ def identity(dn: str, password: str, salt: bytes) -> Change:
     Raises:
         ConfigError: the DN is of another form.
     """
-    found = _RDN.match(dn.partition(",")[0].strip())
-    if found is None or "," not in dn:
+    found = _RDN.match(parts(dn)[0])
+    if found is None or not take_apart(dn).parent:
         raise ConfigError(f"the identity {dn}: wanted is uid=NAME,PARENT such as uid=ldapmilter,cn=appaccts,cn=zimbra")
     uid = found[1]
     return Change(

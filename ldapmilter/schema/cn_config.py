@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ldapmilter.directory.backend.store import fold_dn
+from ldapmilter.directory.backend.dn import fold_dn, parts
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.schema.definition import SCHEMA_RDN, SchemaConflict, definitions, own_attributes, without_index
 
@@ -80,7 +80,7 @@ def read(entries: Iterable[RawEntry]) -> CnConfig:
 
 
 def _is_ours(entry: RawEntry) -> bool:
-    rdn = fold_dn(entry.dn).partition(",")[0]
+    rdn = parts(fold_dn(entry.dn))[0]
     return f"cn={without_index(rdn.removeprefix('cn='))}" == SCHEMA_RDN
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ldapmilter.directory.backend.dn import take_apart
 from ldapmilter.directory.backend.filters import Present
 from ldapmilter.directory.ldap.exchange import Refused
 from ldapmilter.schema import access, account, plan, server, verify
@@ -89,7 +90,7 @@ def _identity_changes(
     salt = secrets.token_bytes(_SALT_OCTETS)
     addition = account.identity(wanted.identity, wanted.password, salt)
     if not root.search(wanted.identity, "base", _ANYTHING, ("1.1",)):
-        parent = wanted.identity.partition(",")[2]
+        parent = take_apart(wanted.identity).parent
         if not root.search(parent, "base", _ANYTHING, ("1.1",)):
             raise Refused(f"{root.uri}: there is no {parent} to hold {wanted.identity}: this is not Zimbra's directory")
         return [addition]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ldapmilter.checks.catalogue import READS as CHECK_READS
+from ldapmilter.directory.backend.dn import fold_dn, take_apart
 from ldapmilter.directory.backend.names import APPLIES_TO_MEMBERS, is_list_setting
-from ldapmilter.directory.backend.store import fold_dn
 from ldapmilter.directory.entries import ENTRY_ATTRIBUTES, SYSTEM_ACCOUNT
 from ldapmilter.directory.following.change_number import CHANGE_NUMBER, ENTRY_NAME
 from ldapmilter.directory.searches import (
@@ -161,8 +161,8 @@ def rights_for(
 
 def _refuse_others(identity: str) -> None:
     """Refuse an identity of Zimbra's: a right to read would take an administrator's right to write away."""
-    uid, _, parent = fold_dn(identity).partition(",")
-    if parent == ADMINS or uid.removeprefix("uid=") in _ZIMBRA_SERVICES:
+    uid = take_apart(fold_dn(identity))
+    if uid.parent == ADMINS or uid.value in _ZIMBRA_SERVICES:
         raise ConfigError(f"{identity} is Zimbra's own: the milter needs one of its own (uid=ldapmilter,{SERVICES})")
 
 

@@ -13,10 +13,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.backend import filters
+from ldapmilter.directory.backend.dn import fold_dn, take_apart
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or
 from ldapmilter.directory.backend.raw_entry import RawEntry
-from ldapmilter.directory.backend.store import PAGE_SIZE, fold_dn
+from ldapmilter.directory.backend.store import PAGE_SIZE
 from ldapmilter.errors import ConfigError, DirectoryUnavailable
 from ldapmilter.files import read_regular, text_of, why
 from ldapmilter.folding import fold_value
@@ -108,7 +110,7 @@ class LdifStore:
     ) -> Generator[list[RawEntry], None, None]:
         """Return the entries that match, page by page; see :class:`~ldapmilter.directory.backend.store.Store`."""
         found = self.search(base, scope, search_filter, attributes, deadline)
-        return (found[start : start + PAGE_SIZE] for start in range(0, len(found), PAGE_SIZE))
+        return (page for page in chunks(found, PAGE_SIZE))
 
     def problems(self) -> list[str]:
         """Return nothing: memory is never down."""
@@ -169,7 +171,7 @@ def _in_scope(dn: str, base: str, scope: Scope) -> bool:
     if scope == "base":
         return dn == base
     if scope == "one":
-        return dn.partition(",")[2] == base
+        return take_apart(dn).parent == base
     return not base or dn == base or dn.endswith(f",{base}")
 
 

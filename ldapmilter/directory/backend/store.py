@@ -109,8 +109,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of every connection."""
-
-
-def fold_dn(dn: str) -> str:
-    """Return a DN in a form to compare by: without case, without blanks around commas."""
-    return ",".join(part.strip() for part in dn.split(",")).casefold()

@@ -12,6 +12,7 @@ from concurrent.futures import InvalidStateError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.cache.breaker import Breaker, Flight
 from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable, TooLarge
 
@@ -104,8 +105,8 @@ class Flights:
     def take_off(self, keys: list[Hashable], now: float) -> Parts:
         """Let the keys be waited for: each part lands for itself."""
         parts: Parts = []
-        for start in range(0, len(keys), self._part):
-            part, flight = keys[start : start + self._part], Flight(self.epoch, now)
+        for part in chunks(keys, self._part):
+            flight = Flight(self.epoch, now)
             if not parts:
                 self._breaker.took_off(flight)
             self._by_key.update(dict.fromkeys(part, flight))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from ldapmilter.chunks import chunks
 from ldapmilter.directory.backend.filters import And, Not, Or, Ordered, any_of, render
 from ldapmilter.directory.following.change_number import CHANGE_NUMBER, ENTRY_NAME
 from ldapmilter.directory.following.follower import CannotFollow, TooMany
@@ -138,8 +139,8 @@ class FollowedLdapServer:
     def entries(self, names: Sequence[str]) -> list[RawEntry]:
         """Return entries by their ``entryUUID``; see the interface."""
         found: list[RawEntry] = []
-        for start in range(0, len(names), _CHUNK):
-            found += self._search(any_of(ENTRY_NAME, names[start : start + _CHUNK]), self._attributes, 0)
+        for some in chunks(names, _CHUNK):
+            found += self._search(any_of(ENTRY_NAME, some), self._attributes, 0)
         return found
 
     def _search(self, wanted: Filter, attributes: Sequence[str], most: int) -> list[RawEntry]:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from ldapmilter.address import Address, stored_address
 from ldapmilter.directory import entries
+from ldapmilter.directory.backend.dn import unescaped
 from ldapmilter.directory.backend.filters import And, Equal, Filter, Or
 from ldapmilter.directory.backend.raw_entry import RawEntry
-from ldapmilter.directory.entries import catch_all_keys, entries_filter, read_entry, spelt_by_dn, unescape_rdn
+from ldapmilter.directory.entries import catch_all_keys, entries_filter, read_entry, spelt_by_dn
 
 INDEXED_BY_ZIMBRA = {
     "zimbramaildeliveryaddress",
@@ -88,13 +89,13 @@ def test_an_entry_whose_dn_spells_its_address_has_it_parsed_once(monkeypatch: py
     ],
 )
 def test_escapes_of_a_dn_are_undone(written: str, value: str) -> None:
-    assert unescape_rdn(written) == value
+    assert unescaped(written) == value
 
 
 @settings(deadline=None)
 @given(st.text(alphabet='abc,+"\\<>;=# äč\u2028'))
 def test_every_value_survives_escaping_by_octets(value: str) -> None:
-    assert unescape_rdn("".join(f"\\{octet:02X}" for octet in value.encode())) == value
+    assert unescaped("".join(f"\\{octet:02X}" for octet in value.encode())) == value
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ldapmilter.directory.backend.filters import unescape_octets
+
 _ESCAPED_OR_COMMA = re.compile(r"\\.|,", re.DOTALL)
 _ESCAPED_SPECIAL = re.compile(r"\\([^0-9A-Fa-f])", re.DOTALL)
-_ESCAPED_OCTET = re.compile(rb"\\([0-9A-Fa-f]{2})")
 
 
 class Name(NamedTuple):
@@ -37,15 +38,17 @@ def parts(dn: str) -> list[str]:
 
 def _stripped(part: str) -> str:
     """Return a part without the blanks around it; one at the end that is escaped is its own."""
-    bare = part.strip()
-    return f"{bare} " if bare.endswith("\\") and (len(bare) - len(bare.rstrip("\\"))) % 2 else bare
+    bare = part.lstrip()
+    end = len(bare.rstrip())
+    escapes = end - len(bare[:end].rstrip("\\"))
+    return bare[: end + escapes % 2]
 
 
 def take_apart(dn: str) -> Name:
     """Return the first attribute of a DN, its value, and the DN above; empty texts: there is none."""
     first, *above = parts(dn)
     attribute, _, value = first.partition("=")
-    return Name(attribute.strip(), value.strip() if "\\" not in value else value.lstrip(), ",".join(above))
+    return Name(attribute.strip(), value.lstrip(), ",".join(above))
 
 
 def fold_dn(dn: str) -> str:
@@ -56,5 +59,4 @@ def fold_dn(dn: str) -> str:
 def unescaped(value: str) -> str:
     r"""Undo the escapes of a DN's value (section 2.4): ``\2B`` and ``\+``."""
     # Escaped specials become escaped octets first, so that one pass undoes both.
-    octets = _ESCAPED_SPECIAL.sub(lambda match: f"\\{ord(match[1]):02x}", value).encode("utf-8", "surrogateescape")
-    return _ESCAPED_OCTET.sub(lambda match: bytes([int(match[1], 16)]), octets).decode("utf-8", "surrogateescape")
+    return unescape_octets(_ESCAPED_SPECIAL.sub(lambda match: f"\\{ord(match[1]):02x}", value))
