@@ -76,6 +76,7 @@ _ADDED = frozenset(
         "copies[].token",
         "takes_back",
         "envelope_sender",
+        "waits_because",
         "list",
     }
 )

@@ -50,6 +50,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """What to do about it."""
     confidential: bool = False
     """Whether the text names who is copied: it is for the administrator's eyes, and no monitoring system's."""
+    outage: bool = False
+    """Whether it concerns all mail."""
 
 
 class Kind(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     remedy: str
     """What to do, with ``$name`` where a finding puts in its own."""
     confidential: bool = False
+    outage: bool = False
+    """Whether it concerns all mail: of many problems it is the one to be told first."""
 
     def found(self, text: str, **names: object) -> Finding:
         """Return a finding of this kind.
@@ -79,6 +83,7 @@ class Kind(Struct, frozen=True, kw_only=True):
             text=text,
             remedy=remedy,
             confidential=self.confidential or self.area is Area.VALUES,
+            outage=self.outage,
         )
 
     @property

@@ -6,6 +6,7 @@ on which no policy is set. So nothing here may be concluded from another server'
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ldapmilter.checks import following, indexes, visibility
@@ -43,23 +44,20 @@ _DAY = 86400
 EXPIRING_DAYS = 30
 NEARLY_EXPIRED_DAYS = 7
 
-UNREACHABLE = Kind(
+_outage = partial(Kind, severity=Severity.PROBLEM, area=_AREA, outage=True)
+
+UNREACHABLE = _outage(
     code="ldap-unreachable",
-    severity=Severity.PROBLEM,
-    area=_AREA,
     meaning="A server does not answer. While others do, mail goes on; when none does, it is deferred or goes on"
     " without copies.",
     remedy="look whether slapd runs there and a firewall lets this host in; remove a server that no longer exists"
     " from [ldap] uri",
 )
-TLS_FAILED = Kind(
+TLS_FAILED = _outage(
     code="ldap-tls-failed",
-    severity=Severity.PROBLEM,
-    area=_AREA,
     meaning="The connection cannot be secured: expired certificate, unknown authority, another name, or no TLS there.",
     remedy="renew the server's certificate, or name the right authority in [ldap] ca_file and the name in its"
-    " certificate"
-    " in [ldap] uri",
+    " certificate in [ldap] uri; where something else than slapd listens there, correct host and port in [ldap] uri",
 )
 CLEARTEXT = Kind(
     code="ldap-cleartext",
@@ -82,25 +80,19 @@ CERTIFICATE_NEARLY_EXPIRED = Kind(
     meaning=f"The server's certificate expires within {NEARLY_EXPIRED_DAYS} days.",
     remedy="renew it now (Zimbra: zmcertmgr): afterwards no connection is made any more",
 )
-BIND_REFUSED = Kind(
+BIND_REFUSED = _outage(
     code="ldap-bind-refused",
-    severity=Severity.PROBLEM,
-    area=_AREA,
     meaning="The server refuses the bind DN with its password.",
     remedy="put the right password into [ldap] bind_password_file, or create the identity (ldapmilter schema"
     " --bind-account)",
 )
-SCHEMA_MISSING = Kind(
+SCHEMA_MISSING = _outage(
     code="ldap-schema-missing",
-    severity=Severity.PROBLEM,
-    area=_AREA,
     meaning="The server's schema lacks attributes that hold policy: its answers look as if no policy were set.",
     remedy="run install-schema --uri for this server, which loads the schema; cn=config is not replicated",
 )
-UNREADABLE = Kind(
+UNREADABLE = _outage(
     code="ldap-unreadable",
-    severity=Severity.PROBLEM,
-    area=_AREA,
     meaning="The bind identity may not read what policy needs, so the milter does not use its answers.",
     remedy="run install-schema --uri for this server, which adds the access rule; cn=config is not replicated",
 )
@@ -112,10 +104,8 @@ RIGHTS_UNREADABLE = Kind(
     " plainly the user's own waits (451) rather than be refused.",
     remedy="bring the access rule up to date on this server (ldapmilter schema --acl); cn=config is not replicated",
 )
-STOPPED_ANSWERING = Kind(
+STOPPED_ANSWERING = _outage(
     code="ldap-stopped-answering",
-    severity=Severity.PROBLEM,
-    area=_AREA,
     meaning="The server accepted the connection and then did not answer a request.",
     remedy="look at slapd's log on that server",
 )

@@ -29,13 +29,16 @@ UNREACHABLE = Kind(
     code="socket-unreachable",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="The daemon does not answer: Postfix handles all mail as `milter_default_action` says.",
-    remedy="start the daemon ($start) and read what it logs",
+    remedy="start the daemon ($start) and read what it logs; where something else listens there, give it a socket of"
+    " its own ([milter] socket)",
 )
 WRONG_MILTER = Kind(
     code="socket-wrong-milter",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="What answers at the socket does not ask for what ldapmilter needs: it is another milter, or an old"
     " version.",
     remedy="give ldapmilter a socket of its own ([milter] socket), restart it, and look who else listens there",
@@ -44,6 +47,7 @@ POSTFIX_DENIED = Kind(
     code="socket-postfix-denied",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="Postfix's user may not connect to the unix socket, although root may.",
     remedy="set [milter] socket_group to a group of the user $user, socket_mode = 0660, and let it into the directory",
 )
@@ -52,6 +56,7 @@ TROUBLED = Kind(
     code="socket-daemon-troubled",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="The daemon cannot serve as it should: its socket's path is gone, or it is short of file descriptors or"
     " connections.",
     remedy="do what the text says; ldapmilter status shows when it is over",

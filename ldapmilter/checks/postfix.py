@@ -48,6 +48,7 @@ UNLISTED = Kind(
     code="postfix-unlisted",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="`smtpd_milters` does not name the milter: mail by SMTP bypasses it: no copies, no change of From.",
     remedy="register the milter (scripts/register on Zimbra), or add $socket to smtpd_milters and run postfix reload",
 )

@@ -26,6 +26,7 @@ SWITCHED_OFF = Kind(
     code="postfix-milters-off",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="Milters are switched off, for a service or for some clients, although the milter is listed.",
     remedy="take no_milters out of receive_override_options, and the clients out of smtpd_milter_maps",
 )
@@ -41,6 +42,7 @@ CHROOTED = Kind(
     code="postfix-chroot",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="A chrooted service looks for the unix socket below the queue directory, where it is not.",
     remedy="set the chroot column of that service in master.cf to n, or listen on a TCP socket on loopback",
 )

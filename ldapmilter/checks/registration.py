@@ -29,6 +29,7 @@ NOT_REGISTERED = Kind(
     code="zimbra-not-registered",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="`zimbraMtaSmtpdMilters` of an MTA does not name the milter: Zimbra takes it out of Postfix at its next"
     " rewrite.",
     remedy="run scripts/register on $server",
@@ -44,6 +45,7 @@ SERVER_OFF = Kind(
     code="zimbra-milter-server-off",
     severity=Severity.PROBLEM,
     area=_AREA,
+    outage=True,
     meaning="`zimbraMilterServerEnabled` is not TRUE: Zimbra empties `smtpd_milters` whatever is registered.",
     remedy="run scripts/register --enable-milter-server on $server; it lists what that starts besides",
 )

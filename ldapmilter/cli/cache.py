@@ -7,6 +7,7 @@ import json
 from ldapmilter.cli import arguments, exit_status
 from ldapmilter.cli.asking import ask
 from ldapmilter.cli.complaint import complain
+from ldapmilter.cli.words import counted
 from ldapmilter.plain import plain
 from ldapmilter.similar import did_you_mean
 
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+_NOTHING = {
+    "address": "nobody has it",
+    "id": "no entry has this id",
+    "managed": "nobody is in it",
+    "custom": "nobody is in it",
+    "naming": "no list names it as a member",
+    "dynamic": "no dynamic group has this id",
+    "sources": "it has no external accounts",
+}
+"""What it means that an answer holds no entry, by its kind."""
 _NO_ADDRESS = "has no account or list {!r}, and no list names it as a member"
 
 
@@ -70,7 +81,8 @@ def _flush(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer))
     else:
-        print(f"forgot {answer['entries']} answers in {answer['workers']} workers{_none_held(answer)}")
+        forgot = f"{counted(answer['entries'], 'answer')} in {counted(answer['workers'], 'worker')}"
+        print(f"forgot {forgot}{_none_held(answer)}")
         for pid in answer["killed"]:
             print(f"worker {pid} did not confirm: it was killed, and its successor begins with an empty cache")
     # A daemon of an older version says nothing of names.
@@ -99,7 +111,7 @@ def _stats(options: argparse.Namespace) -> int:
         return exit_status.FINE
     asked = counts.get("hits", 0) + counts.get("misses", 0)
     share = f"{100 * counts.get('hits', 0) / asked:.1f} %" if asked else "nothing was asked for yet"
-    print(f"entries    {numbers['entries']} in {numbers['workers']} workers")
+    print(f"entries    {numbers['entries']} in {counted(numbers['workers'], 'worker')}")
     print(f"hits       {counts.get('hits', 0)} of {asked} ({share})")
     print(f"refreshed  {counts.get('refreshed', 0)} ahead of their expiry")
     print(f"stale      {counts.get('stale', 0)} served while the directory failed")
@@ -119,7 +131,7 @@ def _show(options: argparse.Namespace) -> int:
             if not worker["answers"]:
                 print(f"worker {worker['pid']}  nothing: the next message asks the directory")
             for held in worker["answers"]:
-                what = ", ".join(held["dns"]) or "known to be absent"
+                what = ", ".join(held["dns"]) or _NOTHING.get(held["kind"], "there is none")
                 left = held["fresh_for"]
                 age = f"fresh for {left:g} s" if left > 0 else f"out of date since {-left:g} s, kept for an outage"
                 line = f"{held['kind']} {held['key']}: {what}  ({held['age']:g} s old, {age})"

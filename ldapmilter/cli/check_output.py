@@ -129,6 +129,11 @@ def _few(findings: Sequence[Finding]) -> Iterator[tuple[Finding, int]]:
             yield one, total[one.code] - MOST if shown[one.code] == MOST else 0
 
 
+def _is_outage(finding: Finding, report: Report) -> bool:
+    """Whether a finding concerns all mail; one LDAP server of several does not."""
+    return finding.outage and not (finding.area is Area.LDAP and report.directory_asked)
+
+
 def as_nagios(report: Report, seconds: float) -> tuple[int, str]:
     """Return the plugin's exit status and its one line, with performance data.
 
@@ -136,7 +141,7 @@ def as_nagios(report: Report, seconds: float) -> tuple[int, str]:
     """
     code, word = _NAGIOS[report.worst]
     worst = [one for one in in_order(report) if one.severity is report.worst and one.severity is not Severity.NOTE]
-    open_ones = [one for one in worst if not one.confidential]
+    open_ones = sorted((one for one in worst if not one.confidential), key=lambda one: not _is_outage(one, report))
     told = f"{open_ones[0].code}: {open_ones[0].text}; " if open_ones else ""
     codes = Counter(one.code for one in worst)
     listed = " (" + ", ".join(f"{name} {count}" for name, count in codes.items()) + ")" if codes else ""

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ldapmilter.cli import exit_status
+from ldapmilter.cli.words import counted
 from ldapmilter.coverage.list_settings import survey_lists
 from ldapmilter.coverage.plain import inert
 from ldapmilter.plain import plain, plain_json
@@ -72,6 +73,6 @@ def _lines(shown: Sequence[ListCoverage], count: int, lacking: int, policy: Poli
         for setting in one["settings"]:
             yield f"    {setting['attribute']}: {setting['value']}   [{setting['level']} {setting['dn']}]"
         yield from (f"    INVALID: {text}" for text in one["invalid"])
-    yield f"{count} lists, {lacking} with members outside and without settings"
+    yield f"{counted(count, 'list')}, {lacking} with members outside and without settings"
     if policy.lists.mode != "apply":
         yield f"[lists] is in mode {policy.lists.mode}: nothing of it is applied"

@@ -31,10 +31,12 @@ def _lines(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument]
     yield f"identity  {_identity(decision, not_applied)}"
     mode = decision.get("verdict_mode", "apply")  # a daemon of an earlier version does not say it
     yield f"verdict   {_verdict(decision)}" + ("" if mode == "apply" else f" [{mode}: not applied]")
+    because, warnings = _why_it_waits(decision)
     if decision["unavailable"]:
         yield "nothing   is decided: the message waits, and its sender tries again"
-        yield from (f"because   {text}" for text in decision["warnings"])
-        yield f"searches  {decision['searches']}"
+    yield from (f"because   {text}" for text in because)
+    if decision["unavailable"]:
+        yield from _ending(decision, warnings)
         return
     if (refused := decision["refused"]) is not None:
         yield f"refused   From {refused['address']} is not theirs to use"
@@ -52,7 +54,11 @@ def _lines(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument]
     if not decision["copies"]:
         yield "copies    none"
     yield from why_not.of_copies()
-    yield from (f"warning   {text}" for text in decision["warnings"])
+    yield from _ending(decision, warnings)
+
+
+def _ending(decision: DecisionDocument, warnings: Sequence[str]) -> Iterator[str]:
+    yield from (f"warning   {text}" for text in warnings)
     yield from (f"INCOMPLETE: {text}" for text in decision["incomplete"])
     if decision["stale"]:
         yield "STALE: the directory failed; an entry from before was used"
@@ -71,6 +77,13 @@ def _identity(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocume
             return f"none: {one['text']}"
     # Whether the client is a mailbox server cannot be known of a directory that does not answer.
     return "none: nobody logged in" + ("" if decision["unavailable"] else ", and the client is no mailbox server")
+
+
+def _why_it_waits(decision: DecisionDocument) -> tuple[list[str], list[str]]:
+    """Return the warnings that are why the message waits, and the others."""
+    # A daemon of an earlier version does not say which are why.
+    because = decision.get("waits_because", decision["warnings"] if decision["unavailable"] else [])
+    return because, [text for text in decision["warnings"] if text not in because]
 
 
 def _verdict(decision: DecisionDocument) -> str:

@@ -50,7 +50,7 @@ class WhyNotText:
     def of_lists(self) -> Iterator[str]:
         """Yield why settings of lists do not count."""
         for one in self._lists:
-            yield from self._lines("list      not used", one)
+            yield from self._lines("list      not used", {**one, "text": one["text"].removeprefix("cannot be used: ")})
 
     def of_copies(self) -> Iterator[str]:
         """Yield why copies are not made."""

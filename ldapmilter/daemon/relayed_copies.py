@@ -107,6 +107,7 @@ def _held(decision: Decision, why: str) -> Decision:
         verdict_mode="apply",
         smtp_reply=TEMPFAIL_REPLY,
         waits_for=WAITS_FOR_RELAY,
+        waits_because=(why,),
         warnings=(*decision.warnings, Notice(text=why, confidential=True, error=True)),
     )
 

@@ -2,11 +2,13 @@
 
 An address stands for its whole entry, under every address of it, and for the groups that contain
 it: those that are remembered to, and those that do so now, which only the directory knows. What was
-worked out from forgotten answers falls with them.
+worked out from forgotten answers falls with them. That an address which a value of it names is nobody's is
+forgotten, too: who flushes may just have made the archive's account, or where a list's bounces go.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -35,6 +37,12 @@ _ANYBODY = frozenset({"custom", *FROM_BELOW, *OF_RIGHTS})
 """Kinds of answers that a change of any entry may change."""
 _IDS = ("zimbraid", "zimbramemberof", "zimbragroupid")
 """What names a dynamic group: on itself, on its members, on the unit of its members from outside."""
+
+
+_WORD = re.compile(r"[^\s,;<>=\"]+@[^\s,;<>=\"]+")
+"""What may be an address inside a value."""
+_PLACEHOLDER = re.compile(r"\\\{\w+\\\}")
+"""As ``re.escape`` spells it."""
 
 
 class CurrentEntries(Struct, frozen=True, kw_only=True):
@@ -70,6 +78,7 @@ def flush_addresses(cache: Held, addresses: Collection[str], look_up: LookUp | N
         keys |= keys_of(raw, site)
     if remembered is not None:
         concerned.extend(raw for raw in remembered.policy_groups if concerns(raw, keys))
+    named = NamedAddresses(concerned, site)
     ids = {fold_value(text) for raw in concerned for name in _IDS for text in raw.all_subtypes(name)}
 
     def forget(key: Hashable, value: object) -> bool:
@@ -82,11 +91,37 @@ def flush_addresses(cache: Held, addresses: Collection[str], look_up: LookUp | N
             return True
         if kind_of(key) in {"managed", "id"} and name_of(key) in ids:
             return True
+        if named.is_nobody(key, value):
+            return True
         return name_of(key) in keys or any(
             not keys.isdisjoint(entry.own_keys) or concerns(entry.raw, keys) for entry in entries_in(value)
         )
 
     return cache.flush(forget)
+
+
+class NamedAddresses:
+    """The addresses that values of some entries name, in whatever attribute: where copies and bounces go to."""
+
+    def __init__(self, raws: Iterable[RawEntry], site: Site | None) -> None:
+        """Find them, in every spelling; one with placeholders may be any that looks like it."""
+        words = {
+            word
+            for raw in raws
+            for values in raw.attributes.values()
+            for text in values
+            if "@" in text
+            for word in _WORD.findall(text)
+        }
+        self._keys = every_spelling(stored_addresses(word for word in words if "{" not in word), site)
+        looks = (_PLACEHOLDER.sub("[^@]+", re.escape(word)) for word in words if "{" in word)
+        self._looks = [re.compile(look, re.IGNORECASE) for look in looks]
+
+    def is_nobody(self, key: Hashable, value: object) -> bool:
+        """Whether an answer says that such an address is nobody's."""
+        if value or not isinstance(key, str):
+            return False
+        return key in self._keys or any(look.fullmatch(key) for look in self._looks)
 
 
 def _ask(look_up: LookUp | None, addresses: Collection[Address]) -> CurrentEntries | None:
@@ -129,9 +164,12 @@ def every_spelling(addresses: Iterable[Address], site: Site | None) -> set[str]:
 def flush_cos(cache: Held, name: str) -> int:
     """Forget a COS by its name or zimbraId; return how many answers that were."""
     wanted = fold_value(name)
-    known = any(_is_cos(value, wanted) for value in cache.values())
+    known = [value for value in cache.values() if isinstance(value, RawEntry) and _is_cos(value, wanted)]
+    named = NamedAddresses(known, site_in(cache))
 
     def forget(key: Hashable, value: object) -> bool:
+        if named.is_nobody(key, value):
+            return True
         if not isinstance(key, Key) or key.kind not in {"cos", "cos-name"}:
             return False
         # One that is known to be absent, perhaps by its id only, may be the one that was just made.
@@ -154,12 +192,15 @@ def flush_domain(cache: Held, name: str) -> int:
     names = {domain}
     if site is not None:
         names |= {alias.name for alias in site.domains.values() if alias.target == domain}
+    named = NamedAddresses(
+        (one.raw for one in site.domains.values() if one.name in names) if site is not None else (), site
+    )
 
     def forget(key: Hashable, value: object) -> bool:
         if key == SITE or (isinstance(key, Key) and key.kind in {*FROM_BELOW, *OF_RIGHTS}):
             return True
         if isinstance(key, str):
-            return key.rpartition("@")[2] in names
+            return key.rpartition("@")[2] in names or named.is_nobody(key, value)
         return any(entry.name.domain in names for entry in entries_in(value))
 
     return cache.flush(forget)

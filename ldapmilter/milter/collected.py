@@ -118,7 +118,12 @@ class CollectedMessage(Struct):
             )
             warnings = (*decision.warnings, Notice(text=text))
             return replace(
-                decision, verdict="tempfail", verdict_mode="apply", smtp_reply=TEMPFAIL_REPLY, warnings=warnings
+                decision,
+                verdict="tempfail",
+                verdict_mode="apply",
+                smtp_reply=TEMPFAIL_REPLY,
+                waits_because=(text,),
+                warnings=warnings,
             )
         for name in sorted(decision.changed_fields):
             if self.fields.counts.get(name, 0) > MAX_FIELDS_OF_A_NAME:

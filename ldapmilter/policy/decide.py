@@ -165,6 +165,7 @@ def _held(author: Sender, policy: Policy, directory: Directory, warnings: Sequen
         mode=policy.mode,
         verdict_mode=policy.hold_mode,
         warnings=tuple(warnings),
+        waits_because=tuple(notice.text for notice in warnings),
         searches=directory.searches,
         stale=directory.stale,
     )

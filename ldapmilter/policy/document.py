@@ -144,6 +144,7 @@ class OutcomePart(TypedDict):
     mode: Mode
     unavailable: bool
     decided_before: str | None
+    waits_because: list[str]
     warnings: list[str]
     incomplete: list[str]
     stale: bool
@@ -175,6 +176,7 @@ def as_json(decision: Decision) -> DecisionDocument:
         "mode": decision.mode,
         "unavailable": decision.unavailable or (decision.still_reading and decision.verdict == "tempfail"),
         "decided_before": decision.decided_before,
+        "waits_because": list(decision.waits_because),
         "warnings": [notice.text for notice in decision.warnings],
         "incomplete": list(decision.incomplete),
         "stale": decision.stale,

@@ -103,6 +103,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     """Whether the verdict is carried out: ``observe`` and ``pass`` never hold mail up."""
     waits_for: tuple[str, ...] = ()
     """What the message is told to wait for, in words that name no person; each once."""
+    waits_because: tuple[str, ...] = ()
+    """What exactly it waits, or would wait, for: those of the warnings that are why; they may name people."""
     unknown_client: str | None = None
     """The client, where a hosted sender has neither a login nor a mailbox server behind it."""
     waits_in_secret: bool = False

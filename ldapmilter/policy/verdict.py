@@ -29,6 +29,8 @@ class Cause(Struct, frozen=True):
     """In words that name no person."""
     mode: Mode
     confidential: bool
+    because: tuple[str, ...] = ()
+    """The notices that say what exactly it is, which may name people."""
 
 
 class AnswerToMta(TypedDict):
@@ -38,6 +40,7 @@ class AnswerToMta(TypedDict):
     smtp_reply: str | None
     verdict_mode: Mode
     waits_for: tuple[str, ...]
+    waits_because: tuple[str, ...]
     waits_in_secret: bool
 
 
@@ -52,15 +55,18 @@ def causes_to_wait(policy: Policy, truncations: Collection[Notice], notices: Col
     causes: list[Cause] = []
     if policy.directory_failure == "tempfail":
         what = "a list or a number of copies past its limit"
-        causes.extend(Cause(what, policy.hold_mode, notice.confidential) for notice in truncations)
-    broken = {notice.invalid_value_of for notice in notices}
+        causes.extend(Cause(what, policy.hold_mode, notice.confidential, (notice.text,)) for notice in truncations)
+    broken: dict[str | None, list[str]] = {}
+    for notice in notices:
+        broken.setdefault(notice.invalid_value_of, []).append(notice.text)
     causes.extend(
-        Cause(f"an invalid value of copy class {one.name}", one.mode, one.confidential)
+        Cause(f"an invalid value of copy class {one.name}", one.mode, one.confidential, tuple(broken[one.name]))
         for one in policy.copy_classes
         if one.name in broken and one.invalid_value == "tempfail"
     )
     if "from" in broken and policy.from_policy.invalid_value == "tempfail":
-        causes.append(Cause("an invalid value of [from]", policy.from_policy.mode, confidential=False))
+        mode = policy.from_policy.mode
+        causes.append(Cause("an invalid value of [from]", mode, confidential=False, because=tuple(broken["from"])))
     return causes
 
 
@@ -79,5 +85,6 @@ def answer(causes: Sequence[Cause], refusal: Refusal | None, policy: Policy) -> 
         "smtp_reply": reply,
         "verdict_mode": mode,
         "waits_for": tuple(dict.fromkeys(cause.text for cause in causes if cause.mode == "apply")),
+        "waits_because": tuple(dict.fromkeys(text for cause in causes for text in cause.because)),
         "waits_in_secret": bool(causes) and all(cause.confidential for cause in causes),
     }

@@ -8,8 +8,9 @@ share one.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ldapmilter.directory.ldap.exchange import ServerFailed
 from ldapmilter.directory.ldap.readability import LOOKED_AT
@@ -22,16 +23,14 @@ if TYPE_CHECKING:
 NOT_ANSWERED = "whether the policy may be read was not answered in time"
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """What could be read of one entry."""
 
     dn: str
     attributes: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Rounds:
+class _Rounds(Struct):
     """The questions about one kind of entry, counted."""
 
     begun: int = 0

@@ -110,6 +110,7 @@ def test_everything_about_a_message_is_kept() -> None:
         ],
         "unavailable": False,
         "decided_before": None,
+        "waits_because": [],
         "warnings": ["a broken value"],
         "incomplete": ["no answer from ldap://a"],
         "stale": True,
@@ -140,7 +141,7 @@ def test_every_record_has_the_shape_that_is_promised(kept: Any) -> None:
     assert is_record(json.loads(line(kept)))
 
 
-ADDED = {"message_ids", "address_test", "takes_back", "envelope_sender", "list"}
+ADDED = {"message_ids", "address_test", "takes_back", "envelope_sender", "list", "waits_because"}
 
 
 @pytest.mark.parametrize("key", record_shape())

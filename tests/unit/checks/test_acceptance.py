@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldapmilter.checks import acceptance, catalogue
+from ldapmilter.checks.configuration import WRITABLE
 from ldapmilter.checks.finding import Area, Report
 from ldapmilter.checks.identity_settings import ANY_FROM, NETWORKS
+from ldapmilter.checks.ldap_servers import UNREACHABLE as LDAP_UNREACHABLE
 from ldapmilter.checks.milter_socket import UNREACHABLE
 from ldapmilter.checks.survey import CheckOptions, look_around
 from ldapmilter.cli import check_output, exit_status
@@ -81,6 +83,16 @@ def test_what_is_accepted_does_not_count_for_the_exit_status(tmp_path: Path) -> 
     assert status == 0
     assert "accepted=3" in line
     assert "warnings=0" in line
+
+
+def test_a_monitoring_system_is_told_first_what_concerns_all_mail(tmp_path: Path) -> None:
+    report = reported(tmp_path, "")
+    report.add(WRITABLE.found("config.ini: everybody may write it", mode="go-w", path="config.ini"))
+    report.add(LDAP_UNREACHABLE.found("ldap://one: refused"))
+    report.directory_asked = True  # another server answers
+    assert "config-writable: " in check_output.as_nagios(report, 1.0)[1]
+    report.directory_asked = False
+    assert "CRITICAL - ldap-unreachable: ldap://one: refused; " in check_output.as_nagios(report, 1.0)[1]
 
 
 def test_a_daemon_that_may_be_away(tmp_path: Path) -> None:

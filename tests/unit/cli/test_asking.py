@@ -251,6 +251,7 @@ def test_a_flush_of_a_name_that_does_not_exist(
         ({"unknown": [], "not_asked": None}, "forgot 0 answers in 2 workers: none was held, so the next message"),
         ({"unknown": [], "not_asked": "no server answers"}, "forgot 0 answers in 2 workers\n"),
         ({"unknown": [], "killed": [1]}, "forgot 0 answers in 2 workers\n"),
+        ({"entries": 1, "workers": 1}, "forgot 1 answer in 1 worker\n"),
     ],
 )
 def test_why_a_flush_forgot_nothing(

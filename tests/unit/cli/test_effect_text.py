@@ -9,14 +9,16 @@ from msgspec.structs import replace
 
 from ldapmilter.address import make_address
 from ldapmilter.cli import audit_text, decision_text
+from ldapmilter.cli.why_not_text import WhyNotText
 from ldapmilter.policy.document import as_json
 from ldapmilter.policy.effect import SenderChange
 from ldapmilter.policy.identity import NOBODY
-from ldapmilter.policy.model import ListPost
+from ldapmilter.policy.model import ListPost, Notice
 from tests.unit.audit.example import FULL, recorded
 
 if TYPE_CHECKING:
     from ldapmilter.policy.effect import Mode
+    from ldapmilter.policy.explanation import NotAppliedDocument
 
 ENCODED = "=?utf-8?q?Z=C3=B6=C3=AB?= <zoe@example.test>"
 BECAUSE = (
@@ -130,3 +132,41 @@ def test_a_post_to_a_list_is_named_with_what_it_changes() -> None:
     assert lines[lines.index("sender    bounces@example.test") + 1] == f"            {BECAUSE}"
     alone = replace(post, left_alone="it carries its List-Id")
     assert "list      staff@example.test: left as it is, it carries its List-Id" in explained(list_post=alone)
+
+
+def test_why_a_message_waits_stands_below_its_verdict_and_once() -> None:
+    why, other = "invalid value of ldapMilterLegalBcc at cn=x: is no address", "a value names its own address"
+    waiting = replace(
+        FULL,
+        verdict="tempfail",
+        smtp_reply="451 4.3.0 Wait",
+        refusal=None,
+        waits_because=(why,),
+        warnings=(Notice(text=other), Notice(text=why)),
+    )
+    lines = decision_text.as_text(as_json(waiting)).splitlines()
+    verdict = next(number for number, line in enumerate(lines) if line.startswith("verdict "))
+    assert lines[verdict + 1] == f"because   {why}"
+    assert [line for line in lines if why in line] == [f"because   {why}"]
+    assert f"warning   {other}" in lines
+
+
+def test_why_the_directory_could_not_be_asked_is_told_by_a_daemon_of_an_earlier_version() -> None:
+    document = as_json(
+        replace(FULL, unavailable=True, verdict="tempfail", warnings=(Notice(text="no server answers"),))
+    )
+    del document["waits_because"]  # type: ignore[misc]
+    assert "because   no server answers" in decision_text.as_text(document)
+
+
+def test_what_is_wrong_with_a_setting_of_a_list_is_said_once() -> None:
+    one: NotAppliedDocument = {
+        "class": None,
+        "direction": None,
+        "way": "list",
+        "cause": "invalid",
+        "text": "cannot be used: has no @",
+        "values": [],
+        "looked_at": [],
+    }
+    assert list(WhyNotText([one]).of_lists()) == ["list      not used: has no @"]

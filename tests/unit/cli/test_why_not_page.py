@@ -62,7 +62,7 @@ def is_shown(one: dict[str, Any], text: str) -> None:
     assert one["cause"] in get_args(Cause)
     lines = text.splitlines()
     if one["cause"] == "undecided":
-        assert any(line.startswith(("untouched ", "warning ")) for line in lines)
+        assert any(line.startswith(("untouched ", "because ")) for line in lines)
         return
     if one["cause"] == "no-identity":
         assert f"identity  none: {one['text']}" in lines

@@ -116,6 +116,38 @@ def test_an_account_that_was_just_made(spelling: str) -> None:
     assert received(world, "fresh@example.org") == [NEW[ARCHIVE]]
 
 
+STRONGROOM: Final = "strongroom@example.com"
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "flush"),
+    [
+        (ANN, STRONGROOM, by_address(ANN)),
+        (ANN, f"{STRONGROOM} with=external ref=case-7", by_address(ANN)),
+        (ANN, "strongroom@{domain}", by_address(ANN)),
+        ("sales", STRONGROOM, by_cos("sales")),
+        ("example.com", STRONGROOM, by_domain("example.com")),
+    ],
+)
+def test_where_copies_go_to_was_nobody_and_was_just_made(where: str, value: str, flush: Flush) -> None:
+    legal = {where: {"ldapMilterLegalBcc": value}}
+    after = example_records(legal, *builders.account(STRONGROOM))
+    world = changed(example_records(legal), after, lambda w: w.decide(Message()).verdict)
+    assert world.decide(Message()).verdict == "tempfail"
+
+    flush(world)
+
+    assert addresses(world.decide(Message())) == [STRONGROOM]
+
+
+def test_where_bounces_of_a_list_go_to_was_nobody_and_was_just_made() -> None:
+    bounces = {TEAM: {"ldapMilterListBounces": STRONGROOM}}
+    after = example_records(bounces, *builders.account(STRONGROOM, **NEW))
+    world = changed(example_records(bounces), after, lambda w: [received(w, one) for one in (TEAM, STRONGROOM)])
+    by_address(TEAM)(world)
+    assert received(world, STRONGROOM) == [NEW[ARCHIVE]]
+
+
 def test_a_catch_all_account() -> None:
     keeper = "keeper@example.com"
     world = changed(

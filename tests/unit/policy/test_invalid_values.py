@@ -64,7 +64,7 @@ def test_an_invalid_legal_value_holds_the_mail_up(value: str, direction: str) ->
     decision = world.decide(message)
 
     assert decision.verdict == "tempfail"
-    assert told_about(decision, "legal")
+    assert list(decision.waits_because) == told_about(decision, "legal") != []
     assert addresses(decision) == ["hold@example.net"]
 
 
