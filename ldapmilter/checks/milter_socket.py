@@ -64,7 +64,8 @@ TROUBLED = Kind(
 
 KINDS = (UNREACHABLE, WRONG_MILTER, POSTFIX_DENIED, TROUBLED)
 
-_ACTIONS = Action.ADDRCPT | Action.ADDRCPT_PAR | Action.DELRCPT | Action.CHGHDRS | Action.ADDHDRS
+NEEDED_ACTIONS = Action.ADDRCPT | Action.ADDRCPT_PAR | Action.DELRCPT | Action.CHGHDRS | Action.ADDHDRS
+"""What the session asks an MTA for; that module stands on libmilter, which no check loads."""
 _STEPS = {
     "MAIL": Protocol.NOMAIL,
     "RCPT": Protocol.NORCPT,
@@ -116,7 +117,7 @@ def check_daemon(config: Config, report: Report) -> None:
 
 
 def _missing(negotiated: Negotiated) -> list[str]:
-    actions = [action.name or "" for action in Action if action & _ACTIONS and not action & negotiated.actions]
+    actions = [action.name or "" for action in Action if action & NEEDED_ACTIONS and not action & negotiated.actions]
     steps = [step for step, bits in _STEPS.items() if negotiated.protocol & bits]
     wrong = []
     if actions:

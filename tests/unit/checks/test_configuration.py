@@ -13,6 +13,7 @@ import pytest
 
 from ldapmilter.checks import configuration, milter_socket
 from ldapmilter.checks.finding import Report
+from ldapmilter.milter.effects import ACTIONS
 from ldapmilter.socket_address import parse_socket
 from tests.support.ports import HANG
 from tests.unit.checks.scene import codes, config_of, texts
@@ -202,3 +203,7 @@ def test_a_directory_that_postfix_may_not_enter(tmp_path: Path) -> None:
         report = Report()
         milter_socket._for_postfix(path, report)
         assert report.findings == ()
+
+
+def test_the_actions_that_are_looked_for_are_those_that_the_session_asks_for() -> None:
+    assert int(milter_socket.NEEDED_ACTIONS) == ACTIONS
