@@ -79,7 +79,7 @@ class Writers:
         """Let them end; return every queue id that was written."""
         expected: Counter[str] = Counter()
         for name, process in self.processes.items():
-            out, error = process.communicate(timeout=60)
+            out, error = process.communicate(timeout=HANG)
             assert process.returncode == 0, error
             assert not error, error
             for thread, count in enumerate(json.loads(out)):
@@ -159,7 +159,7 @@ def test_the_real_logrotate_with_the_configuration_as_shipped(path: Path, tmp_pa
                 [LOGROTATE, "--force", "--state", tmp_path / "state", configuration],
                 check=True,
                 capture_output=True,
-                timeout=60,
+                timeout=HANG,
             )
             for today in path.parent.glob("audit.jsonl-????????"):
                 if names == "dated":  # a day goes by

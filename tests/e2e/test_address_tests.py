@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.company import CARL_ARCHIVE, CARL_HOLD
 from tests.e2e.scene import Scene
 from tests.support import audit_lines
+from tests.support.ports import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def sendmail(scene: Scene, *options: str, message: bytes = b"") -> dict[str, Any
     """Run sendmail(1) and return the record of what came of it."""
     before = len(records(scene))
     command = ["/usr/sbin/sendmail", "-C", str(scene.postfix.config_directory), "-f", WHO, *options, CARL]
-    subprocess.run(command, input=message, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, input=message, check=True, capture_output=True, timeout=HANG)
     scene.postfix.queue_idle(60)
     (record,) = records(scene)[before:]
     assert {copy["address"] for copy in record["copies"]} == {CARL_ARCHIVE, CARL_HOLD}

@@ -148,7 +148,7 @@ class Site:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=180,
+            timeout=4 * HANG,
             env=environment,
             cwd=SCRIPTS.parent,
         )
@@ -206,7 +206,7 @@ class Site:
     def configuration_state(self) -> list[str]:
         """Return all that cn=config holds."""
         told = ["slapcat", "-n0", "-F", str(self.slapd.directory / "config")]
-        return _entries(subprocess.run(told, check=True, capture_output=True, text=True, timeout=60).stdout)
+        return _entries(subprocess.run(told, check=True, capture_output=True, text=True, timeout=HANG).stdout)
 
     def postfix_state(self) -> list[str]:
         command = ["postconf", "-c", str(self.postfix.config_directory), "-h", "smtpd_milters", "non_smtpd_milters"]

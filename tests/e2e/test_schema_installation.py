@@ -85,7 +85,7 @@ class Site:
         secret = self.secret("root.secret", password)
         command = [str(ROOT / "scripts" / "install-schema"), "--config", str(config)]
         command += ["--uri", uri or self.slapd.uri, "--root-password-file", str(secret), *arguments]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
 
     def install(self) -> str:
         done = self.script()
@@ -549,7 +549,7 @@ def test_on_the_server_itself_zimbras_configuration_has_the_password(installed: 
     file.write_text(text, encoding="utf-8")
     command = [str(ROOT / "scripts" / "install-schema"), f"--config={installed.directory / 'config.ini'}"]
     command += ["--uri", installed.slapd.ldapi_uri, "--localconfig", str(file)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
     assert (done.returncode, done.stderr) == (0, "")
     assert "nothing to change" in done.stdout
     assert done.stdout.count("\nok ") == 5
