@@ -16,6 +16,8 @@ from ldapmilter.audit.file import AuditFile
 from tests.unit.audit.example import recorded
 
 _FILLER = "x" * 400
+_PAUSE_SECONDS = 0.002
+"""Between two lines of a thread: a file that is rotated slowly must not become a matter of gigabytes."""
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
     written = [0] * threads
 
     def write(thread: int) -> None:
-        while not stop.is_set():
+        while not stop.wait(_PAUSE_SECONDS):
             number = written[thread]
             record = recorded(queue_id=f"{name}-{thread}-{number}", message_ids=(_FILLER * (number % 20),))
             audit.write(record, durable=durable)
