@@ -13,6 +13,7 @@ from datetime import timezone
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
+from ldapmilter import __version__
 from ldapmilter.audit.shape import conforms, shape_of
 from ldapmilter.policy.document import FromDocument, OutcomePart, VerdictPart, as_json
 from ldapmilter.policy.model import TEMPFAIL_REPLY
@@ -36,6 +37,7 @@ class _MessagePart(TypedDict):
     format: int
     time: str
     host: str
+    version: str
     worker: int
     queue_id: str
     message_id: str | None
@@ -67,6 +69,7 @@ class AuditRecord(_MessagePart, VerdictPart, _FromPart, OutcomePart):
 
 _ADDED = frozenset(
     {
+        "version",
         "message_ids",
         "address_test",
         "headers[].reasons",
@@ -111,6 +114,7 @@ def record(
         "format": FORMAT,
         "time": as_text(time),
         "host": host,
+        "version": __version__,
         "worker": worker,
         "queue_id": message.queue_id,
         "message_id": message_ids[0] if message_ids else None,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldapmilter import __version__
 from ldapmilter.audit.record import (
     FORMAT,
     is_record,
@@ -58,6 +59,7 @@ def test_everything_about_a_message_is_kept() -> None:
         "format": FORMAT,
         "time": "2026-11-22T12:00:00.123Z",
         "host": "mta1.example.test",
+        "version": __version__,
         "worker": 4711,
         "queue_id": "4XyZ",
         "message_id": "<one@example.test>",
@@ -141,7 +143,7 @@ def test_every_record_has_the_shape_that_is_promised(kept: Any) -> None:
     assert is_record(json.loads(line(kept)))
 
 
-ADDED = {"message_ids", "address_test", "takes_back", "envelope_sender", "list", "waits_because"}
+ADDED = {"version", "message_ids", "address_test", "takes_back", "envelope_sender", "list", "waits_because"}
 
 
 @pytest.mark.parametrize("key", record_shape())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from ldapmilter import __version__
 from ldapmilter.cli.main import command_line
 from ldapmilter.schema.definition import ARC, own_attributes
 from tests.support.ports import HANG
@@ -55,6 +56,11 @@ def test_the_linter_finds_nothing(page: str) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
     found = [line for line in (done.stdout + done.stderr).splitlines() if "STYLE: " in line or "mandoc.db" not in line]
     assert [line for line in found if ELSEWHERE not in line] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_names_the_version(page: str) -> None:
+    assert f".Os ldapmilter {__version__}\n" in text(page)
 
 
 def test_references_lead_somewhere() -> None:
