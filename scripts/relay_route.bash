@@ -144,15 +144,15 @@ reload_postfix() {
 
 # How many copies for the relay wait in the queue.
 queued() { # FILE: a table of ours
-    local domain rest postqueue=${postconf%postconf}postqueue directory=() wanted=()
+    local domain rest postqueue=${postconf%postconf}postqueue directory=() patterns=()
     if [ "$router" = postfix ]; then directory=(-c "$postfix_dir"); fi
     # shellcheck disable=SC2034 # what follows the domain
-    while read -r domain rest; do wanted+=(-e "@$domain"); done 2>/dev/null <"$1" || true
-    if [ ! -x "$postqueue" ] || [ "${#wanted[@]}" -eq 0 ]; then
+    while read -r domain rest; do patterns+=(-e "@$domain"); done 2>/dev/null <"$1" || true
+    if [ ! -x "$postqueue" ] || [ "${#patterns[@]}" -eq 0 ]; then
         echo 0
         return 0
     fi
-    "$postqueue" ${directory[@]+"${directory[@]}"} -p 2>/dev/null | grep -cF "${wanted[@]}" || true
+    "$postqueue" ${directory[@]+"${directory[@]}"} -p 2>/dev/null | grep -cF "${patterns[@]}" || true
 }
 
 register_relay() {
