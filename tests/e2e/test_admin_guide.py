@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ldapmilter import __version__
 from tests.support.builders import account, domain, global_config, server
 from tests.support.daemon import Daemon
 from tests.support.directory_data import MILTER_DN, base_records
@@ -90,6 +92,7 @@ class Site:
         )
         self.postfix = Postfix(users={"ann@example.com": "a-password"}, hosted=("example.com",))
         self.home = ZimbraHome(self.slapd, self.postfix, hostname=HOST)
+        self.letters = Correspondence(self.postfix)
         self.daemon: subprocess.Popen[bytes] | None = None
         self.log = self.slapd.directory / "ldapmilter.log"
 
@@ -174,6 +177,8 @@ class Site:
         """Have the configuration name the places of this site, as the program was laid out below a root."""
         config = self.root / "etc" / "ldapmilter" / "config.ini"
         text = config.read_text(encoding="utf-8")
+        if str(self.root) in text:
+            return  # an upgrade, which has kept it
         for place in ("/run/ldapmilter", "/var/log/ldapmilter", "/etc/ldapmilter"):
             text = text.replace(place, f"{self.root}{place}")
         config.write_text(text, encoding="utf-8")
@@ -182,20 +187,43 @@ class Site:
         """Do what systemd does by the unit that was installed."""
         unit = (self.root / "etc/systemd/system/ldapmilter.service").read_text(encoding="utf-8")
         if command == "systemctl enable --now ldapmilter":
-            (self.root / "run" / "ldapmilter").mkdir(parents=True)  # RuntimeDirectory=
-            (start,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
-            with self.log.open("ab") as log:
-                self.daemon = subprocess.Popen(self.mapped(start).split(), stdout=log, stderr=log, cwd="/")
-            wait_until((self.root / "run/ldapmilter/milter.sock").exists, "the daemon")
+            self.start(unit)
             return
         assert self.daemon is not None
+        if command == "systemctl restart ldapmilter":
+            self.restart(unit)
+            return
         if command == "systemctl reload ldapmilter":
             self.daemon.send_signal(signal.SIGHUP)
             wait_until(lambda: "configuration reloaded in" in self.log.read_text(encoding="utf-8"), "the reload")
             return
         assert command == "systemctl disable --now ldapmilter"
+        self.stop()
+
+    def start(self, unit: str) -> None:
+        """Start the daemon as the unit says."""
+        (self.root / "run" / "ldapmilter").mkdir(parents=True)  # RuntimeDirectory=
+        (start,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
+        with self.log.open("ab") as log:
+            self.daemon = subprocess.Popen(self.mapped(start).split(), stdout=log, stderr=log, cwd="/")
+        wait_until((self.root / "run/ldapmilter/milter.sock").exists, "the daemon")
+
+    def restart(self, unit: str) -> None:
+        """Restart it while mail is under way, before and after."""
+        written = self.letters.accepted
+        with self.letters:
+            wait_until(lambda: len(written) > 1, "letters before the restart")
+            self.stop()
+            self.start(unit)
+            before = len(written)
+            wait_until(lambda: len(written) > before + 2, "letters after the restart")
+
+    def stop(self) -> None:
+        """Stop it, and take away what systemd takes away then."""
+        assert self.daemon is not None
         self.daemon.terminate()
         assert self.daemon.wait(HANG) == 0
+        shutil.rmtree(self.root / "run" / "ldapmilter")
 
     # -- what there is to see -------------------------------------------------------------------
 
@@ -224,6 +252,45 @@ class Site:
         return self.postfix.messages(mailbox) if mailbox in self.postfix.recipients() else []
 
 
+class Correspondence:
+    """A client that writes to joe all the while, and tries again what is told to wait."""
+
+    def __init__(self, postfix: Postfix) -> None:
+        self._postfix, self._stopped = postfix, threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self.accepted: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped.set()
+        self._thread.join(HANG)
+
+    def _write(self) -> None:
+        # Bounded, however long an upgrade takes.
+        for number in range(200):
+            subject = f"letter {number}"
+            message = f"From: ann@example.com\nTo: {JOE}\nSubject: {subject}\n\nDear Joe\n".encode("ascii")
+            while not self._once(message):
+                if self._stopped.wait(0.2):
+                    return
+            self.accepted.append(subject)
+            if self._stopped.wait(0.3):
+                return
+
+    def _once(self, message: bytes) -> bool:
+        ann = "ann@example.com"
+        return self._postfix.send(ann, [JOE], message, login=ann, password="a-password").accepted
+
+
+def subjects(messages: list[bytes]) -> list[str]:
+    """Return the subjects of the letters among messages, in order of their numbers."""
+    found = (re.search(rb"^Subject: letter (\d+)$", one, re.MULTILINE) for one in messages)
+    return [f"letter {number}" for number in sorted(int(match[1]) for match in found if match)]
+
+
 def _entries(ldif: str) -> list[str]:
     return sorted(
         "\n".join(sorted(line for line in entry.splitlines() if not OPERATIONAL.match(line)))
@@ -246,6 +313,15 @@ def froms(message: bytes) -> list[bytes]:
 def findings(printed: str) -> set[str]:
     """Return the codes of the problems and warnings that `check` has printed."""
     return set(re.findall(r"^(?:problem|warning) .*\[(.+)\]$", printed, re.MULTILINE))
+
+
+def assert_upgraded(site: Site, printed: dict[str, str]) -> None:
+    """The new version runs, and every letter of the time around its restart is where it belongs, once."""
+    assert printed["ldapmilter --version"] == f"ldapmilter {__version__}\n"
+    assert findings(printed["ldapmilter check"]) == OF_THE_TEST
+    assert len(site.letters.accepted) > 4
+    for mailbox in (JOE, VAULT, HOLD):
+        assert subjects(site.mail_of(mailbox)) == site.letters.accepted, mailbox
 
 
 def test_from_a_bare_site_to_the_first_copy_and_back_without_a_trace() -> None:
@@ -282,6 +358,8 @@ def test_from_a_bare_site_to_the_first_copy_and_back_without_a_trace() -> None:
                     assert froms(copy) == froms(told)
                 assert VAULT.encode() not in told
                 assert f"copy={HOLD}" not in site.log.read_text(encoding="utf-8")
+            if heading == "Upgrades":
+                assert_upgraded(site, printed)
         assert site.run(f"su - zimbra -c 'zmprov da {NEW}'")[0] == 0
         assert site.state() == before
 

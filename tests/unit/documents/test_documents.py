@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
+from ldapmilter import __version__
 from ldapmilter.daemon import decision_log
 from ldapmilter.message import HandledMessage
 from ldapmilter.policy.effect import HeaderChange
@@ -27,6 +28,11 @@ DOCUMENTS: Final = [
 LINK: Final = re.compile(r"(?<!!)\[[^\]\n]+(?:\n[^\]\n]+)?\]\(([^)\s]+)\)")
 CODE: Final = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 FORMAT: Final = re.compile(r"%[-#0-9.]*[sdgxr]")
+
+
+def test_the_newest_changes_are_this_versions_or_ahead_of_it() -> None:
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert next(heading for heading in headings if heading != "Unreleased") == __version__
 
 
 def anchors(page: Path) -> set[str]:

@@ -50,7 +50,11 @@ MISSPELT: Final = [
     ("install", "--servce", "no option --servce; did you mean --service?"),
     ("install", "--uri=ldap://ldap1", "no option --uri; did you mean --ldap-uri?"),
     ("install", "--service=upstart", "--service is systemd, supervisor or none, not 'upstart'"),
-    ("install", "everything", "no option everything; there is --dry-run, --help, --ldap-ca, --ldap-uri, --prefix,"),
+    (
+        "install",
+        "everything",
+        "no option everything; there is --bundle, --dry-run, --help, --ldap-ca, --ldap-uri,",
+    ),
     ("uninstall", "--dry", "no option --dry; did you mean --dry-run?"),
     ("uninstall", "-x", "no option -x; there is --dry-run, --force, --help, --prefix, --purge, --root "),
     ("register", "--enable-milter", "no option --enable-milter; did you mean --enable-milter-server?"),
