@@ -52,6 +52,8 @@ _STRUCTURE = {
 """What entries are found by, and what decides on the COS and the reach of mail: hidden, copies would be missed in
 silence. An account stands for lists and groups, too."""
 GLOBAL_GRANT = "global grant"
+_NO_ASSERTIONS = 12
+"""unavailableCriticalExtension (RFC 4511, appendix A.2)."""
 _RIGHTS = {
     "account": (
         "zimbraACE",
@@ -203,8 +205,13 @@ def unsearchable(suspects: Mapping[str, str]) -> list[str]:
 
 
 def look(server: Connection, dn: str, attributes: tuple[str, ...]) -> int:
-    """Return how a server answers a Compare of the first of some attributes that asserts all of them."""
-    return server.compare(dn, attributes[0], value_for(attributes[0]), asserted=attributes)
+    """Return how a server answers a Compare of the first of some attributes that asserts all of them.
+
+    One that knows no assertions (slapd does; a proxy before it may not) is asked for that attribute alone.
+    """
+    first, value = attributes[0], value_for(attributes[0])
+    code = server.compare(dn, first, value, asserted=attributes)
+    return server.compare(dn, first, value) if code == _NO_ASSERTIONS else code
 
 
 def value_for(attribute: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 
 from ldapmilter.directory.backend.raw_entry import RawEntry
-from ldapmilter.directory.ldap.readability import ALWAYS_THERE, kind_of, unreadable, why_hidden
+from ldapmilter.directory.ldap.readability import ALWAYS_THERE, kind_of, look, unreadable, why_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ldapmilter.directory.ldap.connection import Connection
 
 COMPARE_FALSE, COMPARE_TRUE, ABSENT, UNDEFINED, NO_ENTRY, HIDDEN = 5, 6, 16, 17, 32, 50
 BUSY, UNAVAILABLE, UNWILLING, OTHER = 51, 52, 53, 80
@@ -169,3 +171,16 @@ def test_why_policy_is_hidden(bind_dn: str, *, class_hidden: bool, words: str) -
 def test_for_zimbras_own_attributes_the_class_tells_nothing() -> None:
     text = why_hidden("uid=m,cn=appaccts,cn=zimbra", ("amavisArchiveQuarantineTo",), (), lambda *_: HIDDEN)
     assert text == "no access rule of this server opens it to uid=m,cn=appaccts,cn=zimbra"
+
+
+@pytest.mark.parametrize("plain", [ABSENT, HIDDEN])
+def test_a_proxy_without_assertions_is_asked_for_one_attribute(plain: int) -> None:
+    given: list[bool] = []
+
+    class Proxy:
+        def compare(self, _dn: str, _attribute: str, _value: str, *, asserted: Sequence[str] = ()) -> int:
+            given.append(bool(asserted))
+            return 12 if asserted else plain
+
+    assert look(cast("Connection", Proxy()), ANN_DN, WANTED) == plain
+    assert given == [True, False]
