@@ -14,12 +14,22 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks import company, directory, growth, memory, native_tools, protocol, through_postfix, where_time_goes
+from benchmarks import (
+    company,
+    directory,
+    growth,
+    memory,
+    native_tools,
+    protocol,
+    through_postfix,
+    through_relay,
+    where_time_goes,
+)
 from benchmarks.native_tools import WrongAnswerError
 from benchmarks.report import Report
 from tests.support.slapd import Slapd
 
-PARTS = ("protocol", "postfix", "directory", "growth", "memory", "profile")
+PARTS = ("protocol", "postfix", "relay", "directory", "growth", "memory", "profile")
 
 
 def main() -> int:
@@ -67,6 +77,9 @@ def run(report: Report, parts: tuple[str, ...], *, quick: bool) -> None:
         if "memory" in parts:
             addresses, further = (5_000, 10_000) if quick else (50_000, 300_000)
             memory.measure(programs, folder, report, addresses=addresses, further=further)
+    if "relay" in parts:
+        copies, rounds = (200, 3) if quick else (1000, 7)
+        through_relay.measure(report, messages=copies, rounds=rounds)
     if "directory" in parts:
         accounts, members = (5_000, 1_000) if quick else (100_000, 10_000)
         directory.measure(report, accounts=accounts, members=members)

@@ -22,14 +22,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.soak.copied_people import PEOPLE, people
+from tests.soak.twice import ENDED, HANDED_IN, causes
 from tests.support.archive_server import DROP, TAKE_AND_DROP, ArchiveServer
-from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.ports import HANG, wait_until
 from tests.support.postfix import Postfix
 from tests.support.processes import processes
-from tests.support.record import merge, to_ldif
 from tests.support.relay import DOMAIN, audit_lines
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from tests.support.archive_server import Filed
 
 AUTHOR: Final = "author@elsewhere.test"
-PEOPLE: Final = 20
 _CALM: Final = 900.0
 """Seconds after the trouble for everything that waits to pass."""
 _MISDEEDS: Final = (
@@ -49,20 +47,6 @@ _MISDEEDS: Final = (
 )
 _MESSAGE_ID: Final = re.compile(rb"(?im)^Message-ID: (\S+)")
 _MARK: Final = re.compile(rb"soaked-(\d+)-")
-
-
-def people() -> str:
-    """Return a directory of people whose mail is copied, each in their way."""
-    ways: tuple[dict[str, Any], ...] = (
-        {"amavisArchiveQuarantineTo": "vault@tracked.example"},
-        {"zimbraInterceptAddress": "court@journal.example"},
-        {"amavisArchiveQuarantineTo": "vault@tracked.example", "zimbraInterceptAddress": "court@journal.example"},
-        {"zimbraArchiveAccount": "direct@example.test"},
-    )
-    accounts = (account(f"user{number}@example.test", **ways[number % len(ways)]) for number in range(PEOPLE))
-    direct = account("direct@example.test")
-    site = [*base_records(), *global_config(zimbraDefaultDomainName="example.test"), *domain("example.test")]
-    return to_ldif(merge([*site, *direct, *(record for one in accounts for record in one)]))
 
 
 class CopySoak:
@@ -81,6 +65,8 @@ class CopySoak:
         self._stop = threading.Event()
         self.trouble: Counter[str] = Counter()
         self._sent: dict[int, list[str]] = {}
+        self._again: Counter[int] = Counter()
+        """How often the answer to a message was lost."""
 
     def run(self) -> list[str]:
         """Do it; return everything that is wrong."""
@@ -183,10 +169,13 @@ class CopySoak:
         text = b"Subject: soaked-%d-\r\nMessage-ID: <%d@elsewhere.test>\r\n\r\n.soaked-%d- \xe9\r\n"
         deadline = time.monotonic() + HANG
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), self._turn:
-                if self._postfix.send(AUTHOR, recipients, text % (number, number, number)).code == 250:
-                    self._sent[number] = recipients
-                    return
+            try:
+                with self._turn:
+                    if self._postfix.send(AUTHOR, recipients, text % (number, number, number)).code == 250:
+                        self._sent[number] = recipients
+                        return
+            except OSError:
+                self._again[number] += 1  # it may be in the queue
             time.sleep(0.5)
         raise TimeoutError(f"message {number}: Postfix does not take it")
 
@@ -257,14 +246,21 @@ class CopySoak:
                 yield f"message {number} is at {target} with other octets"
 
     def _mailboxes(self) -> Iterator[str]:
-        """Say what recipients have that was not sent to them, or have not, and what the author got.
-
-        A Postfix that is ended in the middle of a delivery delivers again, with copies and without.
-        """
+        """Say what recipients have that was not sent to them, or have not, or twice, and what the author got."""
+        log = self._postfix.log()
         for person in (f"user{number}@example.test" for number in range(PEOPLE)):
-            has = {_number(_MARK, one) for one in self._postfix.messages(person)}
+            has: dict[int, list[bytes]] = defaultdict(list)
+            for one in self._postfix.messages(person):
+                has[_number(_MARK, one)].append(one)
             due = {number for number, recipients in self._sent.items() if person in recipients}
-            yield from (f"{person} and message {number}: has it, or has it not, and should not" for number in has ^ due)
+            differ = has.keys() ^ due
+            yield from (f"{person} and message {number}: has it, or has it not, and should not" for number in differ)
+            for number, messages in has.items():
+                for cause in causes(person, messages, log, handed_in=1 + self._again[number]):
+                    if cause in {ENDED, HANDED_IN}:
+                        self.trouble[cause] += 1
+                    else:
+                        yield f"message {number}: {cause}"
         if self._postfix.messages(AUTHOR):
             yield "the author was told something"
 

@@ -215,7 +215,7 @@ class Postfix:
         """
         try:
             # Twice: a bounce enters one queue while its cause leaves another.
-            wait_until(lambda: self._empty() and self._empty(), "an empty queue", timeout)
+            wait_until(lambda: self.is_empty() and self.is_empty(), "an empty queue", timeout)
         except TimeoutError as error:
             message = f"{error}\n{self.log()[-3000:]}"
             raise TimeoutError(message) from None
@@ -225,7 +225,8 @@ class Postfix:
         path = self.directory / "log" / "mail.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    def _empty(self) -> bool:
+    def is_empty(self) -> bool:
+        """Tell whether nothing is in the queue, on hold or not."""
         queue = self.directory / "queue"
         names = ("maildrop", "incoming", "active", "deferred", "hold")
         return not any(files for name in names for _, _, files in os.walk(queue / name))
