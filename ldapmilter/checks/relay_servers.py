@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.delivery.next_hop import NextHop
 from ldapmilter.postfix.postconf import PostconfFailed, find_postconf, run_postconf
-from ldapmilter.relay.client import CopyClient, Terms, host_name
+from ldapmilter.relay.client import CopyClient
+from ldapmilter.relay.terms import Terms, host_name
 
 if TYPE_CHECKING:
     import smtplib

@@ -91,7 +91,11 @@ class TokenKey:
 
     def valid(self, token: str) -> bool:
         """Whether a token was made with this key, for a copy or for a probe."""
-        return self._sealed_with(_COPY, token) or self._sealed_with(_PROBE, token)
+        return self.is_copy(token) or self.is_probe(token)
+
+    def is_copy(self, token: str) -> bool:
+        """Whether a token was made for a copy."""
+        return self._sealed_with(_COPY, token)
 
     def is_probe(self, token: str) -> bool:
         """Whether a token was made for a probe: it is never counted, and no mail comes with it."""

@@ -6,8 +6,6 @@ used again for a while.
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import time
 from collections import defaultdict
@@ -18,15 +16,16 @@ from msgspec import Struct
 
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.stuffing import stuffed
+from ldapmilter.relay.terms import tls_context
 from ldapmilter.relay.wire import NoAnswer, Wire
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from ldapmilter.delivery.next_hop import NextHop
-    from ldapmilter.delivery.settings import StartTls
     from ldapmilter.relay.answers import Step
+    from ldapmilter.relay.terms import Terms
 
 GREETING_SECONDS: Final = 30.0
 """In which a server has to be reached and has to have greeted; MAIL, RCPT and DATA have as long each."""
@@ -48,17 +47,6 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     """Its octets in pieces, anew for each server that is tried."""
     eight_bit: bool
     """Whether an octet of it has its highest bit set."""
-
-
-class Terms(Struct, frozen=True, kw_only=True):
-    """How servers are talked to."""
-
-    host_name: str
-    """What this host calls itself in EHLO and LHLO, in ASCII."""
-    starttls: StartTls = "may"
-    """``must``: encrypted, and the certificate is that of the next hop's name. Not over a unix socket."""
-    ca_file: Path | None = None
-    """The authorities that certificates have to be of; ``None``: those of the system."""
 
 
 class _Connection(Struct):
@@ -125,7 +113,7 @@ class CopyClient:
         try:
             for target in targets or ("",):
                 copy = Outgoing(target=target, sender=sender, chunks=lambda: iter(()), eight_bit=False)
-                commands = islice(self._commands(connection, copy), 2 if target else 1)
+                commands = islice(self._commands(connection, copy, pipelined=False), 2 if target else 1)
                 answers.append(self._last_of(connection.wire, commands, until))
                 connection.wire.ask("mail", b"RSET", until)
         except NoAnswer as error:
@@ -235,7 +223,9 @@ class CopyClient:
         wire = connection.wire
         again = False
         try:
-            answer = self._last_of(wire, self._commands(connection, copy), until)
+            answer = self._last_of(
+                wire, self._commands(connection, copy, pipelined="PIPELINING" in connection.extensions), until
+            )
             if answer.becomes != "goes on":
                 return answer
             answer = wire.send_message(stuffed(copy.chunks()), until)
@@ -250,44 +240,39 @@ class CopyClient:
             else:
                 wire.close(politely=True)
 
-    def _last_of(self, wire: Wire, commands: Iterable[tuple[Step, bytes]], until: float) -> ServerAnswer:
-        """Say commands, one after the other, as long as the answers let it; return the last one.
+    def _last_of(self, wire: Wire, groups: Iterable[Sequence[tuple[Step, bytes]]], until: float) -> ServerAnswer:
+        """Say commands, group by group, as long as the answers let it; return the last one that counts.
 
         Raises:
             NoAnswer: there is none.
         """
-        for step, command in commands:
-            answer = wire.ask(step, command, min(until, self._clock() + GREETING_SECONDS))
-            if answer.becomes != "goes on":
-                break
+        for group in groups:
+            wire.say(group[0][0], b"\r\n".join(command for _, command in group), self._soon(until))
+            for step, _ in group:
+                answer = wire.hear(step, self._soon(until))
+                if answer.becomes != "goes on":
+                    return answer
         return answer
 
+    def _soon(self, until: float) -> float:
+        return min(until, self._clock() + GREETING_SECONDS)
+
     @staticmethod
-    def _commands(connection: _Connection, copy: Outgoing) -> Iterator[tuple[Step, bytes]]:
+    def _commands(
+        connection: _Connection,
+        copy: Outgoing,
+        *,
+        pipelined: bool,
+    ) -> Iterator[Sequence[tuple[Step, bytes]]]:
+        """Yield what begins a transaction; what may be said in one breath (RFC 2920) as one group.
+
+        DATA is apart: after it a server may wait for a message whose recipient it has refused.
+        """
         body = b" BODY=8BITMIME" if copy.eight_bit and "8BITMIME" in connection.extensions else b""
-        yield "mail", b"MAIL FROM:<" + _path(copy.sender) + b">" + body
-        yield "rcpt", b"RCPT TO:<" + _path(copy.target) + b">"
-        yield "data", b"DATA"
-
-
-def host_name() -> str:
-    """Return this host's name as servers accept it: qualified, where that can be found out."""
-    name = socket.getfqdn()
-    return name if name.isascii() and "." in name else f"{socket.gethostname() or 'localhost'}.localdomain"
-
-
-def tls_context(terms: Terms) -> ssl.SSLContext:
-    """Return how connections are encrypted.
-
-    Raises:
-        OSError: the authorities cannot be read.
-    """
-    if terms.starttls == "must":
-        return ssl.create_default_context(cafile=terms.ca_file)
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+        mail: tuple[Step, bytes] = "mail", b"MAIL FROM:<" + _path(copy.sender) + b">" + body
+        rcpt: tuple[Step, bytes] = "rcpt", b"RCPT TO:<" + _path(copy.target) + b">"
+        yield from [(mail, rcpt)] if pipelined else [(mail,), (rcpt,)]
+        yield (("data", b"DATA"),)
 
 
 def _path(address: str) -> bytes:

@@ -145,8 +145,10 @@ class Handling:
             AuditError: the audit cannot be read.
             StateError: the state cannot be read or written.
         """
-        self.following.catch_up()
-        found = self.state.copy(token)
+        found = self.state.copy(token) if self.state.is_there() else None
+        if found is None or not found.is_known:
+            self.following.catch_up()
+            found = self.state.copy(token)
         if found is not None and found.state == "ended":
             return found
         return self.state.seen(token, self._clock())

@@ -136,9 +136,10 @@ class Maildir:
     def find(self, token: str) -> Path | None:
         """Return the file of a copy; ``None``: it is not kept here. A mail program may have moved it to ``cur/``."""
         with contextlib.suppress(OSError):
-            if (here := self.path / "new" / token).exists():
-                return here
-            return next((Path(one.path) for one in os.scandir(self.path / "cur") if one.name.startswith(token)), None)
+            if os.path.exists(here := f"{self.path}/new/{token}"):  # noqa: PTH110 - asked for every copy
+                return Path(here)
+            with os.scandir(f"{self.path}/cur") as entries:
+                return next((Path(one.path) for one in entries if one.name.startswith(token)), None)
         return None
 
     def read(self, token: str) -> KeptCopy | None:

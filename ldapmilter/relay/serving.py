@@ -17,7 +17,7 @@ from ldapmilter.delivery.token import TokenKey, token_of
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.adoption import adopt
-from ldapmilter.relay.client import CopyClient, Terms, host_name
+from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.commands import Commands
 from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.handling import BUSY, Handling
@@ -27,6 +27,7 @@ from ldapmilter.relay.session import Desk, RelaySession
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
 from ldapmilter.relay.state import RelayState
+from ldapmilter.relay.terms import Terms, host_name
 from ldapmilter.relay.wrapping import as_it_came
 
 if TYPE_CHECKING:
@@ -232,10 +233,12 @@ class Relay:
 
     async def _token_in(self, recipient: str) -> str | None:
         token = token_of(recipient)
-        if token is None or self._key.is_probe(token):
+        if token is None:
             return None
-        if self._key.valid(token):
+        if self._key.is_copy(token):
             return token
+        if self._key.is_probe(token):
+            return None
         # The key was replaced while copies were on their way, or the milter has another one already.
         known = await asyncio.get_running_loop().run_in_executor(self._beside, self._is_decided, token)
         return token if known else None

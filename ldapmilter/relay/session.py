@@ -113,6 +113,8 @@ class RelaySession(LMTP):
         )
         self._desk = desk
         self._tokens: list[str] = []
+        self._silent_at = 0.0
+        """When the client has said nothing for too long, by the loop's clock."""
         self.command_size_limits = collections.defaultdict(lambda: _COMMAND_OCTETS)
         for name in _SWITCHED_OFF:
             self._smtp_methods.pop(name, None)
@@ -135,6 +137,22 @@ class RelaySession(LMTP):
         """Hang up."""
         if self.transport is not None:
             self.transport.close()
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Wait for the client anew; the timer is moved when it is due, not with each command."""
+        seconds = duration or self._timeout_duration
+        self._silent_at = self.loop.time() + seconds
+        if self._timeout_handle is None or self._timeout_handle.when() > self._silent_at:
+            if self._timeout_handle is not None:
+                self._timeout_handle.cancel()
+            self._timeout_handle = self.loop.call_later(seconds, self._timeout_cb)
+
+    def _timeout_cb(self) -> None:
+        left = self._silent_at - self.loop.time()
+        if left > 0:
+            self._timeout_handle = self.loop.call_later(left, self._timeout_cb)
+        else:
+            super()._timeout_cb()  # type: ignore[no-untyped-call]
 
     # -- commands ---------------------------------------------------------------------------
 

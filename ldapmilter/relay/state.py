@@ -45,6 +45,10 @@ class RelayState(StateReader):
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
+    def is_there(self) -> bool:
+        """Whether the file is the one that was opened, and whole as far as is known."""
+        return self._identity is not None and self._identity == self._named()
+
     def check(self) -> bool:
         """Begin anew where the file was removed, replaced or damaged; return whether that was so.
 
@@ -52,7 +56,7 @@ class RelayState(StateReader):
             StateError: no other can be begun.
         """
         with self._lock:
-            if self._identity is not None and self._identity == self._named():
+            if self.is_there():
                 return False
             _log.error("%s: the relay's state was removed: it is made again from the audit", self.path)
             self._begin_anew()

@@ -89,10 +89,29 @@ class Wire:
         Raises:
             NoAnswer: there is none, or not in time.
         """
+        if command:
+            self.say(step, command, until)
+        return self.hear(step, until)
+
+    def say(self, step: Step, lines: bytes, until: float) -> None:
+        """Say one line, or several.
+
+        Raises:
+            NoAnswer: that cannot be done, or not in time.
+        """
         try:
-            if command:
-                self._connected.settimeout(self._left(until))
-                self._connected.sendall(command + b"\r\n")
+            self._connected.settimeout(self._left(until))
+            self._connected.sendall(lines + b"\r\n")
+        except OSError as error:
+            raise self._none(step, error) from error
+
+    def hear(self, step: Step, until: float) -> ServerAnswer:
+        """Return the next reply.
+
+        Raises:
+            NoAnswer: there is none, or not in time.
+        """
+        try:
             return self._reply(step, until)
         except OSError as error:
             raise self._none(step, error) from error

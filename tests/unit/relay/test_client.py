@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.delivery.next_hop import parse_next_hops
-from ldapmilter.relay.client import CopyClient, Outgoing, Terms
+from ldapmilter.relay.client import CopyClient, Outgoing
+from ldapmilter.relay.terms import Terms
 from tests.support.archive_server import DROP, SILENT, TAKE_AND_DROP, ArchiveServer
 from tests.support.certificates import make_certificates
 from tests.support.ports import HANG, LOOPBACK, free_port
@@ -249,3 +250,20 @@ def test_a_reply_that_came_encrypted_in_the_middle_accepts_nothing(certificates:
         one = Outgoing(target="vault@archive.example", sender="", chunks=chunks, eight_bit=True)
         answer = hand_on(archive, one, client("may"))
     assert answer.becomes == "next hop"
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize(("moment", "reply"), [("mail", "550 5.7.1 who"), ("rcpt", "550 5.1.1 nobody"), ("mail", DROP)])
+def test_a_refusal_is_that_of_its_step_however_many_are_told_at_once(
+    pipelining: bool,  # noqa: FBT001 - both
+    moment: str,
+    reply: str,
+) -> None:
+    with ArchiveServer(extensions=["PIPELINING"] if pipelining else []) as archive:
+        archive.answers = {moment: reply}  # type: ignore[dict-item]
+        answer = hand_on(archive, copy())
+        assert (answer.step, answer.code) == (moment, None if reply == DROP else 550)
+        assert archive.filed == []
+        assert "DATA" not in archive.commands
+        archive.answers = {}
+        assert hand_on(archive, copy()).becomes == "accepted"
