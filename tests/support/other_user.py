@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_PACKAGES: Final = ("ldapmilter", "cachetools", "ldap3", "pyasn1")
+_PACKAGES: Final = ("ldapmilter", "cachetools", "ldap3", "msgspec", "pyasn1")
 # The interpreter of the tests may lie in a home directory that others cannot enter.
 _PYTHONS: Final = (sys.executable, "/usr/bin/python3")
 
@@ -41,7 +41,7 @@ class OtherUser:
             (source,) = spec.submodule_search_locations
             shutil.copytree(source, self._folder / package, ignore=shutil.ignore_patterns("__pycache__"))
         subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True, timeout=HANG)
-        self._python = next(one for one in _PYTHONS if self._run(one, "-c", "import encodings").returncode == 0)
+        self._python = next(one for one in _PYTHONS if self._run(one, "-c", "import encodings, msgspec").returncode == 0)
 
     def cli(self, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
