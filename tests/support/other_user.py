@@ -41,7 +41,9 @@ class OtherUser:
             (source,) = spec.submodule_search_locations
             shutil.copytree(source, self._folder / package, ignore=shutil.ignore_patterns("__pycache__"))
         subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True, timeout=HANG)
-        self._python = next(one for one in _PYTHONS if self._run(one, "-c", "import encodings, msgspec").returncode == 0)
+        self._python = next(
+            one for one in _PYTHONS if self._run(one, "-c", "import encodings, msgspec").returncode == 0
+        )
 
     def cli(self, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
