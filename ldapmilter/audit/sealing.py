@@ -184,6 +184,11 @@ class Sealing:
         self._next_seal = self._next_anchor = clock()
         self._nameless_since: float | None = None
 
+    @property
+    def newest(self) -> Seal | None:
+        """The newest seal of the file that is followed; ``None``: there is none yet, or no file."""
+        return self._sealed.seal if self._sealed is not None and self._sealed.seal is not FIRST else None
+
     def look(self, *, rotated: bool = False) -> Seal | None:
         """Do what is due; call it several times a second.
 

@@ -15,6 +15,7 @@ from ldapmilter.checks import (
     indexes,
     ldap_servers,
     lists,
+    log_rotation,
     mailing_lists,
     milter_socket,
     named_parties,
@@ -39,6 +40,7 @@ from ldapmilter.checks import (
 KINDS = (
     *acceptance.KINDS,
     *configuration.KINDS,
+    *log_rotation.KINDS,
     *reload.KINDS,
     *milter_socket.KINDS,
     *daemon_status.KINDS,

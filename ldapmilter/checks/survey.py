@@ -16,6 +16,7 @@ from ldapmilter.checks import (
     identity_settings,
     ldap_servers,
     lists,
+    log_rotation,
     mailing_lists,
     milter_socket,
     named_parties,
@@ -92,6 +93,7 @@ def look_around(config: Config, options: CheckOptions) -> Report:
     if options.mail_user is None:
         report.not_looked_for.add(visibility.USER_REFUSED.code)
     configuration.check(config, report)
+    log_rotation.check(config, report)
     milter_socket.check(config.milter.socket, report)
     milter_socket.check_daemon(config, report)
     registration.check_postjournal(config, report)

@@ -127,6 +127,8 @@ def _lines(status: Message, file: FileState) -> Iterator[str]:
     yield from _following(status.get("following"))
     if (relay := status.get("relay")) is not None:
         yield from _relay(relay, now)
+    if (seal := status.get("seal")) is not None:
+        yield f"audit     seal {seal['number']}, {_duration(now - seal['at'])} ago"
     yield from (f"NOT APPLIED {text}" for text in status["not_applied"])
 
 

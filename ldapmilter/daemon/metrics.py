@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from ldapmilter.daemon.relay_metrics import RelaySnapshot
+    from ldapmilter.daemon.seal_keeper import LastSeal
     from ldapmilter.postfix.transport import RouteState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -62,6 +63,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     relay: RelaySnapshot | None = None
     """The copy relay; ``None``: there is none."""
     audit_fails: bool
+    seal: LastSeal | None = None
+    """The last seal of the audit; ``None``: none is known."""
     last_message: float | None
     started_at: float
     reloaded_at: float
@@ -282,6 +285,13 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
             "ldapmilter_relay_not_routed",
             "Whether Postfix does not hand copies to the copy relay, so that mail with such copies waits",
             value=float(snapshot.route == "not routed"),
+        )
+    if snapshot.seal is not None:
+        yield GaugeMetricFamily("ldapmilter_audit_seal", "The number of the last seal", value=snapshot.seal.number)
+        yield GaugeMetricFamily(
+            "ldapmilter_audit_seal_time_seconds",
+            "When the audit was last sealed, since the epoch: once a minute, with or without mail",
+            value=snapshot.seal.at,
         )
     if snapshot.last_message is not None:
         yield GaugeMetricFamily(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ldapmilter.daemon.following import ChangeFollowing
     from ldapmilter.daemon.log import LogWriter
     from ldapmilter.daemon.relay_keeper import RelayKeeper
+    from ldapmilter.daemon.seal_keeper import SealKeeper
     from ldapmilter.daemon.sockets import Sockets
     from ldapmilter.postfix.transport import Route
 
@@ -61,6 +62,7 @@ class Overview:
         descriptors: int,
         relay: RelayKeeper,
         following: ChangeFollowing,
+        seals: SealKeeper,
     ) -> None:
         """Begin when the daemon starts.
 
@@ -72,6 +74,7 @@ class Overview:
             descriptors: the limit of open files.
             relay: keeps the copy relay.
             following: what follows changes of the directory.
+            seals: seals the audit.
         """
         self.config = config
         """What all workers run under."""
@@ -82,6 +85,7 @@ class Overview:
         self._copy_relay = relay
         self._log = log
         self._following = following
+        self._seals = seals
         self._descriptors = descriptors
         self._most_connections = crowd.most_connections(descriptors)
         self._started_at = self._reloaded_at = time.time()
@@ -159,6 +163,7 @@ class Overview:
             "waiting": self._waiting(),
             "relay": self._relay(),
             "audit_fails": snapshot.audit_fails,
+            "seal": None if snapshot.seal is None else {"number": snapshot.seal.number, "at": snapshot.seal.at},
             "last_message": snapshot.last_message,
             "counts": snapshot.counts,
             "cached": snapshot.cached,
@@ -187,6 +192,7 @@ class Overview:
             route=None if self._route is None else self._route.state,
             relay=self._relay_numbers(),
             audit_fails=self._audit_fails,
+            seal=self._seals.last,
             last_message=max(times, default=None),
             started_at=self._started_at,
             reloaded_at=self._reloaded_at,

@@ -97,7 +97,8 @@ class Parent:
         self._fleet = Fleet(active, listener, spawner)
         self._sockets = Sockets(self._fleet, self._answer, lambda: page(self._overview.snapshot()))
         self._following = ChangeFollowing(self._fleet, log)
-        self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, self._relay, self._following)
+        parts = (self._relay, self._following, self._seals)
+        self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, *parts)
         self._reminders, self._broken = Reminders(), Reminders()
         self._takeover = Takeover(self._fleet, self._sockets, self._overview, self._reminders, self._relay)
 

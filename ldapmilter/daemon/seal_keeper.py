@@ -8,6 +8,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from ldapmilter.audit.sealing import Sealing
 from ldapmilter.audit.sole import SoleSealer
 from ldapmilter.daemon.reminders import Reminders
@@ -29,6 +31,14 @@ _ROTATED_SECONDS = 5.0
 """For which a reload waits until the file is followed."""
 
 
+class LastSeal(Struct, frozen=True):
+    """The last seal that this process has made, or found."""
+
+    number: int
+    at: float
+    """Seconds since the epoch."""
+
+
 class SealKeeper:
     """Seals the audit that the configuration names, if any."""
 
@@ -42,6 +52,11 @@ class SealKeeper:
         self._work = _SealThread(audit) if audit is not None else None
         if self._work is not None:
             self._work.take()
+
+    @property
+    def last(self) -> LastSeal | None:
+        """The last seal; ``None``: there is none yet, or no audit."""
+        return self._work.last if self._work is not None else None
 
     def start(self) -> None:
         """Begin to seal."""
@@ -81,6 +96,7 @@ class _SealThread:
         self._thread = threading.Thread(target=self._run, name="seals", daemon=True)
         self._reminders = Reminders()
         self._failed = False
+        self.last: LastSeal | None = None
 
     def take(self) -> None:
         """Take the right to seal now.
@@ -128,6 +144,9 @@ class _SealThread:
             if not self._sole.is_taken:
                 self._sole.take()
             seal = work()
+            newest = self._sealing.newest
+            if newest is not None and (self.last is None or newest.n != self.last.number):
+                self.last = LastSeal(newest.n, time.time())
         except AuditError as error:
             self._failed = True
             for text in self._reminders.due({f"the audit cannot be sealed: {error}": logging.ERROR}, time.monotonic()):

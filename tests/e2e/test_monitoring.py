@@ -163,6 +163,7 @@ def test_prometheus_reads_the_alerts() -> None:
         ({'ldapmilter_decisions_total{verdict="tempfail"}': "0+5x300"}, "LdapmilterMailWaits"),
         ({"ldapmilter_incomplete_total": "0x290 1x10"}, "LdapmilterIncomplete"),
         ({"ldapmilter_audit_failing": "0x295 1x5"}, "LdapmilterAuditFailures"),
+        ({"ldapmilter_audit_seal_time_seconds": "0x300"}, "LdapmilterAuditNotSealed"),
         ({"ldapmilter_errors_total": "0x295 1x5"}, "LdapmilterErrors"),
         ({"ldapmilter_reload_failed": "1x300"}, "LdapmilterReloadFailed"),
         ({"ldapmilter_parts_not_applied": "1x300"}, "LdapmilterNotApplied"),

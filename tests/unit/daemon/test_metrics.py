@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 from prometheus_client.parser import text_string_to_metric_families
 
 from ldapmilter.daemon.metrics import Snapshot, page
+from ldapmilter.daemon.seal_keeper import LastSeal
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, Tally, add
 from ldapmilter.message import Identity
 from ldapmilter.policy.model import Decision
@@ -109,6 +110,9 @@ def test_every_event_that_is_counted_is_shown() -> None:
     ):
         assert shown[f"ldapmilter_{name}_total", ()] == 1
     assert value(snapshot({}, audit_fails=True), "ldapmilter_audit_failing") == 1
+    sealed = snapshot({}, seal=LastSeal(17, 1234.5))
+    assert value(sealed, "ldapmilter_audit_seal") == 17
+    assert value(sealed, "ldapmilter_audit_seal_time_seconds") == 1234.5
 
 
 def after_a_message(ann: Mapping[str, str], *, confidential: bool, recipient: str = BOB) -> Snapshot:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,15 @@ def test_the_log_has_the_first_and_the_last_seal_as_verify_takes_them(
     assert found.holds
     assert told(caplog)[-1] == str(found.ends)
     assert [text.partition(":")[0] for text in told(caplog)] == ["1", "2"]
+
+
+def test_the_number_of_the_last_seal_and_when_it_was_made(keeper: SealKeeper) -> None:
+    before = time.time()
+    keeper.look_now()
+    assert keeper.last is not None
+    assert keeper.last.number == 1
+    assert before <= keeper.last.at <= time.time()
+    assert SealKeeper(None).last is None
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["create", "nocreate"])
