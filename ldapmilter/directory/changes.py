@@ -126,8 +126,8 @@ class Changes:
         revised = value
         for raw in concerned.values():
             verdict = judge(key, revised, raw)
-            if verdict is _OUTDATED:
-                return _OUTDATED
+            if verdict is _OUTDATED or verdict is Outlook.SOON:
+                return verdict
             if verdict is not _STANDS:
                 revised = verdict
         return _STANDS if revised is value else revised
@@ -212,8 +212,8 @@ class Changes:
         return _STANDS if same else _OUTDATED
 
     def _custom(self, _key: Key, _value: Any, _raw: RawEntry) -> Outlook:  # noqa: ANN401 - as it is held
-        """Only the server can tell who is in it."""
-        return _OUTDATED
+        """Only the server can tell who is in it, by whatever attribute: a login may be a change of it."""
+        return Outlook.SOON
 
     def _site(self, _key: Key, site: Site, raw: RawEntry) -> Outlook:
         classes = raw.classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from datetime import date
 from typing import TYPE_CHECKING, Final
@@ -448,6 +449,30 @@ def test_an_account_that_is_deleted_is_not_hidden() -> None:
             assert milter.store.problems() == []
         finally:
             milter.store.close()
+
+
+@pytest.mark.parametrize(("filled", "words"), [("nothing", "bind as"), ("all but people", "cannot be seen")])
+def test_a_server_that_was_rebuilt_empty_does_not_say_that_everybody_is_gone(filled: str, words: str) -> None:
+    records = [one for one in _records() if "ou=people" not in one.dn] if filled == "all but people" else []
+    with Slapd(_records()) as own, Slapd(records) as empty:
+        milter = Milter(own)
+        assert milter.gives() == ALL_OF_ANN
+        own.stop()
+        data, kept = own.directory / "data", own.directory / "kept"
+        data.rename(kept)
+        shutil.copytree(empty.directory / "data", data)
+        own.start()
+        for login in (ANN, None):
+            milter.refuses(login, "second@example.test")
+        assert words in " ".join(milter.store.problems())
+        own.stop()
+        shutil.rmtree(data)
+        kept.rename(data)
+        own.start()
+        milter.clock.ahead += CHECKED_AGAIN
+        wait_until(lambda: milter.decide().verdict == "accept", "the directory to be whole again", pause=0.2)
+        assert milter.gives() == ALL_OF_ANN
+        milter.store.close()
 
 
 # -- schema ---------------------------------------------------------------------------------

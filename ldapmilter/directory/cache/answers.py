@@ -42,6 +42,8 @@ class Outlook(Enum):
     STANDS = "stands"
     OUTDATED = "outdated"
     """It is asked for again, and served until then only while the directory fails."""
+    SOON = "soon"
+    """It may be outdated, as after every change: so it is asked for again, but not more often than now and then."""
 
 
 Judge = Callable[[Hashable, Any], Any]

@@ -129,6 +129,8 @@ class Derived:
         found.changes = changes
         if until > found.fresh_until:
             found.refresh_at, found.fresh_until = _refresh_at(now, until), until
+        elif until < found.fresh_until:
+            found.refresh_at, found.fresh_until = min(found.refresh_at, until), until
         return True
 
     def remember(self, key: Hashable, value: object, reads: Collection[Slot], changes: int) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ldapmilter.directory.cache.breaker import Flight
 
 _JITTER = 0.1
+_AGAIN = 10.0
+"""Seconds between two readings of what every change may outdate."""
 _TOGETHER = 16
 """So many answers of one search grow old together: they are asked for together again, and share a number."""
 
@@ -130,13 +132,19 @@ class Held:
         revised = 0
         with self._lock, self._slots.timer as now:
             concerned = dict.fromkeys((*keys, *(key for name in names for key in self._slots.named(name))))
-            self._flights.doubt(judge, concerned)
-            for key in concerned:
-                slot = self._slots.peek(key)
-                if slot is None or (verdict := judge(slot.key, slot.value)) is Outlook.STANDS:
+            held = [slot for key in concerned if (slot := self._slots.peek(key)) is not None]
+            verdicts = {slot.key: judge(slot.key, slot.value) for slot in held}
+            self._flights.doubt(judge, (key for key in concerned if verdicts.get(key) is not Outlook.SOON))
+            for slot in held:
+                verdict = verdicts[slot.key]
+                if verdict is Outlook.STANDS:
+                    continue
+                if verdict is Outlook.SOON and now - slot.loaded_at < _AGAIN:
+                    slot.fresh_until = min(slot.fresh_until, slot.loaded_at + _AGAIN)
+                    self._changes += 1  # what was made from it counts for no longer
                     continue
                 revised += 1
-                if verdict is Outlook.OUTDATED:
+                if verdict is Outlook.OUTDATED or verdict is Outlook.SOON:
                     self._outdate(slot, now)
                 else:
                     self._slots[slot.key] = Slot(slot.key, verdict, slot.loaded_at, slot.fresh_until)
@@ -191,7 +199,10 @@ class Held:
                     absent_until, found_until = self._fresh_until(now)
                 value = loaded.get(key)
                 until = found_until if value else absent_until
-                keep = may_fill and all(judge(key, value) is Outlook.STANDS for judge in flight.doubts)
+                verdicts = [judge(key, value) for judge in flight.doubts]
+                keep = may_fill and all(one is Outlook.STANDS or one is Outlook.SOON for one in verdicts)
+                if Outlook.SOON in verdicts:
+                    until = min(until, now + _AGAIN)
                 before = self._slots.find(key)
                 if keep and before is not None and self._same(before.value, value):
                     before.loaded_at, before.fresh_until = now, until

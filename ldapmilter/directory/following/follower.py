@@ -25,6 +25,8 @@ _LOOK_BACK = (7 * 86400.0, 86400.0, 3600.0, 600.0, 120.0, 10.0, 1.0)
 """Seconds before the newest change: when following begins the first that is not too much is looked at for masters."""
 _AGAIN = 60.0
 """Seconds after which a server that does not let itself be followed is looked at again."""
+_LOOKED_AT_FOR = 600.0
+"""Seconds after which a server that is followed is looked at again: an index, or a right, may be gone."""
 _STEPS = (60.0, 3600.0, 86400.0, 30 * 86400.0, 365 * 86400.0, 3650 * 86400.0)
 _PRECISE = 1.0
 
@@ -110,6 +112,8 @@ class Follower(Struct):
     _begun: bool = False
     """Whether anything was ever followed: before, nobody can hold an answer that is older."""
     _look_again: float = 0.0
+    _looked_at: float = 0.0
+    """When it was last found out that the server lets itself be followed."""
 
     def look(self) -> News:
         """Return what is new. Never raises: what fails is in :attr:`state`."""
@@ -135,7 +139,7 @@ class Follower(Struct):
             return News()
         if self.server.session != self._session or not why:
             self._session = self.server.session
-            self.server.must_be_followable()
+            self._look_at_server(now)
         window = self._beginning(now)
         first, self._begun = not self._begun, True
         self._window = window
@@ -145,7 +149,13 @@ class Follower(Struct):
         self.state.outdated += 1
         return News(outdated=why or f"{self.server.uri} is followed from now on")
 
+    def _look_at_server(self, now: float) -> None:
+        self.server.must_be_followable()
+        self._looked_at = now
+
     def _go_on(self, window: Window, now: float) -> News:
+        if now - self._looked_at >= _LOOKED_AT_FOR:
+            self._look_at_server(now)
         try:
             new = window.take(self.server.numbers(window.spans(now), MOST), now)
             entries = self.server.entries(new) if new else []

@@ -84,6 +84,8 @@ def outcome(world: World) -> list[object]:
     return found
 
 
+OFTEN: Final = 10.0
+"""Seconds between two readings of what every change may outdate."""
 CALLED: Final = {"zimbraMailAlias": "anna@example.com", "zimbraMailCatchAllAddress": "@example.com"}
 JOINED: Final = {"zimbraMemberOf": zimbra_id("group", CREW)}
 ENFORCED: Final = {"ldapMilterFromEnforce": "reject"}
@@ -152,6 +154,7 @@ CHANGES: Final[dict[str, tuple[list[Record], list[Record]]]] = {
 def test_a_change_that_is_told_acts_on_the_next_message(name: str) -> None:
     followed = Followed(*CHANGES[name])
     outcome(followed.world)
+    followed.world.clock.now += OFTEN  # what only the server can tell is not read more often than that
 
     assert followed.change() >= 0
 
@@ -171,8 +174,40 @@ def test_what_has_not_changed_costs_nothing(name: str) -> None:
     world.directory.changed(told)
     for message in (Message(login=ANN, to=[BOB]), Message(login=CAROL, to=[ANN, TEAM])):
         world.decide(message)
-    custom = any("zimbraGroup" in raw.all("objectclass") and raw.all("memberurl") for raw in entries_of(world).values())
-    assert world.store.searches == before or custom
+    assert world.store.searches == before
+
+
+STORM: Final = 60
+"""Seconds in which somebody logs in every second."""
+
+
+@pytest.mark.parametrize("policy", [{}, APPLIES])
+def test_a_storm_of_logins_reads_a_group_with_a_search_now_and_then(policy: dict[str, Any]) -> None:
+    """Only the server can tell who is in it, and by what: a login may be a change of it."""
+    world = World(
+        example_records({}, *builders.custom_group("custom@example.com", ENGINEERS, **OLD, **policy)), FOLLOWS
+    )
+    told = [raw for raw in entries_of(world).values() if "zimbraAccount" in raw.all("objectclass")]
+    for _ in range(2):
+        received(world, "custom@example.com")
+    before = world.store.searches
+    for _ in range(STORM):
+        world.clock.now += 1
+        world.directory.changed(told)
+        received(world, "custom@example.com")
+    read = world.store.searches - before
+    assert 0 < read <= (STORM / OFTEN) * 3
+
+
+def test_who_joins_a_group_with_a_search_in_a_storm_of_logins_is_in_it_soon() -> None:
+    followed = Followed(*CHANGES["joins a group with a search"])
+    world = followed.world
+    before = received(world, "custom@example.com")
+    world.clock.now += 1
+    followed.change()
+    assert received(world, "custom@example.com") == before
+    world.clock.now += OFTEN
+    assert received(world, "custom@example.com") == received(followed.fresh, "custom@example.com") != before
 
 
 def test_somebody_else_is_not_read_again() -> None:

@@ -312,6 +312,33 @@ def test_a_server_that_was_rebuilt_with_older_data_is_followed() -> None:
     assert scene.look() == ["bob"]
 
 
+def test_a_server_that_was_rebuilt_empty_tells_of_no_change_and_is_followed_when_it_is_filled() -> None:
+    scene = followed(old=HOUR, ann=5)
+    kept = dict(scene.server.entries_held)
+    scene.server.entries_held.clear()
+    scene.server.session = 2
+    for _ in range(3):
+        assert scene.look() == []  # nothing is forgotten for it, and nobody is taken for changed
+    assert "entryCSN" in scene.follower.state.why_not
+    scene.server.entries_held.update(kept)
+    scene.now += 60
+    assert scene.outdated()
+    assert not scene.follower.state.why_not
+
+
+def test_an_index_or_a_right_that_is_lost_while_a_server_is_followed_is_noticed() -> None:
+    scene = followed()
+    scene.server.refuses = "entryCSN has no index"
+    why_not = []
+    for seconds in (1, 600):
+        assert scene.look(seconds) == []
+        why_not.append(scene.follower.state.why_not)
+    assert why_not == ["", "entryCSN has no index"]
+    scene.server.refuses = ""
+    assert scene.outdated(60)
+    assert not scene.follower.state.why_not
+
+
 def test_who_may_not_follow_is_looked_at_now_and_then_and_goes_on_when_that_is_mended() -> None:
     scene = Scene(old=HOUR)
     scene.server.refuses = "entryCSN may not be read"
