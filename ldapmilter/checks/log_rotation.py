@@ -74,12 +74,12 @@ def _matches(path: PurePosixPath, pattern: str) -> bool:
 def _rules(root: Path) -> list[_Rule]:
     """Return the rules as logrotate comes to them; without its main file, those of the usual directory."""
     main = root / _MAIN
-    reading = _Reading(root)
+    reading = _RuleFiles(root)
     reading.read(main if main.exists() else root / _USUAL)
     return reading.rules
 
 
-class _Reading:
+class _RuleFiles:
     """One run over the files: what stands outside of all blocks holds for those after it, in whatever file."""
 
     def __init__(self, root: Path) -> None:

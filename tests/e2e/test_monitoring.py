@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ldapmilter.daemon.metrics import Snapshot, page
 from ldapmilter.daemon.relay_metrics import RelaySnapshot
+from ldapmilter.daemon.seal_keeper import LastSeal
 from ldapmilter.daemon.tally import SECONDS_BOUNDS
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
@@ -23,7 +24,11 @@ _NAME = re.compile(r"\bldapmilter_[a-z_]+")
 _VARIABLES = {'instance=~"$instance"': 'instance=~".*"', "$__rate_interval": "5m"}
 
 RELAY: Final = {"serves": True, "restarts": 0, "waiting": 1, "kept": 0, "oldest": 1.0, "counts": {}, "problem": None}
-NOT_SHOWN: Final = {"ldapmilter_probes": "monitoring's own messages tell nothing of the mail"}
+NOT_SHOWN: Final = {
+    "ldapmilter_probes": "monitoring's own messages tell nothing of the mail",
+    "ldapmilter_audit_seal": "for who compares it with a seal that is kept elsewhere",
+    "ldapmilter_audit_seal_time_seconds": "always less than a minute ago, or there is an alert",
+}
 """Metrics that are not on the dashboard, and why."""
 
 
@@ -55,6 +60,7 @@ def on_page(*, confidential: bool) -> dict[str, set[str]]:
         relay=RelaySnapshot(state=RELAY, now=1.0, late_after=900.0, confidential=True),
         confidential=confidential,
         audit_fails=False,
+        seal=LastSeal(1, 1.0),
         last_message=1.0,
         started_at=1.0,
         reloaded_at=1.0,
