@@ -20,8 +20,8 @@ from ldapmilter.directory.ldap.exchange import CannotConnect, Credentials, Refus
 from ldapmilter.directory.ldap.readability import (
     ALWAYS_THERE,
     SAMPLE_MARKS,
+    asserted,
     kind_of,
-    suspect,
     unreadable,
     unreadable_rights,
     unsearchable,
@@ -225,7 +225,7 @@ def _look(
     # Every Zimbra has some of each: where none is seen they are hidden, and there is nothing to compare.
     hidden += [f"no {kind} can be seen" for kind in SAMPLE_MARKS if kind not in samples]
     if not (hidden or missing):
-        hidden += unsearchable(suspect(samples, settings.policy_attributes, server))
+        hidden += unsearchable(samples, asserted(samples, settings.policy_attributes, server))
     if missing:
         report.add(SCHEMA_MISSING.found(f"{server.uri}: the schema lacks {', '.join(map(_meant, sorted(missing)))}"))
     if hidden:

@@ -194,14 +194,33 @@ def unreadable_rights(samples: Mapping[str, str], compare: Callable[[str, str], 
     ]
 
 
-def suspect(samples: Mapping[str, str], attributes: Collection[str], server: Connection) -> dict[str, str]:
-    """Return the samples that cannot be seen and searched by all that is needed, by one question for each."""
-    return {kind: dn for kind, dn in samples.items() if look(server, dn, needed(kind, attributes)) not in LOOKED_AT}
+def asserted(samples: Mapping[str, str], attributes: Collection[str], server: Connection) -> dict[str, int]:
+    """Return, by kind, how a server answers one Compare that asserts all that is needed of a sample.
+
+    Where that is none of :data:`LOOKED_AT` each attribute has to be asked for: not all may be read, or the server
+    knows no assertions.
+    """
+    wanted = {kind: needed(kind, attributes) for kind in samples}
+    return {
+        kind: server.compare(dn, wanted[kind][0], value_for(wanted[kind][0]), asserted=wanted[kind])
+        for kind, dn in samples.items()
+    }
 
 
-def unsearchable(suspects: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each suspect of which everything may be compared: level ``compare`` is no ``read``."""
-    return [f"the {kind} {dn} may not be searched for by all of its attributes" for kind, dn in suspects.items()]
+def unsearchable(samples: Mapping[str, str], codes: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each sample that an assertion is not true of, though each attribute may be compared.
+
+    The level ``compare`` of an access rule is no ``read``.
+
+    Args:
+        samples: the DN of one entry of each kind.
+        codes: as :func:`asserted` returns them.
+    """
+    return [
+        f"the {kind} {samples[kind]} may not be searched for by all of its attributes"
+        for kind, code in codes.items()
+        if code not in {*LOOKED_AT, _NO_ASSERTIONS}
+    ]
 
 
 def look(server: Connection, dn: str, attributes: tuple[str, ...]) -> int:

@@ -27,11 +27,11 @@ from ldapmilter.directory.ldap.readability import (
     LOOKED_AT,
     SAMPLE_MARKS,
     asks_for_rights,
+    asserted,
     kind_of,
     kinds_of,
     look,
     needed,
-    suspect,
     unreadable,
     unreadable_rights,
     unsearchable,
@@ -266,8 +266,9 @@ class ReadabilityCheck:
             names = tuple(name for (where, name), code in codes.items() if where == dn and code in LOOKED_AT)
             if names:
                 expected[kind] = Expected(dn, (*(expected[kind].attributes if kind in expected else ()), *names))
-        suspects = suspect(samples, self._attributes, connection)
-        problems = unreadable(suspects, self._attributes, compare) or unsearchable(suspects)
+        answers = asserted(samples, self._attributes, connection)
+        suspects = {kind: samples[kind] for kind, code in answers.items() if code not in LOOKED_AT}
+        problems = unreadable(suspects, self._attributes, compare) or unsearchable(samples, answers)
         if problems:
             why = why_hidden(self._bind_dn, self._attributes, samples.values(), connection.compare)
             problems += [why, f"install-schema --uri {self._uri} mends that"]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final, cast
 import pytest
 
 from ldapmilter.directory.backend.raw_entry import RawEntry
-from ldapmilter.directory.ldap.readability import ALWAYS_THERE, kind_of, look, unreadable, why_hidden
+from ldapmilter.directory.ldap.readability import (
+    ALWAYS_THERE,
+    asserted,
+    kind_of,
+    look,
+    unreadable,
+    unsearchable,
+    why_hidden,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,3 +192,22 @@ def test_a_proxy_without_assertions_is_asked_for_one_attribute(plain: int) -> No
 
     assert look(cast("Connection", Proxy()), ANN_DN, WANTED) == plain
     assert given == [True, False]
+
+
+class Asserting:
+    """A server that answers each Compare with an assertion by one code."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def compare(self, _dn: str, _attribute: str, _value: str, *, asserted: Sequence[str] = ()) -> int:
+        return self._code if asserted else ABSENT
+
+
+@pytest.mark.parametrize(("code", "words"), [(ABSENT, ""), (12, ""), (122, "may not be searched for")])
+def test_what_may_be_compared_and_not_searched_for_is_hidden(code: int, words: str) -> None:
+    codes = asserted(SAMPLES, WANTED, cast("Connection", Asserting(code)))
+    assert codes == dict.fromkeys(SAMPLES, code)
+    found = unsearchable(SAMPLES, codes)
+    assert len(found) == (len(SAMPLES) if words else 0)
+    assert all(words in text for text in found)
