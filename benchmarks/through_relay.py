@@ -9,6 +9,7 @@ audit, or Postfix's own, are counted: a turn in which a copy was not accepted fa
 from __future__ import annotations
 
 import contextlib
+import os
 import smtplib
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from benchmarks.native_tools import WrongAnswerError
-from benchmarks.report import Target, number, ratios
+from benchmarks.report import Target, milliseconds, number, ratios
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
 from tests.support.directory_data import base_records
@@ -96,14 +97,28 @@ class Site:
             raise WrongAnswerError(message)
         return messages / seconds
 
-    def peak(self) -> float:
-        """Return the most memory that the relay has had, in MB."""
+    def relay(self) -> int:
+        """Return the relay's process.
+
+        Raises:
+            WrongAnswerError: there is none.
+        """
         for process in processes():
             with contextlib.suppress(OSError):
                 if process.parent == self.daemon.pid and b"relay" in _file(process.pid, "cmdline").split(b"\0"):
-                    lines = _file(process.pid, "status").decode("ascii", "replace").splitlines()
-                    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
-        return 0.0
+                    return process.pid
+        message = f"no relay runs\n{self.daemon.log()}"
+        raise WrongAnswerError(message)
+
+    def peak(self) -> float:
+        """Return the most memory that the relay has had, in MB."""
+        lines = _file(self.relay(), "status").decode("ascii", "replace").splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+    def spent(self) -> float:
+        """Return the seconds of CPU that the relay has had (proc(5): utime, stime)."""
+        fields = _file(self.relay(), "stat").rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(report: Report, *, messages: int, rounds: int) -> None:
@@ -113,21 +128,24 @@ def measure(report: Report, *, messages: int, rounds: int) -> None:
         for way in WAYS:
             site.turn(way, messages // 4 + 1)  # connections, caches
         rates: dict[Way, list[float]] = {way: [] for way in WAYS}
+        spent = dict.fromkeys(WAYS, 0.0)
         for _ in range(rounds):
             for way in WAYS:
+                before = site.spent()
                 rates[way].append(site.turn(way, messages))
+                spent[way] += (site.spent() - before) / messages / rounds
         report.say(f"Copies a second, {_SIZE} octets each, {messages} in a turn; median of {rounds} rounds.")
         report.table(
-            ("delivery", "x direct", "ratio", "target", "copies/s", "direct copies/s"),
-            [_row(way, rates) for way in WAYS[1:]],
+            ("delivery", "x direct", "target", "copies/s", "direct copies/s", "CPU of the relay for a copy"),
+            [_row(way, rates, spent[way]) for way in WAYS[1:]],
         )
         report.say(f"The relay had {site.peak():.0f} MB of memory at most.")
 
 
-def _row(way: Way, rates: dict[Way, list[float]]) -> list[str]:
+def _row(way: Way, rates: dict[Way, list[float]], spent: float) -> list[str]:
     spread = ratios(rates[way], rates["direct"])
     medians = (number(sorted(rates[one])[len(rates[one]) // 2]) for one in (way, "direct"))
-    return [way, "Postfix", str(spread), _LEAST.verdict(spread.median), *medians]
+    return [way, str(spread), _LEAST.verdict(spread.median), *medians, milliseconds(spent)]
 
 
 def _file(pid: int, name: str) -> bytes:
