@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import company, contestants
-from benchmarks.contestants import BEFORE, C_COPY, C_FROM, C_NOOP, OURS, TRANSPORTS
+from benchmarks.contestants import BEFORE, C_COPY, C_DATA, C_FROM, C_NOOP, OURS, TRANSPORTS
 from benchmarks.native_tools import WrongAnswerError
 from benchmarks.report import Target, number, ratios
 from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD
@@ -90,6 +90,7 @@ CPU = (
     Comparison(_ours(NOTHING, "unix"), f"{C_NOOP}, unix", {1: Target(1.6, at_least=False)}),
     Comparison(_ours(COPY, "unix"), C_COPY, {1: Target(2.6, at_least=False)}),
     Comparison(_ours(FROM, "unix"), C_FROM, {1: Target(3.2, at_least=False)}),
+    Comparison(C_DATA, f"{C_NOOP}, unix", {}),
 )
 RATES = (
     Comparison(_ours(NOTHING, "unix"), f"{C_NOOP}, unix", {1: Target(0.95), 50: Target(0.85)}),
@@ -184,9 +185,10 @@ def _roads(
             ]
             services += [f"{LOOPBACK}:{roads[0].port} inet n - n - - smtpd", *_maps(slapd, folder, roads[1].port)]
         for transport in TRANSPORTS if against is None else TRANSPORTS[:1]:
-            noop = stack.enter_context(contestants.yardsticks(programs, folder, transport)[0])
-            through(noop, f"{C_NOOP}, {transport}", NOTHING)
+            noops = contestants.yardsticks(programs, folder, transport)
+            through(stack.enter_context(noops[0]), f"{C_NOOP}, {transport}", NOTHING)
             if transport == "unix":
+                through(stack.enter_context(noops[1]), C_DATA, NOTHING)
                 for one, kind in zip(contestants.doers(programs, folder, 1), (COPY, FROM), strict=True):
                     milter = stack.enter_context(one)
                     through(milter, milter.name, kind)
