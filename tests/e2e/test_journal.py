@@ -176,7 +176,7 @@ def test_a_refused_copy_is_kept_and_sent_again(office: Office) -> None:
     monitored = office.scene.daemon.cli("copies", "--nagios")
     assert (monitored.returncode, monitored.stdout.split(" - ")[0]) == (2, "LDAPMILTER CRITICAL")
     wait_until(lambda: office.metric("ldapmilter_relay_keeps") == 1, "the metrics to say it")
-    wait_until(lambda: "copies are kept" in office.scene.daemon.cli("status").stdout, "status to say it")
+    wait_until(lambda: "1 copy is kept" in office.scene.daemon.cli("status").stdout, "status to say it")
 
     again = office.scene.daemon.cli("copies", "--resend")
     assert (again.returncode, "unchanged 550" in again.stdout) == (1, True)
