@@ -23,13 +23,14 @@ from benchmarks import (
     protocol,
     through_postfix,
     through_relay,
+    verbs,
     where_time_goes,
 )
 from benchmarks.native_tools import WrongAnswerError
 from benchmarks.report import Report
 from tests.support.slapd import Slapd
 
-PARTS = ("protocol", "postfix", "relay", "directory", "growth", "memory", "profile")
+PARTS = ("protocol", "postfix", "relay", "directory", "growth", "memory", "profile", "verbs")
 
 
 def main() -> int:
@@ -41,11 +42,18 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="about two minutes: fewer cells, shorter turns, less data")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part only; may be given several times")
     parser.add_argument("--output", type=Path, help="write the Markdown to this file, too")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="TREE",
+        help="postfix alone, and the ldapmilter of that tree in the same rounds: what a change brought",
+    )
     options = parser.parse_args()
     report = Report()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything that was started ends, too
     try:
-        run(report, options.only or PARTS, quick=options.quick)
+        parts = ("postfix",) if options.against else options.only or PARTS
+        run(report, parts, quick=options.quick, against=options.against)
     except WrongAnswerError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
@@ -55,7 +63,7 @@ def main() -> int:
     return 0
 
 
-def run(report: Report, parts: tuple[str, ...], *, quick: bool) -> None:
+def run(report: Report, parts: tuple[str, ...], *, quick: bool, against: Path | None = None) -> None:
     """Measure; every part starts what it needs and ends it again."""
     began = time.monotonic()
     report.say(described(quick=quick))
@@ -73,7 +81,9 @@ def run(report: Report, parts: tuple[str, ...], *, quick: bool) -> None:
         if "postfix" in parts:
             seconds, rounds = (0.4, 3) if quick else (2.0, 5)
             with Slapd(company.records()) as slapd:
-                through_postfix.measure(slapd, programs, folder, report, seconds=seconds, rounds=rounds)
+                through_postfix.measure(
+                    slapd, programs, folder, report, seconds=seconds, rounds=rounds, against=against
+                )
         if "memory" in parts:
             addresses, further = (5_000, 10_000) if quick else (50_000, 300_000)
             memory.measure(programs, folder, report, addresses=addresses, further=further)
@@ -88,6 +98,9 @@ def run(report: Report, parts: tuple[str, ...], *, quick: bool) -> None:
     if "profile" in parts:
         with Slapd(company.records()) as slapd:
             where_time_goes.measure(slapd, report, repeat=3 if quick else 10)
+    if "verbs" in parts:
+        with Slapd(company.records()) as slapd:
+            verbs.measure(slapd, report, rounds=5 if quick else 15)
     report.say(f"The run took {time.monotonic() - began:.0f} s.")
 
 

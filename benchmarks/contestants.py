@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.company import KINDS
+from benchmarks.company import KINDS, NEW_FROM, VAULT
 from ldapmilter.config_options import SECTIONS
 from ldapmilter.errors import DaemonUnreachable
 from ldapmilter.mta.client import MilterClient
 from ldapmilter.socket_address import parse_socket
 from tests.support.daemon import Daemon
 from tests.support.ports import LOOPBACK, free_port, wait_until
+from tests.support.processes import cpu_seconds, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,10 +30,14 @@ Transport = Literal["unix", "tcp"]
 
 TRANSPORTS: tuple[Transport, ...] = ("unix", "tcp")
 C_NOOP = "C no-op"
+C_COPY = "C copier"
+C_FROM = "C, a new From"
 C_DATA = "C no-op, ldapmilter's steps"
 C_ALL = "C no-op, every step answered"
 BASE_NOOP = "Milter.Base no-op"
 OURS = "ldapmilter"
+BEFORE = "ldapmilter before"
+"""That of another tree, in the same run (``--against``)."""
 PASSING = "ldapmilter, mode = pass"
 """No decision at all: what the milter side costs by itself."""
 
@@ -49,6 +54,7 @@ class Contestant:
     socket: str
     """As Postfix and native/load.c take it."""
     negotiated: Negotiated
+    pid: int
     workers: int = 1
     daemon: Daemon | None = None
     kinds: tuple[Kind, ...] = ("nothing",)
@@ -58,6 +64,11 @@ class Contestant:
     def ours(self) -> bool:
         """Whether it is ldapmilter."""
         return self.daemon is not None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all its processes so far, user and system."""
+        pids = [self.pid] if self.daemon is None else [one.pid for one in group_of(self.pid) if one.state != "Z"]
+        return sum(map(cpu_seconds, pids))
 
 
 def worker_counts() -> tuple[int, ...]:
@@ -86,7 +97,7 @@ def process(name: str, command: list[str], socket: str) -> Iterator[Contestant]:
         negotiated = _negotiation(socket, lambda: running.poll() is None)
         if socket.startswith("unix:"):
             Path(socket.removeprefix("unix:")).chmod(0o666)  # Postfix is not root
-        yield Contestant(name, socket, negotiated)
+        yield Contestant(name, socket, negotiated, running.pid)
     finally:
         running.kill()
         running.wait(15)
@@ -119,12 +130,26 @@ def ldapmilter(
     name: str = OURS,
     kinds: tuple[Kind, ...] = KINDS,
     more: Mapping[str, Mapping[str, str]] | None = None,
+    tree: Path | None = None,
 ) -> Iterator[Contestant]:
-    """Run ldapmilter, with more options than the defaults where there are any."""
+    """Run ldapmilter, with more options than the defaults where there are any; that of another tree if one is named."""
     socket = f"inet:{LOOPBACK}:{free_port()}" if transport == "tcp" else None
-    with Daemon(slapd, sections(socket, workers, more)) as daemon:
+    environment = {"PYTHONPATH": str(tree)} if tree is not None else None
+    with Daemon(slapd, sections(socket, workers, more), environment=environment) as daemon:
         wait_until(lambda: "the directory answers" in daemon.log(), "the warm-up", _START)
-        yield Contestant(name, daemon.socket, _negotiation(daemon.socket, lambda: True), workers, daemon, kinds)
+        yield Contestant(
+            name, daemon.socket, _negotiation(daemon.socket, lambda: True), daemon.pid, workers, daemon, kinds
+        )
+
+
+def doers(programs: Programs, folder: Path, recipients: int) -> list[contextlib.AbstractContextManager[Contestant]]:
+    """Return the milters in C that do what ldapmilter does, each to be entered: so many copies, a new From."""
+    commands = {C_COPY: ["copy", VAULT, str(recipients)], C_FROM: ["from", f"Legal Dept. <{NEW_FROM}>"]}
+    found = []
+    for name, arguments in commands.items():
+        socket = f"unix:{folder / arguments[0]}.sock"
+        found.append(process(name, [str(programs.noop), socket, *arguments], socket))
+    return found
 
 
 def yardsticks(

@@ -1,7 +1,9 @@
 /*
- * The yardstick: a milter on libmilter that does nothing.
+ * The yardsticks: milters on libmilter that do nothing, or nothing but one thing.
  *
  *     noop CONNECTION eom|data|all
+ *     noop CONNECTION copy ADDRESS COUNT
+ *     noop CONNECTION from FIELD-BODY
  *
  * "eom" asks for the end of the message and for nothing else: libmilter then tells the MTA to leave
  * out every step before it. "all" takes every step and answers each one: what a milter costs that
@@ -9,9 +11,13 @@
  *
  * "data" takes the steps that ldapmilter takes: CONNECT, MAIL and RCPT without a reply, and
  * SMFIS_ACCEPT at DATA. It is what ldapmilter would cost if the rest of it cost nothing.
+ *
+ * "copy" is "eom" that adds COUNT recipients with NOTIFY=NEVER (RFC 3461): ADDRESS, and with COUNT above 1
+ * numbers before it. "from" is "eom" that puts another From. Neither has looked at the message.
  */
 #include <libmilter/mfapi.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *address)
@@ -94,12 +100,47 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long 
     return SMFIS_CONTINUE;
 }
 
+static const char *wanted_value;
+static long wanted_count;
+
+static sfsistat on_copying_eom(SMFICTX *ctx)
+{
+    char address[512];
+
+    for (long number = 0; number < wanted_count; number++) {
+        if (wanted_count == 1)
+            snprintf(address, sizeof address, "<%s>", wanted_value);
+        else
+            snprintf(address, sizeof address, "<%ld%s>", number, wanted_value);
+        if (smfi_addrcpt_par(ctx, address, "NOTIFY=NEVER") != MI_SUCCESS)
+            return SMFIS_TEMPFAIL;
+    }
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_rewriting_eom(SMFICTX *ctx)
+{
+    return smfi_chgheader(ctx, "From", 1, (char *)wanted_value) == MI_SUCCESS ? SMFIS_CONTINUE : SMFIS_TEMPFAIL;
+}
+
 int main(int argc, char **argv)
 {
     struct smfiDesc milter = {.xxfi_name = "noop", .xxfi_version = SMFI_VERSION, .xxfi_eom = on_step};
 
-    if (argc != 3 || (strcmp(argv[2], "eom") != 0 && strcmp(argv[2], "data") != 0 && strcmp(argv[2], "all") != 0)) {
-        fprintf(stderr, "usage: noop CONNECTION eom|data|all\n");
+    if (argc == 5 && strcmp(argv[2], "copy") == 0) {
+        wanted_value = argv[3];
+        wanted_count = strtol(argv[4], NULL, 10);
+        milter.xxfi_flags = SMFIF_ADDRCPT_PAR;
+        milter.xxfi_eom = on_copying_eom;
+    } else if (argc == 4 && strcmp(argv[2], "from") == 0) {
+        wanted_value = argv[3];
+        milter.xxfi_flags = SMFIF_CHGHDRS;
+        milter.xxfi_eom = on_rewriting_eom;
+    } else if (argc != 3 ||
+               (strcmp(argv[2], "eom") != 0 && strcmp(argv[2], "data") != 0 && strcmp(argv[2], "all") != 0)) {
+        fprintf(stderr, "usage: noop CONNECTION eom|data|all\n"
+                        "       noop CONNECTION copy ADDRESS COUNT\n"
+                        "       noop CONNECTION from FIELD-BODY\n");
         return 2;
     }
     if (strcmp(argv[2], "all") == 0) {

@@ -13,6 +13,8 @@ from datetime import timezone
 from functools import cache
 from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
+import msgspec.json
+
 from ldapmilter import __version__
 from ldapmilter.audit.shape import conforms, shape_of
 from ldapmilter.policy.document import FromDocument, OutcomePart, VerdictPart, as_json
@@ -85,6 +87,7 @@ _ADDED = frozenset(
 )
 """Keys that came later, as docs/audit.md spells them: records of earlier years lack them."""
 
+_encode = msgspec.json.Encoder().encode
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_OCTETS = range(0xDC80, 0xDD00)
 
@@ -148,7 +151,7 @@ def taken_back(record: Mapping[str, object], *, time: datetime) -> dict[str, obj
 
 def as_text(time: datetime) -> str:
     """Return a time as the audit spells it."""
-    return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def line(record: Mapping[str, object]) -> bytes:
@@ -157,6 +160,13 @@ def line(record: Mapping[str, object]) -> bytes:
     Octets of a message that are not UTF-8 are spelt ``\xE9``: half a surrogate pair is JSON that
     many programs refuse.
     """
+    try:
+        octets = _encode(record)
+    except UnicodeEncodeError:
+        octets = b""
+    # What is all plain ASCII both encoders spell alike, as long as a record has no fractions; this one is much faster.
+    if octets.isascii() and octets and b"\x7f" not in octets:
+        return octets + b"\n"
     text = json.dumps(record, separators=(",", ":"))
     if "\\ud" in text:
         text = json.dumps(_without_surrogates(record), separators=(",", ":"))

@@ -63,6 +63,11 @@ class ChainVerdict(Struct):
     """What became of each seal that was asked for: ``same``, ``other``, ``earlier``, ``missing``."""
 
     @property
+    def sealed(self) -> bool:
+        """Whether there is any seal that holds; the first line of a file names one, and is none."""
+        return any(one.last is not None for one in self.files)
+
+    @property
     def holds(self) -> bool:
         """Whether nothing was found that does not hold."""
         return self.problem is None and all(found == "same" for found in self.anchors.values())
@@ -194,7 +199,9 @@ class _Verification:
             if self._latest is not None:
                 self._fail(head.file, 0, walk.position, "it has no seal, and stands where sealed files do")
             else:
-                self._verdict.notes.append(f"{head.file}: not sealed, it is from before there were seals")
+                self._verdict.notes.append(
+                    f"{head.file}: not sealed: it is from before there were seals, or they were taken out"
+                )
         elif found.unsealed:
             if is_last and (damage := damaged_seal(head.file, self._audit, walk.seal, walk.first)) is not None:
                 self._fail(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldapmilter.audit.reading import files_of
+from ldapmilter.audit.reading import files_of, why
 from ldapmilter.audit.seals import FIRST, Seal
 from ldapmilter.audit.verification import verify
 from ldapmilter.cli import exit_status
@@ -85,29 +85,52 @@ def _files(options: argparse.Namespace) -> tuple[Sequence[Path], Path]:
     """Return the files, and the one that the daemon writes.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or this user may not read one: that says nothing of what is in it.
     """
     if options.files:
         for file in options.files:
-            if not file.exists():
-                message = f"{file}: there is no such file"
-                raise ConfigError(message)
+            _see_readable(file, missing="there is no such file")
         return options.files, options.files[0]
     audit = load(options.config).audit
     if audit is None:
         message = f"{options.config}: [audit] file is empty: no audit is kept; name the files"
         raise ConfigError(message)
     try:
-        return files_of(audit), audit
+        files = files_of(audit)
     except AuditError as error:
         raise ConfigError(str(error)) from error
+    for file in files:
+        _see_readable(file)
+    return files, audit
+
+
+def _see_readable(file: Path, *, missing: str | None = None) -> None:
+    """See that a file may be read.
+
+    Args:
+        file: the file.
+        missing: what is wrong when it is not there; ``None``: nothing, rotation renames files.
+
+    Raises:
+        ConfigError: it may not, or its name leads to none.
+    """
+    try:
+        with file.open("rb"):
+            pass
+    except FileNotFoundError:
+        if missing is not None:
+            message = f"{file}: {missing}"
+            raise ConfigError(message) from None
+    except OSError as error:
+        message = f"{file}: cannot be read: {why(file, error)}"
+        raise ConfigError(message) from error
 
 
 def as_json(verdict: ChainVerdict) -> dict[str, Any]:
     """Return what was found under the keys that programs rely on."""
     return {
         "holds": verdict.holds,
-        "sealed": verdict.begins is not None,
+        "sealed": verdict.sealed,
         "begins": _seal_json(verdict.begins),
         "ends": _seal_json(verdict.ends),
         "problem": _problem_json(verdict.problem),
@@ -159,7 +182,7 @@ def _lines(verdict: ChainVerdict) -> Iterator[str]:
             yield f"seal {n} was not reached"
     if not verdict.holds:
         return
-    if verdict.begins is None or verdict.ends is None:
+    if verdict.begins is None or not verdict.sealed:
         yield "NOT SEALED: nothing can be said about whether it was changed"
     elif verdict.begins == FIRST:
         yield f"whole and unchanged, from the first seal to seal {verdict.ends}"

@@ -205,8 +205,11 @@ def _change(options: argparse.Namespace) -> int:
     relay = _settings(options.config)
     if options.learn is not None:
         answer = _ask(options, {"action": "learn", "file": str(options.learn.absolute())})
-        print(json.dumps(answer) if options.json else f"took over {answer['lines']} lines that tell of copies")
-        return exit_status.FINE
+        if not answer["lines"] and not options.json:
+            print(plain(f"{options.learn}: no line tells of copies; is it another host's audit?"), file=sys.stderr)
+        else:
+            print(json.dumps(answer) if options.json else f"took over {answer['lines']} lines that tell of copies")
+        return exit_status.FINE if answer["lines"] else exit_status.PROBLEM
     request: dict[str, Any] = {"action": "resend" if options.resend else "discard"}
     if options.to is not None:
         request["to"] = options.to

@@ -57,7 +57,7 @@ MEANINGS: "Mapping[str, Mapping[int, str]]" = {
         PROBLEM: "nothing was found, or something could not be read",
     },
     "audit verify": {
-        FINE: "whole and unchanged, or from before there were seals",
+        FINE: "whole and unchanged, or not sealed: no seal is there",
         PROBLEM: "the place that is named does not hold, or a seal that was given is not there",
     },
     "copies": {

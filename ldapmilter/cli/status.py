@@ -163,7 +163,8 @@ def _relay(relay: Message, now: float) -> Iterator[str]:
 
 def _relay_problems(relay: Message, now: float) -> Iterator[str]:
     if relay.get("kept"):
-        yield f"{relay['kept']} copies are kept: refused, or not through in time; see ldapmilter copies"
+        kept = "1 copy is kept" if relay["kept"] == 1 else f"{relay['kept']} copies are kept"
+        yield f"{kept}: refused, or not through in time; see ldapmilter copies"
     if relay.get("oldest") is not None and now - relay["oldest"] > relay["late_after"]:
         yield f"a copy has waited for {in_words(now - relay['oldest'])}; see ldapmilter copies"
 

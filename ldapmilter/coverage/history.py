@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ldapmilter.coverage.model import About
 from ldapmilter.coverage.stored import column_of, dumped, row_of
 from ldapmilter.errors import LdapmilterError
+from ldapmilter.who_may import READ, who_may
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,7 +105,7 @@ class History:
         except FileNotFoundError:
             return []
         except OSError as error:
-            message = f"[coverage] history = {self.folder}: cannot be read: {error.strerror}"
+            message = f"[coverage] history = {self.folder}: cannot be read: {_why(self.folder, error)}"
             raise HistoryError(message) from error
         return sorted(date.fromisoformat(name[1]) for name in names if name is not None)
 
@@ -115,14 +116,19 @@ class History:
             HistoryError: it is not there, or cannot be read.
         """
         file = self.file(day)
-        if not file.exists():
+        try:
+            file.stat()
+        except FileNotFoundError:
             days = self.days()
             near = sorted(days, key=lambda one: abs(one - day))[:2]
             there = (
                 f"the nearest are {', '.join(map(str, sorted(near)))}" if near else "none is: coverage --save keeps one"
             )
             message = f"no coverage of {day} is kept in {self.folder}; {there}"
-            raise HistoryError(message)
+            raise HistoryError(message) from None
+        except OSError as error:
+            message = f"{file}: cannot be read: {_why(file, error)}"
+            raise HistoryError(message) from error
         with _readable(file) as lines:
             header = json.loads(next(lines))
             if header["format"] != FORMAT:
@@ -215,6 +221,11 @@ def _readable(file: Path) -> Iterator[Iterator[str]]:
         message = f"{file}: ends early"
         raise HistoryError(message) from None
     except _BAD_FILE as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        message = f"{file}: cannot be read: {why}"
+        message = f"{file}: cannot be read: {_why(file, error)}"
         raise HistoryError(message) from error
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Say why a file or directory cannot be read."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{text}; {who_may(path, READ)}" if isinstance(error, PermissionError) else str(text)

@@ -21,10 +21,10 @@ def page_file(file: Path) -> Iterator[TextIO]:
     Raises:
         ConfigError: the file cannot be written.
     """
-    if file.is_dir():
-        message = f"--html {file}: cannot be written: it is a directory"
-        raise ConfigError(message)
     try:
+        if file.is_dir():
+            message = f"--html {file}: cannot be written: it is a directory"
+            raise ConfigError(message)
         handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out:

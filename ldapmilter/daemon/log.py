@@ -109,18 +109,23 @@ class LogWriter(logging.Handler):
     def __init__(self, target: LogTarget) -> None:
         super().__init__()
         self._target = _handler(target)
-        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(_WAITING_LINES)
+        self._waiting: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
         self.dropped = 0
         """How many lines were dropped so far."""
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
         _take_over(self, logging.getLogger().level)
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Hand a record to the writing thread, without the lock that other handlers need."""
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record to the writing thread."""
-        try:
-            self._waiting.put_nowait(record)
-        except queue.Full:
+        if self._waiting.qsize() < _WAITING_LINES:
+            self._waiting.put(record)
+        else:
             self.dropped += 1
 
     def _write(self) -> None:
@@ -144,9 +149,6 @@ class LogWriter(logging.Handler):
 
     def close(self) -> None:
         """Write what is waiting, for a second at most."""
-        try:
-            self._waiting.put(None, timeout=_LAST_WORDS)
-        except queue.Full:
-            return
+        self._waiting.put(None)
         self._thread.join(_LAST_WORDS)
         super().close()

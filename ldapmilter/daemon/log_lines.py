@@ -21,4 +21,6 @@ _FORMATTER = _Formatter()
 
 def lines_of(record: logging.LogRecord) -> list[str]:
     """Return one line, and those of a traceback."""
+    if not (record.exc_info or record.exc_text or record.stack_info):
+        return [plain(record.getMessage())]  # as the formatter would, which is slow for a message's line
     return _FORMATTER.format(record).split("\n")

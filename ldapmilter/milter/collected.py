@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ldapmilter.message import Envelope, HandledMessage
 from ldapmilter.milter.effects import Replaced
-from ldapmilter.milter.header_fields import HeaderFields
+from ldapmilter.milter.header_fields import NO_FIELDS, HeaderFields
 from ldapmilter.milter.macros import as_text
 from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Notice
@@ -45,7 +45,7 @@ class CollectedMessage(Struct):
     """As the client wrote each of them: the MTA finds a recipient to delete by this."""
     notifications: list[str] = field(default_factory=list)
     """The ESMTP parameters of each of them that ask for notifications (RFC 3461)."""
-    fields: HeaderFields = field(default_factory=HeaderFields)
+    fields: HeaderFields = NO_FIELDS
     basis: Basis = field(default_factory=Basis)
     """What it is decided by."""
     decision: Decision | None = None

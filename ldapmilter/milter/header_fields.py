@@ -69,3 +69,7 @@ class HeaderFields:
                 found.append((name, f"({left_out} more fields, which were not kept)"))
             found.append((name, self._last[name]))
         return found
+
+
+NO_FIELDS = HeaderFields()
+"""Of a message whose header is not read: it keeps nothing, so all such messages share it."""

@@ -7,6 +7,7 @@ the interpreter's lock, which all connections of a process share.
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import milter
@@ -49,26 +50,42 @@ def negotiate(context: Any, options: list[int], header_mode: HeaderMode, *, chan
         header_mode: how header fields are to travel.
         changes_sender: whether a message may come whose envelope sender is to change.
     """
-    offered_actions, offered_steps = options[0], options[1]
-    missing_actions = ACTIONS & ~offered_actions
-    if missing_actions:
-        _log.error("the MTA does not offer the milter actions %#x: mail that needs them is deferred", missing_actions)
-    asks_by_macro = False
+    offered_actions = options[0]
+    actions, agreed, outcome = _chosen(offered_actions, options[1], header_mode.unanswered, changes_sender)
+    if outcome.missing_actions:
+        _log.error(
+            "the MTA does not offer the milter actions %#x: mail that needs them is deferred", outcome.missing_actions
+        )
     if offered_actions & milter.SETSYMLIST:
         context.setsymlist(milter.M_CONNECT, CONNECT_MACROS)
-        asks_by_macro = bool(offered_steps & milter.P_NOCONNECT)
+    options[:] = actions, agreed, 0, 0
+    return outcome
+
+
+@lru_cache(maxsize=16)
+def _chosen(
+    offered_actions: int,
+    offered_steps: int,
+    headers_unanswered: bool,  # noqa: FBT001 - part of a key
+    changes_sender: bool,  # noqa: FBT001 - as above
+) -> tuple[int, int, AgreedOptions]:
+    """Return the actions and steps to ask for, and what then holds; an MTA offers the same every time."""
+    asks_by_macro = bool(offered_actions & milter.SETSYMLIST and offered_steps & milter.P_NOCONNECT)
     wanted = _NOT_ASKED_FOR | _UNANSWERED | milter.P_SKIP
     if asks_by_macro:
         wanted ^= milter.P_NOCONNECT | milter.P_NR_CONN
-    if header_mode.unanswered:
+    if headers_unanswered:
         wanted |= milter.P_NR_HDR
     agreed = wanted & offered_steps
     actions = (ACTIONS | CHANGES_SENDER if changes_sender else ACTIONS) & offered_actions
-    options[:] = actions, agreed, 0, 0
-    return AgreedOptions(
-        missing_actions=missing_actions,
-        changes_sender=bool(actions & CHANGES_SENDER),
-        may_skip=bool(agreed & milter.P_SKIP),
-        asks_by_macro=asks_by_macro,
-        unanswered=agreed & (_UNANSWERED | milter.P_NR_HDR),
+    return (
+        actions,
+        agreed,
+        AgreedOptions(
+            missing_actions=ACTIONS & ~offered_actions,
+            changes_sender=bool(actions & CHANGES_SENDER),
+            may_skip=bool(agreed & milter.P_SKIP),
+            asks_by_macro=asks_by_macro,
+            unanswered=agreed & (_UNANSWERED | milter.P_NR_HDR),
+        ),
     )

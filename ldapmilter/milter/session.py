@@ -44,6 +44,18 @@ class SenderNotChanged(LdapmilterError):
 class Session:
     """The state of one connection; a connection carries many messages."""
 
+    __slots__ = (
+        "client",
+        "client_port",
+        "daemon",
+        "daemon_port",
+        "header_mode",
+        "introduced",
+        "message",
+        "negotiated",
+        "probe",
+    )
+
     def __init__(self, daemon: Deciding, negotiated: AgreedOptions, header_mode: HeaderMode) -> None:
         """Begin a connection.
 
@@ -124,8 +136,8 @@ class Session:
         if not (wanted or decision.applied):
             self.daemon.done(self._handled(context, collected), decision)
             return self._finish(milter.ACCEPT)
-        collected.fields = HeaderFields(wanted)
         if wanted:
+            collected.fields = HeaderFields(wanted)
             self.header_mode.header_read()
         else:
             self.header_mode.header_skipped()

@@ -135,22 +135,25 @@ class Decision(Struct, frozen=True, kw_only=True):
     @property
     def applied(self) -> tuple[Effect, ...]:
         """The effects that are carried out."""
-        return tuple(effect for effect in self.effects if effect.mode == "apply" and effect.made)
+        return tuple([effect for effect in self.effects if effect.mode == "apply" and effect.made])
 
     @property
     def applied_headers(self) -> tuple[HeaderChange, ...]:
         """The header fields that change, From first."""
+        if self.from_change is None and not self.header_changes:  # as of most mail
+            return ()
         return tuple(effect for effect in self.applied if isinstance(effect, HeaderChange))
 
     @property
     def applied_sender(self) -> SenderChange | None:
         """The envelope sender that is put."""
-        return next((effect for effect in self.applied if isinstance(effect, SenderChange)), None)
+        change = self.sender_change
+        return change if change is not None and change.mode == "apply" and change.made else None
 
     @property
     def applied_copies(self) -> tuple[Copy, ...]:
         """The copies that are made."""
-        return tuple(effect for effect in self.applied if isinstance(effect, Copy))
+        return tuple([copy for copy in self.copies if copy.mode == "apply" and copy.made])
 
     @property
     def changed_fields(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_SCHEDULED = 2
+"""CPUCLOCK_SCHED: in the clock's number, the scheduler's own count (clock_getcpuclockid(3))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,11 @@ def pss_mb(leader: int) -> float:
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
             total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     return total / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process so far, user and system, with that of its threads that have ended."""
+    return time.clock_gettime((~pid << 3) | _SCHEDULED)
 
 
 def wait_until_serving(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.cache.breaker import Flight
 
 _JITTER = 0.1
-_AGAIN = 10.0
+_AGAIN = 2.0
 """Seconds between two readings of what every change may outdate."""
 _TOGETHER = 16
 """So many answers of one search grow old together: they are asked for together again, and share a number."""

@@ -224,6 +224,25 @@ def check_line(text: str) -> None:
             assert kept == text
 
 
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), _VALUES, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_the_line_is_that_of_the_standard_library(value: dict[str, Any]) -> None:
+    plain = json.dumps(value, separators=(",", ":"))
+    assert line(value) == plain.encode("ascii") + b"\n"
+
+
+@pytest.mark.parametrize("character", [chr(number) for number in range(0x81)])
+def test_each_character_is_spelt_as_by_the_standard_library(character: str) -> None:
+    assert line({"value": character}) == json.dumps({"value": character}, separators=(",", ":")).encode() + b"\n"
+
+
 def test_octets_that_are_not_utf_8_can_still_be_read() -> None:
     kept = recorded(envelope=Envelope(sender="caf\udce9@x.test", recipients=("\ud800😀",)))
     back = json.loads(line(kept))

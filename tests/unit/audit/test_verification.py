@@ -8,6 +8,7 @@ import hashlib
 import json
 import lzma
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +17,11 @@ from ldapmilter.audit.reading import files_of
 from ldapmilter.audit.sealed_parts import parts_of
 from ldapmilter.audit.seals import FIRST, Seal, read_seal, seal_line
 from ldapmilter.audit.verification import ChainVerdict, verify
+from ldapmilter.cli.main import main
 from tests.unit.audit.sealed import SealedAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 CHANGES = 1000
 
@@ -243,14 +244,51 @@ def test_an_audit_from_before_there_were_seals_is_not_sealed_and_not_broken(tmp_
     found = verdict(audit)
     assert found.holds
     assert found.begins is None
-    assert found.notes == [f"{audit.path}: not sealed, it is from before there were seals"]
+    assert found.notes == [f"{audit.path}: not sealed: it is from before there were seals, or they were taken out"]
     audit.rotate("audit.jsonl.1")
     audit.minute()
     audit.finish()
     found = verdict(audit)
     assert found.holds
     assert found.begins == FIRST
-    assert found.notes == [f"{audit.path}.1: not sealed, it is from before there were seals"]
+    assert found.notes == [f"{audit.path}.1: not sealed: it is from before there were seals, or they were taken out"]
+
+
+def test_nothing_is_called_unchanged_where_there_is_no_seal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit = SealedAudit(tmp_path)
+    audit.write(3)
+    assert main(["audit", "verify", str(audit.path)]) == 0
+    out = capsys.readouterr().out
+    assert "NOT SEALED: nothing can be said about whether it was changed" in out
+    assert "whole and unchanged" not in out
+    assert main(["audit", "verify", "--json", str(audit.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["sealed"] is False
+
+
+@pytest.mark.parametrize("asked", ["one", "configured"])
+def test_a_file_of_another_user_is_not_said_to_be_changed(
+    audit: SealedAudit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    really_open = Path.open
+
+    def refused(file: Path, *arguments: Any, **more: Any) -> Any:
+        if file.name.startswith("audit.jsonl"):
+            raise PermissionError(13, "Permission denied")
+        return really_open(file, *arguments, **more)
+
+    monkeypatch.setattr("pathlib.Path.open", refused)
+    config = audit.path.with_name("config.ini")
+    config.write_text(f"[audit]\nfile = {audit.path}\n[ldap]\nuri = ldif:/none\n", encoding="utf-8")
+    command = ["audit", "verify", str(audit.path)] if asked == "one" else ["--config", str(config), "audit", "verify"]
+    assert main(command) == 2
+    told = capsys.readouterr()
+    assert "cannot be read: Permission denied; " in told.err
+    assert "DOES NOT HOLD" not in told.out
+
+
+def test_a_file_that_cannot_be_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "verify", str(tmp_path / ("x" * 300))]) == 2
+    assert "File name too long" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["short", "foreign"])

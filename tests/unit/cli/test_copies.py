@@ -229,6 +229,15 @@ def test_learning(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "took over 12 lines that tell of copies\n"
 
 
+def test_learning_from_what_tells_of_no_copies(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.answers = [{"lines": 0}]
+    file = tmp_path / "passwd"
+    assert main(["copies", "--learn", str(file)]) == 1
+    assert f"{file}: no line tells of copies; is it another host's audit?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -17,7 +17,9 @@ from ldapmilter.coverage import day_writer
 from ldapmilter.coverage.day_writer import DayWriter, Saved
 from ldapmilter.coverage.difference import Counts, differences
 from ldapmilter.coverage.history import History, HistoryError, first_kept
+from ldapmilter.coverage.page_file import page_file
 from ldapmilter.coverage.summary import Summary
+from ldapmilter.errors import ConfigError
 from tests.unit.coverage.scene import TODAY, Report, reported
 
 if TYPE_CHECKING:
@@ -125,6 +127,33 @@ def test_a_day_that_is_not_kept_is_told_with_the_nearest(history: History, repor
     keep(history, report)
     with pytest.raises(HistoryError, match=f"no coverage of {TODAY + DAY} is kept in .*; the nearest are {TODAY}"):
         history.day(TODAY + DAY)
+
+
+def test_a_directory_that_cannot_be_asked_is_not_taken_for_one_without_the_day(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=r"jsonl\.gz: cannot be read: File name too long"):
+        History(tmp_path / ("x" * 300)).day(TODAY)
+
+
+def test_a_page_in_such_a_directory(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"--html .* cannot be written: File name too long"),
+        page_file(tmp_path / ("x" * 300) / "page.html"),
+    ):
+        pytest.fail("it cannot be written")
+
+
+def test_a_directory_of_another_user_says_who_may(
+    history: History, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(history, report)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.stat", refused)
+        with pytest.raises(HistoryError, match=r"jsonl\.gz: cannot be read: Permission denied; .* as root \(sudo\)"):
+            history.day(TODAY)
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "rows"])

@@ -38,6 +38,22 @@ class Slow(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+class _Untouchable:
+    """A lock that nobody may take."""
+
+    def acquire(self) -> None:
+        pytest.fail("the lock was taken")
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_exception: object) -> None:
+        """Never come to."""
+
+    def release(self) -> None:
+        """Never come to."""
+
+
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Slow:
     target = Slow()
@@ -92,6 +108,16 @@ def test_the_writer_is_not_woken_for_every_line(stuck: Slow, monkeypatch: pytest
     goes_on.set()
     writer.close()
     assert stuck.lines == ["line 0", "line 1", "line 2"]
+
+
+def test_a_message_takes_no_lock_of_the_log(stuck: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck.go_on.set()
+    writer = LogWriter("stderr")
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "lock", _Untouchable())
+        _log.info("line")
+    writer.close()
+    assert stuck.lines == ["line"]
 
 
 def test_last_words_are_written(stuck: Slow) -> None:

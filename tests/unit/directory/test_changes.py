@@ -84,7 +84,7 @@ def outcome(world: World) -> list[object]:
     return found
 
 
-OFTEN: Final = 10.0
+OFTEN: Final = 2.0
 """Seconds between two readings of what every change may outdate."""
 CALLED: Final = {"zimbraMailAlias": "anna@example.com", "zimbraMailCatchAllAddress": "@example.com"}
 JOINED: Final = {"zimbraMemberOf": zimbra_id("group", CREW)}
