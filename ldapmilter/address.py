@@ -41,7 +41,7 @@ DEVIATIONS = "\u00df\u1e9e\u03c2\u200c\u200d"
 """What IDNA 2003 and IDNA 2008 read differently in a domain (UTS 46): sharp s, final sigma, joiners."""
 
 
-class Address(Struct, frozen=True, eq=False):
+class Address(Struct, frozen=True, eq=False, gc=False):
     """One addr-spec (RFC 5322 section 3.4.1), split and normalised.
 
     Two addresses are equal when Zimbra's directory would take them for the same: see ``key``.

@@ -20,6 +20,7 @@ from ldapmilter.errors import ConfigError, DaemonUnreachable
 from ldapmilter.mta.dial import dial
 from ldapmilter.mta.stream import ConnectError
 from ldapmilter.plain import plain
+from ldapmilter.postfix.transport import ask_postfix
 from ldapmilter.relay.stored import StateError, StateReader
 from ldapmilter.relay.summary import HIDDEN_AFTER, in_text, level_of, summary_of
 
@@ -172,8 +173,9 @@ def _nagios(options: argparse.Namespace) -> int:
         return code
     code, word = _NAGIOS[level_of(summary, relay.late_after) if summary is not None else "ok"]
     text = in_text(summary) if summary is not None else "no copy has come yet"
-    if silent is not None:
-        code, word, text = *_NAGIOS["critical"], f"{silent}; {text}"
+    for trouble in (silent, _unrouted(relay)):
+        if trouble is not None:
+            code, word, text = *_NAGIOS["critical"], f"{trouble}; {text}"
     print(nagios.line(word, text, _figures(summary, relay.late_after) if summary is not None else ""))
     return code
 
@@ -183,6 +185,13 @@ def _figures(summary: CopyNumbers, late_after: float) -> str:
         f"waiting={summary.waiting};;;0 oldest={summary.oldest_seconds:.0f}s;{late_after:g};14400;0"
         f" kept={summary.kept};;0;0 unseen={summary.unseen};;;0"
     )
+
+
+def _unrouted(relay: RelaySettings) -> str | None:
+    """Return that Postfix does not route copies to the relay; ``None``: it does, or does not tell this user."""
+    assert relay.listen is not None  # noqa: S101 - _settings() has refused that
+    route = ask_postfix(relay.domain, relay.listen, relay.postfix_dir)
+    return f"copies are not routed to the relay: {route.text}" if route.state == "not routed" else None
 
 
 def _silence(relay: RelaySettings) -> str | None:

@@ -1,4 +1,8 @@
-"""Whether Postfix hands copies to the relay, as one worker knows it: asked at the start, and once a minute."""
+"""Whether Postfix hands copies to the relay, as one worker knows it.
+
+Postfix is asked at the start, once a minute, and when a file that its answer was read from is another one: mail that
+it does not route is bounced at once, and the copies in it to nobody.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +36,17 @@ class CopyRoute:
         self._ask_postfix = ask_postfix
         self._route = _NOT_ASKED
         self._asking = threading.Lock()
+        self._stamps: list[tuple[int, ...] | None] = []
 
     @property
     def route(self) -> Route | None:
         """What Postfix said last; ``None``: there is no relay."""
         return self._route if self._settings.listen is not None else None
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer of Postfix's is waited for."""
+        return self._asking.locked()
 
     def follow(self, settings: RelaySettings) -> None:
         """Obey another configuration."""
@@ -53,8 +63,16 @@ class CopyRoute:
             found = self._ask_postfix(settings.domain, settings.listen, settings.postfix_dir)
         finally:
             self._asking.release()
-        if _asked_for(settings) == _asked_for(self._settings):
+        if _asked_for(settings) != _asked_for(self._settings):
+            return
+        self._stamps = _stamps(found)
+        if found.state != "unknown" or self._route.state != "not routed":  # what was missing is not there unseen
             self._route = found
+
+    def look(self) -> None:
+        """Have Postfix asked at once if a file that its answer was read from has changed; waits for nothing."""
+        if self._stamps and self._stamps != _stamps(self._route):
+            self.ask_within(0)
 
     def ask_within(self, seconds: float = _FIRST_SECONDS) -> None:
         """Do :meth:`ask` in a thread, and wait for it so long at most."""
@@ -78,6 +96,19 @@ def problem(route: Route | None) -> str | None:
     if route.state == "unknown":
         return f"it is not known whether Postfix routes copies to the copy relay; if not, they are lost: {route.text}"
     return f"Postfix does not route copies to the copy relay, so mail with such copies waits: {route.text}"
+
+
+def _stamps(route: Route) -> list[tuple[int, ...] | None]:
+    """Return what tells one version of each file from another; ``None``: it is not there, or not for this user."""
+    found: list[tuple[int, ...] | None] = []
+    for file in route.files:
+        try:
+            stat = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def _asked_for(settings: RelaySettings) -> tuple[object, ...]:

@@ -179,6 +179,7 @@ class Worker:
         if now >= self._next_report:
             self._look_at_connections(now)
             self._decider.configurations.ask_quiet_servers()
+            self._decider.relayed_copies.route.look()
             self._report()
             self._next_report = now + REPORT_SECONDS
         if now >= self._next_try:  # before what fails is said, so that it stands for a while

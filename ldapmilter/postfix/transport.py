@@ -24,6 +24,8 @@ RouteState = Literal["routed", "not routed", "unknown"]
 _INET = re.compile(r"(?:inet:)?(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]+)\Z", re.IGNORECASE)
 _NO_LMTP: Final = frozenset({"", "smtp", "relay", "error", "retry", "discard", "local", "virtual"})
 """Transports that Postfix comes with and that speak no LMTP; others are a site's own."""
+_SUFFIXES: Final = ("", ".db", ".lmdb", ".cdb")
+"""What postmap(1) adds to the name of a table's source."""
 _LOCAL: Final = {"localhost": ("127.0.0.1", "::1")}
 
 
@@ -39,6 +41,8 @@ class Route(Struct, frozen=True):
     """What that service is given: where to."""
     kept: bool = False
     """Whether a further table names the domain: Postfix does not bounce the mail without the first one."""
+    files: tuple[Path, ...] = ()
+    """What it was read from: the answer may be another one when one of these is."""
 
 
 def ask_postfix(domain: str, listen: SocketAddress, directory: Path | None) -> Route:
@@ -54,11 +58,19 @@ def ask_postfix(domain: str, listen: SocketAddress, directory: Path | None) -> R
         return Route("unknown", "there is no postconf on this host")
     place = ("-c", str(directory)) if directory is not None else ()
     try:
-        maps, queue = [*run_postconf(postconf, *place, "-xh", "transport_maps", "queue_directory"), "", ""][:2]
+        names = ("transport_maps", "queue_directory", "config_directory")
+        maps, queue, main = [*run_postconf(postconf, *place, "-xh", *names), "", "", ""][:3]
     except PostconfFailed as error:
         return Route("unknown", str(error))
     postmap = str(Path(postconf).with_name("postmap"))
-    return route(domain, listen, tables(maps), queue, lambda table, keys: _postmap([postmap, *place], table, keys))
+    found = route(domain, listen, tables(maps), queue, lambda table, keys: _postmap([postmap, *place], table, keys))
+    return replace(found, files=(Path(main, "main.cf"), *(file for table in tables(maps) for file in files_of(table))))
+
+
+def files_of(table: str) -> tuple[Path, ...]:
+    """Return the files that a table ``TYPE:PATH`` may be kept in (DATABASE_README), whether they are there or not."""
+    path = table.removeprefix("proxy:").partition(":")[2]
+    return tuple(Path(f"{path}{suffix}") for suffix in _SUFFIXES) if path.startswith("/") else ()
 
 
 def tables(value: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldapmilter.postfix.postconf import PostconfFailed
-from ldapmilter.postfix.transport import Route, route, tables
+from ldapmilter.postfix.transport import Route, files_of, route, tables
 from ldapmilter.socket_address import parse_socket
 
 if TYPE_CHECKING:
@@ -123,3 +123,16 @@ def test_what_cannot_be_read_before_ours_makes_it_unknown() -> None:
 
 def test_what_cannot_be_read_behind_ours_does_no_harm() -> None:
     assert asked({"a": ROUTED, "ldap:/users": None}).state == "routed"
+
+
+@pytest.mark.parametrize(
+    ("table", "files"),
+    [
+        ("lmdb:/etc/postfix/transport", ["transport", "transport.db", "transport.lmdb", "transport.cdb"]),
+        ("proxy:hash:/etc/postfix/t", ["t", "t.db", "t.lmdb", "t.cdb"]),
+        ("inline:{ a=b }", []),
+        ("static:smtp:[x]", []),
+    ],
+)
+def test_the_files_that_a_table_may_be_kept_in(table: str, files: list[str]) -> None:
+    assert [str(file) for file in files_of(table)] == [f"/etc/postfix/{name}" for name in files]

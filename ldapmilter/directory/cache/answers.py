@@ -21,7 +21,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_entries: int = 100_000
 
 
-class Slot(Struct, eq=False):
+class Slot(Struct, eq=False, gc=False):
     """One answer and how long it counts.
 
     A fetch that finds the same answer prolongs the slot, another answer gets another slot: whoever

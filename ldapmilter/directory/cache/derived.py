@@ -26,7 +26,7 @@ _READS_PER_ENTRY = 4
 _MOST_COMBINATIONS = 1024
 
 
-class Remembered(Struct, eq=False):
+class Remembered(Struct, eq=False, gc=False):
     """A derived value with what it was made from."""
 
     value: Any

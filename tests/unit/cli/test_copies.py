@@ -12,6 +12,7 @@ import pytest
 
 from ldapmilter.cli import copies as verb
 from ldapmilter.cli.main import main
+from ldapmilter.postfix.transport import Route
 from ldapmilter.socket_address import parse_socket
 from tests.support.ports import HANG
 from tests.unit.relay.states import NOW, Copies, token
@@ -19,6 +20,8 @@ from tests.unit.relay.states import NOW, Copies, token
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ldapmilter.postfix.transport import RouteState
 
 ADDRESS = "vault@archive.example.net"
 
@@ -31,7 +34,15 @@ class Place:
         self.slept: list[float] = []
         self.asked: list[dict[str, Any]] = []
         self.answers: list[dict[str, Any]] = []
-        relay = SimpleNamespace(listen=parse_socket(f"unix:{self.listen}"), state=self.copies.path, late_after=900.0)
+        self.route = Route("routed", "a table")
+        relay = SimpleNamespace(
+            listen=parse_socket(f"unix:{self.listen}"),
+            state=self.copies.path,
+            late_after=900.0,
+            domain="copies.invalid",
+            postfix_dir=None,
+        )
+        patch.setattr(verb, "ask_postfix", lambda *_: self.route)
         patch.setattr(verb, "load", lambda _file: SimpleNamespace(relay=relay))
         patch.setattr(verb, "ask", self.ask)
         patch.setattr(verb, "time", SimpleNamespace(time=lambda: NOW, sleep=self.slept.append))
@@ -168,6 +179,18 @@ def test_nagios_without_a_relay(place: Place, capsys: pytest.CaptureFixture[str]
     place.copies.waiting(1, 10)
     assert main(["copies", "--nagios"]) == 2
     assert "CRITICAL - the relay does not answer at" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("greeting")
+@pytest.mark.parametrize(("state", "status"), [("not routed", 2), ("unknown", 0)])
+def test_nagios_where_postfix_hands_nothing_over(
+    place: Place, capsys: pytest.CaptureFixture[str], state: RouteState, status: int
+) -> None:
+    place.copies.ended(3, 30, "accepted")
+    place.route = Route(state, "transport_maps is empty")
+    assert main(["copies", "--nagios"]) == status
+    told = "CRITICAL - copies are not routed to the relay: transport_maps is empty; 0 copies waiting"
+    assert (told in capsys.readouterr().out) == (status == 2)
 
 
 def test_nagios_with_a_state_that_cannot_be_read(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

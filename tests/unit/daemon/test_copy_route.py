@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from msgspec import structs
 
 from ldapmilter.daemon.copy_route import CopyRoute, problem, worst
 from ldapmilter.postfix.transport import Route
+from tests.support.ports import wait_until
 from tests.unit.delivery.test_settings import settings
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ class Postfix:
     def __init__(self, *routes: Route) -> None:
         self.routes = list(routes)
         self.asked: list[tuple[str, str, Path | None]] = []
+
+    def was_asked(self, times: int) -> bool:
+        return len(self.asked) == times
 
     def __call__(self, domain: str, listen: SocketAddress, directory: Path | None) -> Route:
         self.asked.append((domain, str(listen), directory))
@@ -64,6 +69,32 @@ def test_another_domain_is_not_known_until_it_is_asked_for() -> None:
     route.follow(structs.replace(before, domain="other.invalid"))
     assert route.route is not None
     assert route.route.state == "unknown"
+
+
+def test_what_was_not_routed_is_not_taken_for_routed_because_postfix_does_not_answer() -> None:
+    missing = Route("not routed", "gone")
+    route = CopyRoute(settings("smtp:[a.test]:25"), Postfix(missing, Route("unknown", "timed out"), ROUTED))
+    for expected in (missing, missing, ROUTED):
+        route.ask()
+        assert route.route == expected
+
+
+def test_postfix_is_asked_at_once_when_a_file_of_its_answer_changes(tmp_path: Path) -> None:
+    main, table = tmp_path / "main.cf", tmp_path / "transport.lmdb"
+    main.write_text("transport_maps = lmdb:transport")
+    found = Route("routed", "a table", files=(main, table))
+    postfix = Postfix(found, found, found)
+    route = CopyRoute(settings("smtp:[a.test]:25"), postfix)
+    route.look()
+    assert postfix.asked == []  # there is nothing to compare with
+    route.ask()
+    route.look()
+    assert len(postfix.asked) == 1
+    for number, changed in enumerate((main, table), start=2):
+        changed.write_text("another")
+        route.look()
+        wait_until(partial(postfix.was_asked, number), "the question")
+        wait_until(lambda: not route.is_asking, "the answer")
 
 
 def test_the_worst_of_all_workers_counts() -> None:
