@@ -5,6 +5,7 @@ Reading needs the relay's state only; the relay may be down. What changes someth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -123,9 +124,9 @@ def _settings(file: str) -> RelaySettings:
 def _show(options: argparse.Namespace) -> int:
     relay = _settings(options.config)
     now = time.time()
-    state = StateReader.open(relay.state)
-    copies = list(_chosen(state, options, now)) if state is not None else []
-    summary = summary_of(state, now, relay.late_after) if state is not None else None
+    with _state(relay) as state:
+        copies = list(_chosen(state, options, now)) if state is not None else []
+        summary = summary_of(state, now, relay.late_after) if state is not None else None
     named = bool(options.tokens or options.message_id)
     if options.json:
         print(json.dumps(copies_text.as_json(copies, summary, now, addresses=options.addresses), indent=1))
@@ -165,8 +166,8 @@ def _nagios(options: argparse.Namespace) -> int:
     try:
         relay = _settings(options.config)
         silent = _silence(relay)
-        state = StateReader.open(relay.state)
-        summary = summary_of(state, time.time(), relay.late_after) if state is not None else None
+        with _state(relay) as state:
+            summary = summary_of(state, time.time(), relay.late_after) if state is not None else None
     except (ConfigError, StateError) as error:
         code, line = nagios.unknown(error)
         print(line)
@@ -258,8 +259,23 @@ def _kept(relay: RelaySettings) -> list[str]:
     Raises:
         StateError: the state cannot be read.
     """
+    with _state(relay) as state:
+        return [copy.token for copy in state.copies(state="ended", fate="kept")] if state is not None else []
+
+
+@contextlib.contextmanager
+def _state(relay: RelaySettings) -> Iterator[StateReader | None]:
+    """Yield the relay's state while it is read; ``None``: there is none yet.
+
+    Raises:
+        StateError: it cannot be read.
+    """
     state = StateReader.open(relay.state)
-    return [copy.token for copy in state.copies(state="ended", fate="kept")] if state is not None else []
+    try:
+        yield state
+    finally:
+        if state is not None:
+            state.close()
 
 
 def _tell(result: dict[str, Any], options: argparse.Namespace) -> None:

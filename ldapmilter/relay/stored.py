@@ -113,7 +113,11 @@ class StateReader:
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
             )
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            try:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+            except sqlite3.Error:
+                connection.close()
+                raise
         except sqlite3.Error as error:
             message = f"{path}: the relay's state cannot be read: {error}"
             raise StateError(message) from error

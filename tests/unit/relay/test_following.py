@@ -19,6 +19,7 @@ from tests.support.ports import HANG
 from tests.support.relay import decision, new_token, utc, write_audit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ldapmilter.relay.stored import FilePosition
@@ -44,8 +45,10 @@ class Desk:
 
 
 @pytest.fixture(name="desk")
-def open_desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def open_desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.state.close()
 
 
 def test_what_grows_is_read_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from ldapmilter.relay.state import RelayState
 from tests.support.relay import decision, new_token, relay_settings, utc, write_audit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ldapmilter.delivery.next_hop import NextHop
@@ -103,8 +103,10 @@ class Office:
 
 
 @pytest.fixture(name="office")
-def open_office(tmp_path: Path) -> Office:
-    return Office(tmp_path)
+def open_office(tmp_path: Path) -> Iterator[Office]:
+    made = Office(tmp_path)
+    yield made
+    made.state.close()
 
 
 def server(step: str, code: int | None, text: str = "told") -> ServerAnswer:
