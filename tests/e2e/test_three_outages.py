@@ -101,7 +101,7 @@ def test_slapd_is_stopped(night: Night, mended: Callable[[Callable[[], None]], N
     night.slapd.stop()
     words = f"{night.slapd.uri}: Connection refused (nothing listens there: does slapd run, is the port right?)"
     night.lasts("Connection refused (nothing listens there")
-    assert night.daemon.log_lines("no server answers since", night.slapd.uri)
+    assert night.daemon.said("no server answers since", night.slapd.uri)
     assert night.gauge("ldapmilter_directory_up") == 0
     assert "[ldap-unreachable]" in (told := night.findings())
     assert words in told
