@@ -65,9 +65,9 @@ class CopyRoute:
             self._asking.release()
         if _asked_for(settings) != _asked_for(self._settings):
             return
-        self._stamps = _stamps(found)
         if found.state != "unknown" or self._route.state != "not routed":  # what was missing is not there unseen
             self._route = found
+        self._stamps = _stamps(self._route)
 
     def look(self) -> None:
         """Have Postfix asked at once if a file that its answer was read from has changed; waits for nothing."""

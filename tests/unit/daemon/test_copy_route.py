@@ -97,6 +97,18 @@ def test_postfix_is_asked_at_once_when_a_file_of_its_answer_changes(tmp_path: Pa
         wait_until(lambda: not route.is_asking, "the answer")
 
 
+def test_a_file_that_has_not_changed_is_no_reason_to_ask_again_whatever_was_answered_last(tmp_path: Path) -> None:
+    missing = Route("not routed", "gone", files=(tmp_path / "main.cf",))
+    unread = Route("unknown", "denied", files=(tmp_path / "other.cf", tmp_path / "main.cf"))
+    postfix = Postfix(missing, unread)
+    route = CopyRoute(settings("smtp:[a.test]:25"), postfix)
+    for asked in (1, 2):
+        route.ask()
+        route.look()
+        assert not route.is_asking
+        assert len(postfix.asked) == asked
+
+
 def test_the_worst_of_all_workers_counts() -> None:
     said = [{"state": "routed", "text": "a"}, {"state": "unknown", "text": "b"}]
     assert worst(said) == Route("unknown", "b")
