@@ -80,7 +80,8 @@ class Site:
 
     def register(self, script: str, *arguments: str) -> None:
         command = [str(SCRIPTS / script), "--relay", *arguments, "--postfix-dir", str(self.postfix.config_directory)]
-        subprocess.run(command, check=True, capture_output=True, timeout=HANG)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
+        assert done.returncode == 0, done.stderr
 
     def routed_again(self, state: str) -> None:
         """Have the daemon ask Postfix now, and not within the minute."""
@@ -197,6 +198,7 @@ def test_a_report_that_comes_back_is_left_alone(site: Site) -> None:
 
 def test_without_a_route_mail_with_such_copies_waits_and_other_mail_flows(site: Site) -> None:
     listen = f"unix:{site.daemon.directory}/relay.sock"
+    site.postfix.queue_idle()  # the route is not taken from under copies that an earlier test left on their way
     site.register("unregister")
     site.routed_again("not routed")
     token, sent = site.send(ANN, [BOB])
