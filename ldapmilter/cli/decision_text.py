@@ -32,10 +32,11 @@ def _lines(decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument]
     mode = decision.get("verdict_mode", "apply")  # a daemon of an earlier version does not say it
     yield f"verdict   {_verdict(decision)}" + ("" if mode == "apply" else f" [{mode}: not applied]")
     because, warnings = _why_it_waits(decision)
-    if decision["unavailable"]:
+    is_undecided = decision["unavailable"] or _is_undecided(decision, not_applied, because)
+    if is_undecided:
         yield "nothing   is decided: the message waits, and its sender tries again"
     yield from (f"because   {text}" for text in because)
-    if decision["unavailable"]:
+    if is_undecided:
         yield from _ending(decision, warnings)
         return
     if (refused := decision["refused"]) is not None:
@@ -84,6 +85,18 @@ def _why_it_waits(decision: DecisionDocument) -> tuple[list[str], list[str]]:
     # A daemon of an earlier version does not say which are why.
     because = decision.get("waits_because", decision["warnings"] if decision["unavailable"] else [])
     return because, [text for text in decision["warnings"] if text not in because]
+
+
+def _is_undecided(
+    decision: DecisionDocument, not_applied: Sequence[NotAppliedDocument], because: Sequence[str]
+) -> bool:
+    """Tell whether the message waits before anything was decided, as that of a login of no account does.
+
+    "No copies" would then be read as an answer.
+    """
+    if decision["copies"] or decision["from"] is not None or not not_applied:
+        return False
+    return all(one["cause"] == "undecided" and one["text"] in because for one in not_applied)
 
 
 def _verdict(decision: DecisionDocument) -> str:

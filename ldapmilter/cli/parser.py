@@ -24,11 +24,32 @@ _PART = 4
 """Characters of an option, its dashes included, with more than which it may be meant for a part of another one."""
 
 
+class _Once(argparse.Action):
+    """What is done with an option unless it says otherwise: kept, and refused when it comes again.
+
+    argparse takes the last value and says nothing, so half of a question would be answered as the whole of it.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - as in argparse
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401 - as in argparse
+        option_string: str | None = None,  # noqa: ARG002 - as in argparse
+    ) -> None:
+        """Keep the value."""
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of the program, of a verb or of an action."""
 
     _choosing: Any = None
     """The argument that names a verb or an action; ``None``: there is none."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.register("action", None, _Once)
 
     def add_subparsers(self, **keywords: Any) -> Any:  # noqa: ANN401 - as in argparse
         """See the base class."""
@@ -41,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         return {} if self._choosing is None else dict(self._choosing.choices)
 
     def take_everywhere(self, *names: str, **keywords: Any) -> None:
-        """Take an option before the verb, and after it: given twice, the last one counts."""
+        """Take an option before the verb, and after it: where it stands on both sides, the one behind counts."""
         self.add_argument(*names, **keywords)
         for parser in self.below.values():
             parser.take_everywhere(*names, **{**keywords, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS})
@@ -55,13 +76,19 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Refuse what is not an option before anything else is missed: "``--rcpt`` is required" would not help."""
         value_follows = False
+        given: set[str] = set()
         for text in args:
             if text == "--" or (self.below and not text.startswith("-") and not value_follows):
                 break  # the verb, or what was meant to be one
+            name, value_is_there, _ = text.partition("=")
             if text.startswith("--") and " " not in text:
-                self._check_option(text.partition("=")[0])
-            action = self._option_string_actions.get(text)
-            value_follows = action is not None and action.nargs != 0
+                self._check_option(name)
+            action = self._option_string_actions.get(name)
+            if isinstance(action, _Once):
+                if name in given:
+                    self.error(f"{name} is given twice, and takes one value")
+                given.add(name)
+            value_follows = action is not None and action.nargs != 0 and not value_is_there
         return super().parse_known_args(args, namespace)
 
     def _check_option(self, name: str) -> None:

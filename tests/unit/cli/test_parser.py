@@ -36,6 +36,8 @@ WRONG = [
     ),
     (["explain", "--auth", "x"], "ldapmilter explain: --rcpt has to be given ("),
     (["schema", "--install", "--uri", "ldap1"], "ldapmilter schema: --uri: 'ldap1' has no scheme; write ldap://"),
+    (["explain", "--from", "a@x.test", "--rcpt", "b@x.test", "--from", "c@x.test"], "--from is given twice, and takes"),
+    (["explain", "--auth", "ann", "--rcpt", "b@x.test", "--auth=bob"], "--auth is given twice, and takes one value ("),
     (["status", "now"], "ldapmilter: nothing is expected here any more: now (ldapmilter --help"),
 ]
 
