@@ -43,8 +43,8 @@ _MAX_LINE = 998
 
 
 @dataclass(frozen=True, kw_only=True)
-class Journal:
-    """A report as read."""
+class Envelope:
+    """What a report says of its message."""
 
     headers: dict[str, str]
     sender: str
@@ -53,11 +53,28 @@ class Journal:
     message_id: str
     recipients: tuple[str, ...]
     """Lines, in order: ``To: ann@example.com, Expanded: all@example.com``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal(Envelope):
+    """A report as read."""
+
     original: bytes
 
 
-def by_email(octets: bytes) -> Journal:
-    """Read a report as Python does."""
+def by_email(octets: bytes) -> Envelope:
+    """Read a report as Python does, but for the header of the message in it: that may be one that Python fails at."""
+    return _by_email(octets)[0]
+
+
+def original_by_email(octets: bytes) -> bytes:
+    """Return the message in a report as Python writes what it has read."""
+    inner = _by_email(octets)[1].get_payload(0)
+    assert isinstance(inner, email.message.EmailMessage)
+    return inner.as_bytes(policy=email.policy.SMTP.clone(refold_source="none"))
+
+
+def _by_email(octets: bytes) -> tuple[Envelope, email.message.MIMEPart]:
     message = email.message_from_bytes(octets, policy=email.policy.default)
     assert message.get_content_type() == "multipart/mixed"
     envelope, wrapped = message.iter_parts()
@@ -65,17 +82,15 @@ def by_email(octets: bytes) -> Journal:
     assert wrapped.get_content_type() == "message/rfc822"
     fields = [line.split(": ", 1) for line in envelope.get_content().splitlines()]
     single = {name: value for name, value in fields if name not in _FIELD_ORDER}
-    inner = wrapped.get_payload(0)
-    assert isinstance(inner, email.message.EmailMessage)
-    return Journal(
+    read = Envelope(
         headers={name: str(value) for name, value in message.items()},
         sender=single["Sender"],
         on_behalf_of=single.get("On-Behalf-Of"),
         subject=single["Subject"],
         message_id=single["Message-Id"],
         recipients=tuple(f"{name}: {value}" for name, value in fields if name in _FIELD_ORDER),
-        original=inner.as_bytes(policy=email.policy.SMTP.clone(refold_source="none")),
     )
+    return read, wrapped
 
 
 def strictly(octets: bytes) -> Journal:

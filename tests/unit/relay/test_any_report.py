@@ -49,6 +49,7 @@ OFFERED: Final = ("all@example.com", "bob@example.com", "eve@client.example.net"
 @given(FIELDS, st.binary(max_size=80))
 @example([(b"Subject", b"=?utf-8?B?DQpCY2M6IGV2ZUBldmlsLmV4YW1wbGUNCg==?=")], b"")
 @example([(b"To", b"\r\n\r\n")], b"--journal-\r\n")
+@example([(b"From", b"\r\n :\xe9")], b"")
 def test_any_message(fields: list[tuple[bytes, bytes]], body: bytes) -> None:
     message = b"".join(name + b": " + value + b"\r\n" for name, value in fields) + b"\r\n" + body + b"\r\n"
     made = octets(decided(offered=OFFERED), expanded(to_list("all@example.com", "carl@example.com")), message)
