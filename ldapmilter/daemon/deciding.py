@@ -117,6 +117,11 @@ class Decider:
             AuditError: a confidential copy is about to be made, and the audit cannot be written.
         """
         policy = self.configurations.active.config.policy
+        if decision.uneventful and not (message.probe or _log.isEnabledFor(logging.DEBUG)):
+            # Neither the audit nor the log has a line of it.
+            self._count(message.envelope, decision, policy)
+            self._remember(message, decision)
+            return
         try:
             self._keep(message, decision, policy)
         except AuditError:

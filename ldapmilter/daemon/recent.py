@@ -120,9 +120,7 @@ class RecentMessages:
         messages = self._messages
         # All in one place, and without a lock: every message comes this way, most of them through the first branch.
         if (
-            decision.verdict == "accept"
-            and not (decision.copies or decision.warnings or decision.from_change or decision.header_changes)
-            and not (decision.incomplete or decision.stale or decision.decided_before is not None)
+            decision.uneventful
             and message.message_ids is None
             and message.old_from is None
             and not message.probe

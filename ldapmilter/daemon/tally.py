@@ -52,11 +52,9 @@ class Tally:
             decision: the outcome.
             confidential: the copy classes that are counted apart.
         """
-        if not (decision.effects or decision.warnings or decision.incomplete) and not (
-            decision.stale or decision.unavailable or decision.unknown_client is not None
-        ):  # as of most mail
+        if decision.uneventful:
             with self._lock:
-                _count(self._verdicts, decision.told_verdict)
+                _count(self._verdicts, decision.verdict)
             return
         public = [
             effect for effect in decision.effects if effect.made and effect.public_reasons(confidential) is not None

@@ -89,6 +89,8 @@ class CollectedMessage(Struct):
     def handled(self, queue_id: str, *, probe: bool) -> HandledMessage:
         """Return the message as log and audit name it."""
         fields = self.fields
+        if not fields.wanted:  # as of most mail
+            return HandledMessage(queue_id=queue_id, envelope=self.envelope, probe=probe, ended_at=self.ended_at)
         return HandledMessage(
             queue_id=queue_id,
             envelope=self.envelope,

@@ -129,6 +129,9 @@ class Session:
         decision = self.daemon.decide(collected.envelope, None, collected.basis)
         if decision is None:
             return self._finish(milter.ACCEPT)
+        if decision.uneventful:
+            self.daemon.done(self._handled(context, collected), decision)
+            return self._finish(milter.ACCEPT)
         collected.decision = decision
         if decision.applied_verdict != "accept":
             return self._refuse(context, self._handled(context, collected), decision)

@@ -16,9 +16,9 @@ from ldapmilter.errors import AmbiguousEntry, DirectoryUnavailable, StillReading
 from ldapmilter.policy import list_choice, lists
 from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.betrayal import betrayals, confidential_copies_behind
-from ldapmilter.policy.copies import decide_copies
+from ldapmilter.policy.copies import CopyOutcome, decide_copies
 from ldapmilter.policy.facts import Facts
-from ldapmilter.policy.from_outcome import choose_value, decide_from
+from ldapmilter.policy.from_outcome import FromChoice, choose_value, decide_from
 from ldapmilter.policy.identity import AUTHENTICATED_USER, Sender, as_claimed, decided_before, recipient_of_relay
 from ldapmilter.policy.memory import Memory
 from ldapmilter.policy.model import TEMPFAIL_REPLY, Decision, ListPost, Notice, Refusal
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
     from ldapmilter.directory.interface import Directory, RememberingDirectory
     from ldapmilter.message import Envelope, Headers
-    from ldapmilter.policy.copies import CopyOutcome
     from ldapmilter.policy.effect import FromChange, HeaderChange
-    from ldapmilter.policy.from_outcome import FromChoice, FromStays
+    from ldapmilter.policy.from_outcome import FromStays
     from ldapmilter.policy.list_values import UnusedSetting
     from ldapmilter.policy.settings import DatedPolicy, Policy
 
@@ -79,7 +78,8 @@ def decide(
             facts = Facts(envelope, directory, policy, memory, author)
         else:
             memory.look_up(author)  # the header may name a person who is not remembered yet, if only the mailbox itself
-        return _Deciding(facts, headers).decision(basis)
+        nothing = facts.quiet and not author.asks_for_person
+        return _nothing_to_do(facts, basis) if nothing else _Deciding(facts, headers).decision(basis)
     except DirectoryUnavailable as error:
         author = author or Sender(identity=as_claimed(envelope))
         if policy.directory_failure == "accept":
@@ -166,6 +166,22 @@ def _held(author: Sender, policy: Policy, directory: Directory, warnings: Sequen
         verdict_mode=policy.hold_mode,
         warnings=tuple(warnings),
         waits_because=tuple(notice.text for notice in warnings),
+        searches=directory.searches,
+        stale=directory.stale,
+    )
+
+
+def _nothing_to_do(facts: Facts, basis: Basis) -> Decision:
+    """Return the decision on a message of which nobody's chains say anything: what :class:`_Deciding` comes to then."""
+    basis.forget()
+    basis.facts, basis.copies, basis.from_choice = facts, CopyOutcome(), FromChoice()
+    directory, author = facts.directory, facts.author
+    return Decision(
+        identity=author.identity,
+        unknown_client=facts.unknown_client,
+        mode=facts.policy.mode,
+        incomplete=directory.failures if author.unclear is None else (*directory.failures, author.unclear),
+        still_reading=directory.still_reading,
         searches=directory.searches,
         stale=directory.stale,
     )

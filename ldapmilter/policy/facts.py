@@ -66,11 +66,15 @@ class Facts:
             if not one.policy.nothing
         ]
         """Recipients that ask for anything."""
-        self._warn_of_twins()
-        self.roots = list(dict.fromkeys(entry for _, one in self.concerned for entry in one.policy.expandable))
-        self.expansions = self._expand(self.roots)
-        self.requests = self._requests()
-        self.groups = self._look_up_groups()
+        senders = [one for one in (self.sender_policy, self.person_policy) if one is not None and not one.nothing]
+        self.quiet = not (self.concerned or senders)
+        """Whether no party's chains say anything, as in most mail."""
+        self.roots: list[Entry] = []
+        self.expansions: Mapping[str, Expansion] = {}
+        self.requests: list[CopyRequests] = []
+        self.groups: Mapping[str, frozenset[str]] = {}
+        if not self.quiet:
+            self._look_up_the_rest()
         self.sender_party = self._sender_party()
         self._parties: list[Addressee] | None = None
 
@@ -122,6 +126,14 @@ class Facts:
         return [(text, values) for text, one in self.concerned for values in one.policy.from_values]
 
     # -- looking up -------------------------------------------------------------------------
+
+    def _look_up_the_rest(self) -> None:
+        """Look up what matters because somebody's chains say something."""
+        self._warn_of_twins()
+        self.roots = list(dict.fromkeys(entry for _, one in self.concerned for entry in one.policy.expandable))
+        self.expansions = self._expand(self.roots)
+        self.requests = self._requests()
+        self.groups = self._look_up_groups()
 
     def _warn_of_twins(self) -> None:
         for text, one in self.concerned:

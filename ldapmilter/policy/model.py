@@ -111,6 +111,22 @@ class Decision(Struct, frozen=True, kw_only=True):
     """Whether all that the message waits for, or would, is confidential."""
 
     @property
+    def uneventful(self) -> bool:
+        """Whether nothing happens to the message and nothing is to be said of it, as of most mail."""
+        return not (
+            self.verdict != "accept"
+            or self.effects
+            or self.warnings
+            or self.headers_needed
+            or self.incomplete
+            or self.stale
+            or self.unavailable
+            or self.refusal is not None
+            or self.unknown_client is not None
+            or self.decided_before is not None
+        )
+
+    @property
     def applied_verdict(self) -> Verdict:
         """The verdict that the MTA gets."""
         return self.verdict if self.verdict_mode == "apply" else "accept"

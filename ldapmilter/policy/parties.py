@@ -114,6 +114,11 @@ class SenderPolicy(Struct, frozen=True, eq=False):
     rules: Effective[SenderRule]
     enforcement: tuple[from_enforce.Rule | None, list[Notice]]
 
+    @property
+    def nothing(self) -> bool:
+        """Whether it says nothing at all."""
+        return self is _NOTHING_SAID
+
 
 def look_up_parties(
     recipients: Mapping[str, Address | None],

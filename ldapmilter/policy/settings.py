@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from ldapmilter.errors import InvalidValue
 
@@ -125,7 +126,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     identity: IdentityPolicy
     relay_domain: str | None = None
     """Where copies travel to the relay: other mail to it is refused; ``None``: there is no relay."""
+    confidential: frozenset[str] = frozenset()
+    """The copy classes that neither the mail log nor the metrics may tell of; follows from the classes."""
     _days: dict[date, DatedPolicy] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Work out once what every message asks."""
+        secret = frozenset(copy_class.name for copy_class in self.copy_classes if copy_class.confidential)
+        force_setattr(self, "confidential", secret)
 
     def on(self, day: date) -> DatedPolicy:
         """Return the one object for this configuration on a day (UTC): what is remembered is compared by it."""
@@ -135,11 +143,6 @@ class Policy(Struct, frozen=True, kw_only=True):
                 self._days.clear()
             found = self._days.setdefault(day, DatedPolicy(self, day))
         return found
-
-    @property
-    def confidential(self) -> frozenset[str]:
-        """The copy classes that neither the mail log nor the metrics may tell of."""
-        return frozenset(copy_class.name for copy_class in self.copy_classes if copy_class.confidential)
 
     def attributes(self) -> frozenset[str]:
         """Return every attribute that may hold a policy value, as configured."""
