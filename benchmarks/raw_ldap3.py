@@ -16,6 +16,7 @@ import ldap3
 from msgspec import Struct, field
 
 from benchmarks.report import Target, milliseconds, number, ratios
+from ldapmilter.directory.backend.filters import render
 from ldapmilter.directory.backend.store import PAGE_SIZE
 from ldapmilter.directory.ldap.connection import Connection
 from ldapmilter.directory.ldap.decoding import next_cookie
@@ -86,7 +87,7 @@ class RawLdap3:
                 paging = {"paged_size": PAGE_SIZE, "paged_cookie": cookie} if paged else {}
                 self._ldap.search(
                     question.base,
-                    question.text,
+                    render(question.search_filter),
                     _SCOPES[question.scope],
                     attributes=list(question.attributes),
                     **paging,

@@ -10,11 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ldap3.operation.search import compile_filter, parse_filter
-from ldap3.utils.asn1 import encode  # type: ignore[attr-defined]
-
-from ldapmilter.directory.backend.filters import And, Equal, Not, Or, Present, render
+from ldapmilter.directory.backend.filters import And, Equal, Not, Or, Present
 from ldapmilter.directory.backend.names import POLICY_CLASS
+from ldapmilter.directory.ldap.request import filter_octets
 
 if TYPE_CHECKING:
     from ldapmilter.directory.backend.filters import Filter
@@ -40,7 +38,4 @@ def set_or_not(attributes: tuple[str, ...]) -> Filter:
 @lru_cache(maxsize=64)
 def assertion(attributes: tuple[str, ...]) -> bytes:
     """Return :func:`set_or_not` as the value of the control (RFC 4511 section 4.5.1: Filter)."""
-    text = render(set_or_not(attributes))
-    parsed = parse_filter(text, None, auto_escape=True, auto_encode=None, validator=None, check_names=False)  # type: ignore[no-untyped-call]
-    encoded: bytes = encode(compile_filter(parsed.elements[0]))  # type: ignore[no-untyped-call]
-    return encoded
+    return filter_octets(set_or_not(attributes))

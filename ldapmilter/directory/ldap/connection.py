@@ -1,7 +1,7 @@
 """One ldap3 connection: made, secured, bound, asked, dropped. Which server to ask is decided elsewhere.
 
-No type of ldap3 leaves this module, :mod:`~ldapmilter.directory.ldap.assertion`,
-:mod:`~ldapmilter.directory.ldap.decoding` and :mod:`~ldapmilter.directory.ldap.tls`.
+No type of ldap3 leaves this module, :mod:`~ldapmilter.directory.ldap.decoding` and
+:mod:`~ldapmilter.directory.ldap.tls`. What is asked is written by :mod:`~ldapmilter.directory.ldap.request`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import contextlib
 import math
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import ldap3
 from ldap3.core.exceptions import LDAPException, LDAPSessionTerminatedByServerError
 
-from ldapmilter.directory.backend.filters import render
 from ldapmilter.directory.backend.store import PAGE_SIZE
+from ldapmilter.directory.ldap import request
 from ldapmilter.directory.ldap.assertion import ASSERTION_CONTROL, assertion
 from ldapmilter.directory.ldap.decoding import decode_entries_directly, entry_in, next_cookie, result_of
 from ldapmilter.directory.ldap.exchange import (
@@ -48,11 +48,6 @@ PATIENCE = 30.0
 _LONGEST_WAIT = 3600
 _PROXIED_AUTHORIZATION = "2.16.840.1.113730.3.4.18"
 """RFC 4370 section 3."""
-_SCOPES: dict[Scope, Literal["BASE", "LEVEL", "SUBTREE"]] = {
-    "base": ldap3.BASE,
-    "one": ldap3.LEVEL,
-    "sub": ldap3.SUBTREE,
-}
 
 
 class Connection:
@@ -203,20 +198,15 @@ class Connection:
         Raises:
             ServerFailed: no answer, not a whole one, or a reference to another server.
         """
-        paging: dict[str, Any] = {}
+        controls = _acting_as(as_dn)
         if page is not None:
-            paging = {"paged_size": PAGE_SIZE, "paged_criticality": True, "paged_cookie": page or None}
+            controls.append(request.paged_results(PAGE_SIZE, page))
         with self.within(seconds):
             self._ldap.socket.settimeout(seconds)
-            self._ldap.search(
-                question.base,
-                question.text,
-                _SCOPES[question.scope],
-                attributes=list(question.attributes),
-                size_limit=most,
-                controls=_acting_as(as_dn),
-                **paging,
+            asked = request.search(
+                question.base, question.scope, question.search_filter, question.attributes, most=most
             )
+            self._ldap.strategy.post_send_search(self._send(asked, controls))
             result = result_of(self._ldap.result, "searchResDone")
             entries = [entry_in(item) for item in self._ldap.response or ()]
             cookie = b"" if page is None or result.code != SUCCESS else next_cookie(self._ldap.result)
@@ -238,7 +228,7 @@ class Connection:
             Refused: by the server.
             ServerFailed: no answer.
         """
-        question = Question(base=base, scope=scope, text=render(search_filter), attributes=tuple(attributes))
+        question = Question(base=base, scope=scope, search_filter=search_filter, attributes=tuple(attributes))
         answer = self.ask(question, PATIENCE, most=most, as_dn=as_dn)
         if answer.result.code not in {SUCCESS, SIZE_LIMIT_EXCEEDED, NO_SUCH_OBJECT}:
             who = "" if as_dn is None else f" as {as_dn or 'anonymous'}"
@@ -264,11 +254,19 @@ class Connection:
         """
         controls = _acting_as(as_dn)
         if asserted:
-            controls = [*(controls or ()), (ASSERTION_CONTROL, True, assertion(tuple(asserted)))]
+            controls.append((ASSERTION_CONTROL, assertion(tuple(asserted))))
         with self.within(PATIENCE):
             self._ldap.socket.settimeout(PATIENCE)
-            self._ldap.compare(dn, attribute, value, controls=controls)  # type: ignore[no-untyped-call]
+            asked = request.compare(dn, attribute, value)
+            self._ldap.strategy.post_send_single_response(self._send(asked, controls))
             return result_of(self._ldap.result, "compareResponse").code
+
+    def _send(self, operation: bytes, controls: Sequence[request.Control]) -> int:
+        """Send what is asked, past ldap3, which then waits for the answer; return the message's number."""
+        number: int = self._ldap.server.next_message_id()
+        self._ldap.strategy._outstanding[number] = None  # noqa: SLF001 - what ldap3 waits for: send() is not done without objects of pyasn1
+        self._ldap.socket.sendall(request.message(number, operation, controls))
+        return number
 
     # -- changing ---------------------------------------------------------------------------
 
@@ -306,8 +304,6 @@ def drop(connection: ldap3.Connection) -> None:
         connection.socket.close()
 
 
-def _acting_as(dn: str | None) -> list[tuple[str, bool, bytes]] | None:
-    """Return the control that asks as another identity (RFC 4370 section 3)."""
-    if dn is None:
-        return None
-    return [(_PROXIED_AUTHORIZATION, True, f"dn:{dn}".encode() if dn else b"")]
+def _acting_as(dn: str | None) -> list[request.Control]:
+    """Return the control that asks as another identity (RFC 4370 section 3), if it is another one."""
+    return [] if dn is None else [(_PROXIED_AUTHORIZATION, f"dn:{dn}".encode() if dn else b"")]

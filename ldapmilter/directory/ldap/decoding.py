@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.directory.backend.raw_entry import RawEntry
 from ldapmilter.directory.ldap.exchange import Result, ServerFailed
+from ldapmilter.directory.ldap.request import PAGED_RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 _SEARCH_RESULT_ENTRY = 4
 """RFC 4511 section 4.5.2: [APPLICATION 4]."""
-_PAGED_RESULTS = "1.2.840.113556.1.4.319"
-"""RFC 2696 section 2: pagedResultsControl."""
 
 
 def decode_entries_directly(connection: ldap3.Connection) -> None:
@@ -64,7 +63,7 @@ def next_cookie(result: dict[str, Any]) -> bytes:
     Raises:
         ServerFailed: the server did not page, so whether that was all cannot be known.
     """
-    control = (result.get("controls") or {}).get(_PAGED_RESULTS)
+    control = (result.get("controls") or {}).get(PAGED_RESULTS)
     if control is None:
         message = "the server ignores paged results (RFC 2696): whether its answer is whole cannot be known"
         raise ServerFailed(message)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ldapmilter.errors import DirectoryUnavailable, LdapmilterError
 
 if TYPE_CHECKING:
+    from ldapmilter.directory.backend.filters import Filter
     from ldapmilter.directory.backend.raw_entry import RawEntry
     from ldapmilter.directory.backend.store import Scope
 
@@ -67,8 +68,7 @@ class Question(Struct, frozen=True, kw_only=True):
 
     base: str
     scope: Scope
-    text: str
-    """The filter (RFC 4515)."""
+    search_filter: Filter
     attributes: tuple[str, ...]
 
 

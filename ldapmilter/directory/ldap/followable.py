@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.backend.filters import Ordered, render
+from ldapmilter.directory.backend.filters import Ordered
 from ldapmilter.directory.backend.names import GLOBAL_CONFIG_DN
 from ldapmilter.directory.following.change_number import CHANGE_NUMBER, ENTRY_NAME, number_at
 from ldapmilter.directory.ldap.exchange import Question
@@ -44,8 +44,7 @@ def hidden(server: Connection) -> list[str]:
 
 def since(number: str) -> Question:
     """Return the search for what has a change number or a greater one."""
-    text = render(Ordered(CHANGE_NUMBER, number))
-    return Question(base="", scope="sub", text=text, attributes=(ENTRY_NAME,))
+    return Question(base="", scope="sub", search_filter=Ordered(CHANGE_NUMBER, number), attributes=(ENTRY_NAME,))
 
 
 def is_unindexed(server: Connection, clock: Callable[[], float]) -> bool:

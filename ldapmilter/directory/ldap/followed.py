@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ldapmilter.chunks import chunks
-from ldapmilter.directory.backend.filters import And, Not, Or, Ordered, any_of, render
+from ldapmilter.directory.backend.filters import And, Not, Or, Ordered, any_of
 from ldapmilter.directory.following.change_number import CHANGE_NUMBER, ENTRY_NAME
 from ldapmilter.directory.following.follower import CannotFollow, TooMany
 from ldapmilter.directory.ldap.command_connection import connect
@@ -158,7 +158,7 @@ class FollowedLdapServer:
 
     @staticmethod
     def _question(wanted: Filter, attributes: Sequence[str]) -> Question:
-        return Question(base="", scope="sub", text=render(wanted), attributes=tuple(attributes))
+        return Question(base="", scope="sub", search_filter=wanted, attributes=tuple(attributes))
 
     def _guarded(self, ask: Callable[[Connection], T]) -> T:
         """Return what the server in use answers; without an answer its connection is not used again."""

@@ -11,7 +11,6 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.backend.filters import render
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.ldap.exchange import HidesRights, NoSuchBase, Question, ServerFailed
 from ldapmilter.directory.ldap.pool import Surroundings, share_of
@@ -105,7 +104,7 @@ class LdapStore:
         next_server_first: bool = False,
     ) -> list[RawEntry]:
         """Return the entries that match; see :class:`~ldapmilter.directory.backend.store.Store`."""
-        question = Question(base=base, scope=scope, text=render(search_filter), attributes=tuple(attributes))
+        question = Question(base=base, scope=scope, search_filter=search_filter, attributes=tuple(attributes))
         return self._ask_any(question, deadline, next_server_first=next_server_first)
 
     def pages(
@@ -126,7 +125,7 @@ class LdapStore:
         self, base: str, scope: Scope, search_filter: Filter, attributes: Sequence[str], allowed: float
     ) -> Generator[list[RawEntry], None, None]:
         paging = Paging()
-        question = Question(base=base, scope=scope, text=render(search_filter), attributes=tuple(attributes))
+        question = Question(base=base, scope=scope, search_filter=search_filter, attributes=tuple(attributes))
         try:
             page = self._ask_any(question, Deadline.after(allowed, self._clock), paging=paging)
             while True:

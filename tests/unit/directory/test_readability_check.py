@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import pytest
 
+from ldapmilter.directory.backend.filters import Equal
 from ldapmilter.directory.ldap.exchange import Question, ServerFailed
 from ldapmilter.directory.ldap.readability_check import ReadabilityCheck
 from tests.support.ports import HANG
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 ABSENT, HIDDEN, NO_ASSERTIONS, ASSERTION_FAILED = 16, 50, 12, 122
 ARCHIVE, LEGAL = "ldapMilterArchiveBcc", "ldapMilterLegalBcc"
-ASKED: Final = Question(base="", scope="sub", text="(uid=ann)", attributes=("uid",))
+ASKED: Final = Question(base="", scope="sub", search_filter=Equal("uid", "ann"), attributes=("uid",))
 
 
 class Server:
