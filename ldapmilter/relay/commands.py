@@ -64,17 +64,23 @@ class Commands:
             LdapmilterError: it cannot be served; nothing was done.
         """
         with self._lock:
-            action = request.get("action")
-            if action == "resend":
-                return {"results": self._resend(_tokens(request), str(request.get("to") or ""))}
-            if action == "discard":
-                why = str(request.get("why") or "").strip()
-                if not why:
-                    message = "to discard a copy takes a reason (--why TEXT)"
-                    raise CommandRefused(message)
-                return {"results": [self._discard(token, why) for token in _tokens(request)]}
-            if action == "learn":
-                return {"lines": self._handling.following.learn(Path(str(request.get("file") or "")))}
+            try:
+                return self._serve(request)
+            finally:
+                self._handling.catch_up()  # whoever asked looks at once what has become of it
+
+    def _serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        action = request.get("action")
+        if action == "resend":
+            return {"results": self._resend(_tokens(request), str(request.get("to") or ""))}
+        if action == "discard":
+            why = str(request.get("why") or "").strip()
+            if not why:
+                message = "to discard a copy takes a reason (--why TEXT)"
+                raise CommandRefused(message)
+            return {"results": [self._discard(token, why) for token in _tokens(request)]}
+        if action == "learn":
+            return {"lines": self._handling.following.learn(Path(str(request.get("file") or "")))}
         message = f"the relay knows no action {action!r}"
         raise CommandRefused(message)
 
@@ -88,7 +94,7 @@ class Commands:
         for number, token in enumerate(tokens):
             if number:
                 self._sleep(RESEND_PAUSE)
-            with self._handling.at_work_on(token) as mine:
+            with self._handling.at_work.on(token) as mine:
                 results.append(self._resend_one(token, to) if mine else _unchanged(token, "the relay is at work on it"))
         return results
 
@@ -128,9 +134,10 @@ class Commands:
 
     def _discard(self, token: str, why: str) -> dict[str, Any]:
         handling = self._handling
-        with handling.at_work_on(token) as mine:
+        with handling.at_work.on(token) as mine:
             if not mine:
                 return _unchanged(token, "the relay is at work on it")
+            handling.catch_up()  # it may have ended just now
             kept = handling.maildir.read(token)
             copy = handling.state.copy(token) or (_of_file(token, kept) if kept is not None else None)
             if copy is None:

@@ -7,28 +7,32 @@ name addresses, and is for the audit alone.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import AuditError, LdapmilterError
 from ldapmilter.plain import plain
+from ldapmilter.relay.at_work import AtWork
 from ldapmilter.relay.client import Outgoing
-from ldapmilter.relay.ends import EVENT, EndLine, as_text
+from ldapmilter.relay.end_line import end_line
+from ldapmilter.relay.ends import FATES
 from ldapmilter.relay.kept import KeepError, fields_of
+from ldapmilter.relay.lag import Lag
 from ldapmilter.relay.stored import StateError
 from ldapmilter.relay.wrapping import as_it_came
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.delivery.settings import RelaySettings
     from ldapmilter.relay.answers import ServerAnswer
-    from ldapmilter.relay.ends import End
+    from ldapmilter.relay.ends import End, EndLine
     from ldapmilter.relay.following import Following
     from ldapmilter.relay.hops import Hops
     from ldapmilter.relay.journaling import Wrapped
@@ -84,7 +88,9 @@ class Handling:
         self.hops = hops
         self.state = state
         self.following = following
+        self.lag = Lag(following, state)
         self.maildir = maildir
+        self.at_work = AtWork()
         self.counts = {"accepted": 0, "refused": 0, "kept": 0, "repeat": 0, "deferred": 0}
         """What became of copies since the start."""
         self.problem: str | None = None
@@ -94,7 +100,6 @@ class Handling:
         self._wrap = wrap
         self._clock = clock
         self._lock = threading.Lock()
-        self._at_work: set[str] = set()
         self._unwritten: dict[str, EndLine] = {}
         """Ends that are facts, while the audit could not be written: a copy that comes again is not handed on again."""
 
@@ -106,24 +111,13 @@ class Handling:
             message: its octets.
             until: when Postfix has to be answered, by the clock of the hops.
         """
-        with self.at_work_on(token) as mine:
+        with self.at_work.on(token) as mine:
             reply = self._take(token, message, until) if mine else BUSY
+            if mine:
+                self.lag.settled(token)
         if reply != DONE:
             self._count("deferred")
         return reply
-
-    @contextlib.contextmanager
-    def at_work_on(self, token: str) -> Iterator[bool]:
-        """Keep other sessions from a token; yields whether it was free."""
-        with self._lock:
-            mine = token not in self._at_work
-            self._at_work.add(token)
-        try:
-            yield mine
-        finally:
-            if mine:
-                with self._lock:
-                    self._at_work.discard(token)
 
     def _take(self, token: str, message: Spooled, until: float) -> str:
         try:
@@ -139,19 +133,26 @@ class Handling:
             return self.cannot_record(error)
 
     def _known(self, token: str) -> KnownCopy:
-        """Return what is known of a copy, which is now seen.
+        """Return what is known of a copy, which is now seen: a known one is noted as that where it takes a while.
 
         Raises:
             AuditError: the audit cannot be read.
             StateError: the state cannot be read or written.
         """
-        found = self.state.copy(token) if self.state.is_there() else None
+        current = self.state.is_there() and not self.lag.counts_for(token)
+        found = self.state.copy(token) if current else None
         if found is None or not found.is_known:
-            self.following.catch_up()
+            self.lag.catch_up()
             found = self.state.copy(token)
         if found is not None and found.state == "ended":
             return found
-        return self.state.seen(token, self._clock())
+        now = self._clock()
+        if found is None or not found.is_known:
+            return self.state.seen(token, now)
+        if found.state == "waiting":
+            return found
+        self.lag.presented(token, now)
+        return replace(found, state="waiting", seen_at=now)
 
     def _unknown(self, copy: KnownCopy, message: Spooled) -> str:
         if self.following.lost.stands_nowhere(copy.token) and self._is_overdue(copy):
@@ -218,23 +219,9 @@ class Handling:
             why: what the answer does not tell.
             target: another one than the copy's.
         """
-        now = self._clock()
-        line: EndLine = {
-            "event": EVENT,
-            "time": as_text(now),
-            "host": self._host,
-            "token": copy.token,
-            "target": target or copy.target,
-            "state": state,
-            "server": answer.server if answer is not None else "",
-            "code": answer.code if answer is not None else None,
-            "reply": answer.text if answer is not None and answer.code is not None else "",
-            "attempts": copy.attempts + (answer is not None),
-            "seconds": round(max(0.0, now - copy.since), 3) if copy.since else 0.0,
-            "why": why or (answer.text if answer is not None and answer.code is None else ""),
-            "takes_back": None,
-        }
-        return self._record(line)
+        return self._record(
+            end_line(copy, state, answer, self._clock(), host=self._host, target=target or copy.target, why=why)
+        )
 
     def _keep(self, copy: KnownCopy, wrapped: Wrapped, state: End, answer: ServerAnswer | None, why: str) -> str:
         """Keep a copy and record it.
@@ -275,11 +262,18 @@ class Handling:
         self.problem = None
         if line["state"] in self.counts:
             self._count(line["state"])
-        try:
-            self.state.take([dict(line)])
-        except StateError as error:
-            self.cannot_record(error)  # the audit has it, which the state is made from
+        if (fate := FATES[line["state"]]) is not None:
+            self.lag.ended(token)
+        if fate == "kept":
+            self.catch_up()  # it is looked for at once
         return DONE
+
+    def catch_up(self) -> None:
+        """Have the state catch up with the audit; what cannot be done now is done later, and loud."""
+        try:
+            self.lag.catch_up()
+        except (AuditError, StateError) as error:
+            self.cannot_record(error)
 
     def _count(self, what: str) -> None:
         with self._lock:

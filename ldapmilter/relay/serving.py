@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,12 @@ from ldapmilter.plain import plain
 from ldapmilter.relay.adoption import adopt
 from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.commands import Commands
+from ldapmilter.relay.desk import Desk
 from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.handling import BUSY, Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import Maildir
-from ldapmilter.relay.session import Desk, RelaySession
+from ldapmilter.relay.session import RelaySession
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
 from ldapmilter.relay.state import RelayState
@@ -47,6 +49,8 @@ _AUDIT_SECONDS: Final = 20.0
 _THREADS: Final = 128
 """Copies that are handled at a time."""
 _TICK_SECONDS: Final = 1.0
+_TOGETHER_SECONDS: Final = 0.05
+"""For which ends wait for others, so that the state takes them over in one step."""
 _FORGET_SECONDS: Final = 3600.0
 _TRY_SECONDS: Final = 5.0
 """After which a state or Maildir that could not be used is tried again."""
@@ -111,6 +115,9 @@ class Relay:
         )
         self._server: asyncio.AbstractServer | None = None
         self._numbers: dict[str, Any] = {}
+        self._counted_at = -math.inf
+        self._stirred = asyncio.Event()
+        """Set when a copy was handled."""
         self._adopted = False
 
     # -- serving ----------------------------------------------------------------------------
@@ -144,7 +151,10 @@ class Relay:
                 behind = True
                 self._handling.cannot_record(error)
                 await asyncio.sleep(_TRY_SECONDS)
-            await asyncio.sleep(_TICK_SECONDS)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), _TICK_SECONDS)
+            await asyncio.sleep(_TOGETHER_SECONDS)
+            self._stirred.clear()
 
     async def _look_for_lost(self) -> None:
         loop = asyncio.get_running_loop()
@@ -198,7 +208,12 @@ class Relay:
         Raises:
             LdapmilterError: it cannot be served.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._beside, self._commands.serve, request)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._beside, self._commands.serve, request)
+        finally:
+            with contextlib.suppress(LdapmilterError):
+                await loop.run_in_executor(self._beside, self._count)
 
     def report(self) -> dict[str, Any]:
         """Return what it says of itself: numbers, and problems without an address in them."""
@@ -221,10 +236,15 @@ class Relay:
 
     def _keep_up(self) -> None:
         """Read what the audit says that is new, and count; the first time see what is kept."""
-        self._handling.following.catch_up()
+        self._handling.lag.catch_up()
         if not self._adopted:
             adopt(self._handling.maildir, self._state)
             self._adopted = True
+        if time.monotonic() - self._counted_at >= _TICK_SECONDS:
+            self._count()
+
+    def _count(self) -> None:
+        self._counted_at = time.monotonic()
         self._numbers = {
             "waiting": self._state.count(state="waiting"),
             "kept": self._state.count(state="ended", fate="kept"),
@@ -264,6 +284,8 @@ class Relay:
         except Exception:  # noqa: BLE001 - each recipient has an answer, whatever happens
             _log.exception("unexpected error with a copy")
             return BUSY
+        finally:
+            self._stirred.set()
 
     def _terms(self, settings: RelaySettings) -> Terms:
         return Terms(host_name=self._host_name, starttls=settings.starttls, ca_file=settings.ca_file)

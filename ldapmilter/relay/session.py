@@ -23,12 +23,7 @@ from ldapmilter.relay.spool import Spooled
 from ldapmilter.relay.stuffing import Unstuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from aiosmtpd.smtp import Envelope, Session
-
-    from ldapmilter.relay.spool import Room
+    from ldapmilter.relay.desk import Desk
 
 _log = logging.getLogger(__name__)
 
@@ -38,61 +33,12 @@ _READ_OCTETS: Final = 1 << 20
 _SILENCE_SECONDS: Final = 300.0
 """After which a client that says nothing is hung up on (RFC 5321, 4.5.3.2)."""
 _MOST_RECIPIENTS: Final = 1000
+_LAST_REPLIES: Final = ("221", "421", "502")
 _SWITCHED_OFF: Final = ("AUTH", "STARTTLS", "HELP", "VRFY", "EXPN", "HELO", "EHLO")
-EXTENSIONS: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
-"""Not SIZE: whatever Postfix has accepted is taken. Not CHUNKING, BINARYMIME: lines are passed on."""
-
 NO_SUCH_COPY: Final = "550 5.1.1 no such copy"
 _PATH: Final = re.compile(r"<(?:[^<>@\s]*@[^<>\s]*:)?([^<>]*)>(?: +(.*))?\Z")
 
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's own: every command, with its addresses
-
-
-class Desk:
-    """What all sessions of a relay share."""
-
-    def __init__(
-        self,
-        *,
-        host_name: str,
-        room: Room,
-        directory: Path,
-        token_in: Callable[[str], Awaitable[str | None]],
-        take: Callable[[str, Spooled], Awaitable[str]],
-    ) -> None:
-        """Prepare.
-
-        Args:
-            host_name: what the relay calls itself.
-            room: how many octets may lie here.
-            directory: where large messages lie.
-            token_in: returns the valid token that a recipient is, or ``None``; raises LdapmilterError: not known now.
-            take: handles one copy, and returns the reply.
-        """
-        self.host_name = host_name
-        self.room = room
-        self.directory = directory
-        self.token_in = token_in
-        self.take = take
-        self.sessions: set[RelaySession] = set()
-        self.copies: set[asyncio.Future[list[str]]] = set()
-        """Copies under way, a future for each message."""
-        self.draining = False
-
-    # -- what aiosmtpd asks -----------------------------------------------------------------
-
-    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self, _server: LMTP, session: Session, _envelope: Envelope, host_name: str, _responses: list[str]
-    ) -> list[str]:
-        """Offer what there is."""
-        session.host_name = host_name
-        lines = [self.host_name, *EXTENSIONS]
-        return [*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]
-
-    async def handle_exception(self, error: Exception) -> str:
-        """Answer where a command failed: for now, never for good."""
-        _log.error("unexpected error in a session", exc_info=error)
-        return BUSY
 
 
 class RelaySession(LMTP):
@@ -113,6 +59,8 @@ class RelaySession(LMTP):
         )
         self._desk = desk
         self._tokens: list[str] = []
+        self._replies: list[str] = []
+        """Not sent yet."""
         self._silent_at = 0.0
         """When the client has said nothing for too long, by the loop's clock."""
         self.command_size_limits = collections.defaultdict(lambda: _COMMAND_OCTETS)
@@ -137,6 +85,20 @@ class RelaySession(LMTP):
         """Hang up."""
         if self.transport is not None:
             self.transport.close()
+
+    async def push(self, status: str | bytes) -> None:
+        """Reply; the replies to commands that came in one go leave in one go (RFC 2920, 3.2)."""
+        self._replies.append(status if isinstance(status, str) else status.decode("utf-8"))
+        if status[:3] in _LAST_REPLIES:  # the connection is closed next
+            self._send_replies()
+        elif len(self._replies) == 1:
+            self.loop.call_soon(self._send_replies)
+        await self._writer.drain()
+
+    def _send_replies(self) -> None:
+        replies, self._replies = self._replies, []
+        if replies and self.transport is not None and not self.transport.is_closing():
+            self._writer.write("".join(f"{reply}\r\n" for reply in replies).encode("utf-8"))
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """Wait for the client anew; the timer is moved when it is due, not with each command."""

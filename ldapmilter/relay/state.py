@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ldapmilter.relay.ends import end_of
 from ldapmilter.relay.state_file import open_state
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ldapmilter.relay.stored import KnownCopy
 
 _log = logging.getLogger(__name__)
+
+_SEEN: Final = (
+    "UPDATE copies SET seen_at = coalesce(seen_at, ?), state = 'waiting' WHERE token = ? AND state != 'ended'"
+)
 
 
 class RelayState(StateReader):
@@ -103,24 +107,30 @@ class RelayState(StateReader):
         """
         with self._changing() as connection:
             connection.execute(UNKNOWN, (token,))
-            connection.execute(
-                "UPDATE copies SET seen_at = coalesce(seen_at, ?), state = 'waiting'"
-                " WHERE token = ? AND state != 'ended'",
-                (now, token),
-            )
+            connection.execute(_SEEN, (now, token))
         found = self.copy(token)
         if found is None:
             message = f"{self.path}: the relay's state does not keep what is written to it"
             raise StateError(message)
         return found
 
-    def tried(self, token: str, now: float, *, server: str, code: int | None, reply: str, why: str) -> None:
-        """Note an attempt that did not get a copy through.
+    def seen_all(self, presented: Mapping[str, float]) -> None:
+        """Note when Postfix presented copies that are known.
 
         Raises:
             StateError: that cannot be noted.
         """
         with self._changing() as connection:
+            connection.executemany(_SEEN, [(at, token) for token, at in presented.items()])
+
+    def tried(self, token: str, now: float, *, server: str, code: int | None, reply: str, why: str) -> None:
+        """Note an attempt that did not get a copy through, which is so seen.
+
+        Raises:
+            StateError: that cannot be noted.
+        """
+        with self._changing() as connection:
+            connection.execute(_SEEN, (now, token))
             connection.execute(
                 "UPDATE copies SET attempts = attempts + 1, tried_at = ?, server = ?, code = ?, reply = ?, why = ?"
                 " WHERE token = ? AND state != 'ended'",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ldapmilter.relay.answers import ServerAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.answers import Step
@@ -22,6 +22,8 @@ _REPLY_LINE: Final = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?\Z", re.DOTALL)
 _FINE: Final = 250
 _MOST_OCTETS: Final = 64 * 1024
 """Of one reply."""
+_SEND_OCTETS: Final = 64 * 1024
+"""Of a message that are gathered before they are sent."""
 _LAST_WORDS_SECONDS: Final = 2.0
 """For which a server that takes no more octets may say why."""
 _TEXT_LETTERS: Final = 1000
@@ -126,7 +128,7 @@ class Wire:
         """
         connection = self._connected
         try:
-            for chunk in chunks:
+            for chunk in _gathered(chunks):
                 if self._has_spoken():
                     return self._early(until)
                 connection.settimeout(self._left(until))
@@ -239,6 +241,20 @@ class Wire:
         text = why if isinstance(why, str) else _why(why)
         silent = isinstance(why, TimeoutError)
         return NoAnswer(ServerAnswer(server=self.hop.text, step=step, text=text[:_TEXT_LETTERS], silent=silent))
+
+
+def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield octets in pieces none of which, but the last, is small."""
+    held: list[bytes] = []
+    octets = 0
+    for chunk in chunks:
+        held.append(chunk)
+        octets += len(chunk)
+        if octets >= _SEND_OCTETS:
+            yield b"".join(held)
+            held, octets = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _why(error: Exception) -> str:

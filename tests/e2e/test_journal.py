@@ -138,13 +138,16 @@ def test_a_message_to_everybody_line_by_line(office: Office) -> None:
     assert b"Received: " in journal.original
     assert journal.original.endswith(b"\r\n\r\nHello.\r\n")
 
-    (copy,) = office.copies("--message-id", f"{mailed.token}@client.test")["copies"]
-    assert (copy["state"], copy["fate"], copy["domain"], copy["delivery"]) == (
-        "ended",
-        "accepted",
-        "archive.test",
-        "journal",
-    )
+    def copies() -> list[dict[str, Any]]:
+        return [
+            copy
+            for copy in office.copies("--message-id", f"{mailed.token}@client.test")["copies"]
+            if copy["state"] == "ended"
+        ]
+
+    wait_until(lambda: bool(copies()), "the end of the copy")
+    (copy,) = copies()
+    assert (copy["fate"], copy["domain"], copy["delivery"]) == ("accepted", "archive.test", "journal")
     assert f"<{copy['token']}@copies.invalid>" == journal.headers["Message-ID"]
     told = office.scene.daemon.cli("audit", "find", "--queue-id", str(mailed.sent.queue_id))
     assert "fate: accepted" in told.stdout

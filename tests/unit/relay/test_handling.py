@@ -59,6 +59,8 @@ class Office:
         self.audit.touch(mode=0o600)
         self.written: list[Mapping[str, Any]] = []
         self.audit_fails = False
+        self.keeps_up = True
+        """Whether the state catches up after each copy, as the relay has it do in a moment."""
         self.hops = FakeHops()
         self.settings = relay_settings(directory, "smtp:[archive.example]:25")
         self.state = RelayState(self.settings.state)
@@ -97,6 +99,8 @@ class Office:
             return self.handling.take(token, message, 0.0)
         finally:
             message.close()
+            if self.keeps_up:
+                self.handling.catch_up()
 
     def kept(self) -> list[str]:
         return sorted(path.name for path in (self.settings.kept / "new").iterdir())
@@ -365,9 +369,57 @@ def test_a_state_that_cannot_be_written(office: Office) -> None:
     assert office.take(token) == DONE
 
 
+def test_a_copy_that_comes_again_before_the_state_has_its_end(office: Office) -> None:
+    token = office.decided()
+    office.keeps_up = False
+    assert office.take(token) == DONE
+    assert [copy.state for copy in office.state.copies()] == ["decided"]
+    assert office.take(token) == DONE
+    assert len(office.hops.given) == 1
+    assert [line["state"] for line in office.written] == ["accepted", "repeat"]
+
+
+def test_a_copy_that_takes_a_while_is_seen_to_wait(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = office.decided()
+    seen: list[tuple[str, float | None]] = []
+
+    def slow(*_given: object) -> ServerAnswer:
+        began = office.now
+        office.now += 60
+        for _ in range(2):
+            office.handling.catch_up()
+            seen.extend((copy.state, copy.seen_at and copy.seen_at - began) for copy in office.state.copies())
+        return server("end", 250)
+
+    monkeypatch.setattr(office.hops, "hand_on", slow)
+    assert office.take(token) == DONE
+    assert seen == [("waiting", 0.0)] * 2
+    assert [(copy.state, copy.fate) for copy in office.state.copies()] == [("ended", "accepted")]
+
+
+def test_a_kept_copy_is_in_the_state_at_once(office: Office) -> None:
+    token = office.decided()
+    office.keeps_up = False
+    office.hops.answer = server("rcpt", 550)
+    assert office.take(token) == DONE
+    assert [copy.token for copy in office.state.copies(fate="kept")] == [token]
+
+
+def test_no_copy_is_handed_on_while_the_state_cannot_keep_up(office: Office) -> None:
+    first, second = office.decided(), office.decided()
+    office.handling.catch_up()
+    office.state._connection.execute("PRAGMA query_only = ON")
+    assert office.take(first) == DONE
+    assert "relay's state cannot be written" in str(office.handling.problem)
+    assert [office.take(first), office.take(second)] == [NO_RECORD, NO_RECORD]
+    office.state._connection.execute("PRAGMA query_only = OFF")
+    assert [office.take(first), office.take(second)] == [DONE, DONE]
+    assert len(office.hops.given) == 2
+
+
 def test_one_session_at_a_time(office: Office) -> None:
     token = office.decided()
-    with office.handling.at_work_on(token):
+    with office.handling.at_work.on(token):
         assert office.take(token) == BUSY
     assert office.take(token) == DONE
 

@@ -112,6 +112,27 @@ def running_relay(tmp_path: Path, archive: ArchiveServer) -> Iterator[Running]:
     relay.close()
 
 
+def test_replies_to_commands_that_came_in_one_go_leave_in_one_go(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (token,) = relay.decided()
+    with relay.client() as client:
+        written: list[bytes] = []
+        write = asyncio.StreamWriter.write
+
+        def note(self: asyncio.StreamWriter, octets: bytes) -> None:
+            written.append(octets)
+            write(self, octets)
+
+        monkeypatch.setattr(asyncio.StreamWriter, "write", note)
+        client.send(f"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<{token}@{DOMAIN}>\r\nRCPT TO:<x@{DOMAIN}>\r\nDATA\r\n")
+        assert [line(client)[:3] for _ in range(5)] == ["250", "250", "250", "550", "354"]
+        assert len(written) == 1
+        client.send(b"".join(session_stuffed(MESSAGE)) + b"QUIT\r\n")
+        assert [line(client)[:3] for _ in range(2)] == ["250", "221"]
+    assert len(written) == 2
+
+
 def test_what_it_offers(relay: Running) -> None:
     with relay.client() as client:
         assert client.does_esmtp

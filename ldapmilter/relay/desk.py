@@ -1,0 +1,80 @@
+"""What all sessions of a relay share, and what aiosmtpd asks of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ldapmilter.relay.handling import BUSY
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from aiosmtpd.lmtp import LMTP
+    from aiosmtpd.smtp import Envelope, Session
+
+    from ldapmilter.relay.spool import Room, Spooled
+
+_log = logging.getLogger(__name__)
+
+EXTENSIONS: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
+"""Not SIZE: whatever Postfix has accepted is taken. Not CHUNKING, BINARYMIME: lines are passed on."""
+
+
+class Connected(Protocol):
+    """A session."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing of a message has come that has not been answered."""
+
+    def hang_up(self) -> None:
+        """Hang up."""
+
+
+class Desk:
+    """What all sessions of a relay share."""
+
+    def __init__(
+        self,
+        *,
+        host_name: str,
+        room: Room,
+        directory: Path,
+        token_in: Callable[[str], Awaitable[str | None]],
+        take: Callable[[str, Spooled], Awaitable[str]],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            host_name: what the relay calls itself.
+            room: how many octets may lie here.
+            directory: where large messages lie.
+            token_in: returns the valid token that a recipient is, or ``None``; raises LdapmilterError: not known now.
+            take: handles one copy, and returns the reply.
+        """
+        self.host_name = host_name
+        self.room = room
+        self.directory = directory
+        self.token_in = token_in
+        self.take = take
+        self.sessions: set[Connected] = set()
+        self.copies: set[asyncio.Future[list[str]]] = set()
+        """Copies under way, a future for each message."""
+        self.draining = False
+
+    # -- what aiosmtpd asks -----------------------------------------------------------------
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, _server: LMTP, session: Session, _envelope: Envelope, host_name: str, _responses: list[str]
+    ) -> list[str]:
+        """Offer what there is."""
+        session.host_name = host_name
+        lines = [self.host_name, *EXTENSIONS]
+        return [*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Answer where a command failed: for now, never for good."""
+        _log.error("unexpected error in a session", exc_info=error)
+        return BUSY
