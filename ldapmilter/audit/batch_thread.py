@@ -34,7 +34,13 @@ class BatchThread(Generic[ItemT]):
         self._name = name
         self._work = work
         self._finish = finish
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._rests = False
+        """Whether the thread waits for something to do."""
+        self._bell = threading.Lock()
+        """Released to wake it: a condition makes a lock for each wait, and costs a message a dozen calls."""
+        self._bell.acquire()
         self._items: deque[ItemT] = deque()
         self._running = False
         self._ending = False
@@ -43,23 +49,23 @@ class BatchThread(Generic[ItemT]):
 
     def put(self, item: ItemT) -> None:
         """Let an item wait; returns at once."""
-        with self._changed:
+        with self._lock:
             self._items.append(item)
             if self._running:
-                self._changed.notify_all()
+                self._wake()
                 return
             self._running = True
         try:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
         except RuntimeError:  # no thread is to be had now
-            with self._changed:
+            with self._lock:
                 self._running = False
                 self._items.clear()
             raise
 
     def withdraw(self, item: ItemT) -> bool:
         """Take an item back, unless its turn has come."""
-        with self._changed:
+        with self._lock:
             if item not in self._items:
                 return False
             self._items.remove(item)
@@ -77,25 +83,39 @@ class BatchThread(Generic[ItemT]):
 
     def end(self) -> None:
         """Have the thread do what waits, finish, and end. What is put afterwards makes it run once more."""
-        with self._changed:
+        with self._lock:
             self._ending = True
             if self._running:
-                self._changed.notify_all()
+                self._wake()
                 return
         self._finish()
 
     def join(self, seconds: float) -> bool:
         """Wait until the thread has ended; ``False`` when it has not in so many seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._running, seconds)
+        with self._ended:
+            return self._ended.wait_for(lambda: not self._running, seconds)
+
+    def _wake(self) -> None:
+        """Have the thread look for items; the lock is held."""
+        if self._rests:
+            self._rests = False
+            self._bell.release()
+
+    def _next(self) -> list[ItemT]:
+        """Wait for items; return all that there are, none at the end."""
+        while True:
+            with self._lock:
+                if self._items or self._ending:
+                    items = [*self._items]
+                    self._items.clear()
+                    self._since = (time.monotonic(), time.time())
+                    return items
+                self._rests = True
+            self._bell.acquire()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._items or self._ending)
-                items = list(self._items)
-                self._items.clear()
-                self._since = (time.monotonic(), time.time())
+            items = self._next()
             try:
                 if items:
                     self._work(items)
@@ -103,9 +123,9 @@ class BatchThread(Generic[ItemT]):
                     self._finish()
             except Exception:  # noqa: BLE001 - the next item must find the thread at work
                 _log.exception("unexpected error in the thread %s", self._name)
-            with self._changed:
+            with self._lock:
                 self._since = None
                 if not items and not self._items:
                     self._running = False
-                    self._changed.notify_all()
+                    self._ended.notify_all()
                     return

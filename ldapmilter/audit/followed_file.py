@@ -69,10 +69,13 @@ class FollowedFile:
         for _ in range(_ATTEMPTS):
             file = self._file
             if file is not None:
-                with self._lock.held():
+                self._lock.take()
+                try:
                     moved, size = self._look(file)
                     if not moved and file.append(octets, size):
                         return file
+                finally:
+                    self._lock.leave()
             # Rotated, or removed (even while the line was being written: that line is lost with it).
             self.open_anew()
         message = f"{self._path}: the audit file is replaced again and again; something beside ldapmilter writes there"

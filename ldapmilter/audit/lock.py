@@ -39,6 +39,7 @@ class AuditLock:
         self.is_awaited = False
         """Whether another process has it, and this one waits."""
         self._descriptor = -1
+        self._identity = (0, 0)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -47,11 +48,15 @@ class AuditLock:
         Raises:
             AuditError: it cannot be opened.
         """
-        self._take()
+        self.take()
         try:
             yield
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.leave()
+
+    def leave(self) -> None:
+        """Let the other processes in."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -59,11 +64,17 @@ class AuditLock:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Keep the other processes out, until :meth:`leave`.
+
+        Raises:
+            AuditError: it cannot be opened.
+        """
         for _ in range(_ATTEMPTS):
             try:
                 if self._descriptor < 0:
                     self._descriptor = os.open(self.path, _FLAGS, 0o600)
+                    self._identity = _identity(os.fstat(self._descriptor))
                 self._wait_for_it()
                 if self._is_the_one_of_that_name():
                     return
@@ -89,12 +100,14 @@ class AuditLock:
                 self.is_awaited = False
 
     def _is_the_one_of_that_name(self) -> bool:
-        ours = os.fstat(self._descriptor)
         try:
-            named = os.lstat(self.path)
+            return _identity(os.lstat(self.path)) == self._identity
         except FileNotFoundError:
             return False
-        return (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager

@@ -98,6 +98,8 @@ def _happened(decision: Decision, policy: Policy) -> Iterator[tuple[str, str]]:
 
 def _incomplete(decision: Decision) -> list[str]:
     """Return what could not be known, as far as it may be named."""
+    if not decision.incomplete:
+        return []
     secret = {notice.text for notice in decision.warnings if notice.confidential}
     return [text for text in decision.incomplete if text not in secret]
 

@@ -22,7 +22,7 @@ LogTarget = Literal["stderr", "syslog"]
 
 _WAITING_LINES = 10_000
 """Lines that may wait to be written; past it they are dropped and counted."""
-_GATHERING = 0.01
+_GATHERING = 0.05
 """Seconds in which lines gather before the writer looks for them again."""
 _LAST_WORDS = 1.0
 """Seconds to write what is waiting at the end."""

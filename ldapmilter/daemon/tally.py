@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ldapmilter.policy.effect import Copy
 
 if TYPE_CHECKING:
-    from ldapmilter.policy.model import Decision
+    from ldapmilter.policy.model import Decision, Notice
 
 Numbers = dict[str, Any]
 """Numbers by name, nested."""
@@ -61,36 +61,34 @@ class Tally:
         ]
         effects = {_effect(effect.kind, effect.mode) for effect in public}
         secret = {notice.text for notice in decision.warnings if notice.confidential}
-        broken = [notice for notice in decision.warnings if notice.invalid_value_of is not None]
+        invalid = [notice for notice in decision.warnings if notice.invalid_value_of is not None]
         with self._lock:
             _count(self._verdicts, decision.told_verdict)
-            self._count_confidential(decision, confidential)
+            self._count_confidential(decision, invalid, confidential)
             if decision.applied_verdict == "tempfail":
                 return
             for effect in effects:
                 _count(self._effects, effect)
-            events = {
-                "copies": sum(isinstance(effect, Copy) for effect in public),
-                "incomplete": not secret.issuperset(decision.incomplete),
-                "stale": decision.stale,
-                "unknown_clients": decision.unknown_client is not None,
-                "invalid_values": sum(not notice.confidential for notice in broken),
-            }
-            for event, count in events.items():
-                _count(self._events, event, count)
+            if copies := len([effect for effect in public if isinstance(effect, Copy)]):
+                _count(self._events, "copies", copies)
+            if decision.incomplete and not secret.issuperset(decision.incomplete):
+                _count(self._events, "incomplete")
+            if decision.stale:
+                _count(self._events, "stale")
+            if decision.unknown_client is not None:
+                _count(self._events, "unknown_clients")
+            if broken := [notice for notice in invalid if not notice.confidential]:
+                _count(self._events, "invalid_values", len(broken))
 
-    def _count_confidential(self, decision: Decision, confidential: frozenset[str]) -> None:
-        copies = sum(copy.added and not confidential.isdisjoint(copy.classes) for copy in decision.copies)
-        events = {
-            "copies": copies,
-            "messages": copies > 0,
-            "invalid_values": sum(
-                notice.confidential and notice.invalid_value_of is not None for notice in decision.warnings
-            ),
-            "unavailable": decision.unavailable,
-        }
-        for event, count in events.items():
-            _count(self._confidential, event, count)
+    def _count_confidential(self, decision: Decision, invalid: list[Notice], confidential: frozenset[str]) -> None:
+        secret = [copy for copy in decision.copies if copy.added and not confidential.isdisjoint(copy.classes)]
+        if secret:
+            _count(self._confidential, "copies", len(secret))
+            _count(self._confidential, "messages")
+        if broken := [one for one in invalid if one.confidential]:
+            _count(self._confidential, "invalid_values", len(broken))
+        if decision.unavailable:
+            _count(self._confidential, "unavailable")
 
     def happened(self, event: str) -> None:
         """Count anything else."""
@@ -126,5 +124,4 @@ def _effect(name: str, mode: str) -> str:
 
 
 def _count(counts: dict[str, int], name: str, by: int = 1) -> None:
-    if by:
-        counts[name] = counts.get(name, 0) + by
+    counts[name] = counts.get(name, 0) + by

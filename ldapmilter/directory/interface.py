@@ -135,6 +135,9 @@ class Record(Protocol):
 class RememberingDirectory(Directory, Protocol):
     """A directory that also keeps values that were made from it, each for as long as its answers stand."""
 
+    def go_on_from(self, earlier: RememberingDirectory) -> None:
+        """See hosted domains and global config as the same message saw them before, under an earlier deadline."""
+
     def recall(self, keys: Collection[KeyT]) -> dict[KeyT, Any]:
         """Return, of the values that were kept, those that still stand.
 

@@ -49,6 +49,10 @@ class View:
             self._site = self.reader.site(self.trace)
         return self._site
 
+    def go_on_from(self, earlier: View) -> None:
+        """Take over the site as the same message saw it before, if it has."""
+        self._site = earlier._site
+
     def recall(self, keys: Collection[KeyT], due: set[Hashable] | None = None, lasting: float = 0.0) -> dict[KeyT, Any]:
         """Return values that still stand; see :meth:`RememberingDirectory.recall` and :meth:`Derived.recall`."""
         found = self._derived.recall(keys, due, lasting)

@@ -205,6 +205,11 @@ class MessageDirectory:
         """See the interface."""
         return self._view.trace.still_reading
 
+    def go_on_from(self, earlier: RememberingDirectory) -> None:
+        """See the interface."""
+        if isinstance(earlier, MessageDirectory):
+            self._view.go_on_from(earlier._view)  # noqa: SLF001 - of its own kind
+
     def warm_up(self) -> None:
         """Read what every message needs: the site, and who is in which policy group.
 

@@ -55,9 +55,9 @@ def _header(context: Any, name: str, value: bytes) -> int:  # noqa: ANN401 - C t
     if session is None or not session.negotiated.unanswered & milter.P_NR_HDR:
         return _answered_header(context, name, value)
     message = session.message
-    if message is None or (message.fields.wanted and message.failure is None):
+    if message is None or (message.failure is None and name.strip().lower() in message.fields.wanted):
         return _unanswered_header(context, name, value)
-    return milter.NOREPLY
+    return milter.NOREPLY  # most fields of any message
 
 
 def _end_of_header(context: Any) -> int:  # noqa: ANN401 - C type

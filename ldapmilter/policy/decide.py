@@ -268,6 +268,8 @@ class _Deciding:
 
     def _as_posted(self, change: FromChange | None) -> FromChange | None:
         """Return the From of what may be a post to a list; notes what else becomes of it."""
+        if not self.facts.lists:
+            return change
         self.notices.extend(lists.invalid_values(self.facts))
         addressed = list_choice.addressed(self.facts)
         if not addressed:

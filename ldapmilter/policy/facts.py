@@ -67,6 +67,8 @@ class Facts:
         ]
         """Recipients that ask for anything."""
         senders = [one for one in (self.sender_policy, self.person_policy) if one is not None and not one.nothing]
+        self.lists = [one.policy.mailing_list for _, one in self.concerned if one.policy.mailing_list is not None]
+        """What lists among the recipients say of posts to them."""
         self.quiet = not (self.concerned or senders)
         """Whether no party's chains say anything, as in most mail."""
         self.roots: list[Entry] = []
@@ -85,6 +87,7 @@ class Facts:
 
     def go_on(self, directory: RememberingDirectory) -> None:
         """Look up what else matters in a directory that is bound to another deadline."""
+        directory.go_on_from(self.directory)
         self.directory = self.memory.directory = directory
 
     # -- using it ---------------------------------------------------------------------------
@@ -164,9 +167,9 @@ class Facts:
         conditions = {when for one_party in self.requests for when in one_party.conditions()}
         if self.sender_policy is not None:
             conditions.update(found.value.when for found in self.sender_policy.rules.found)
-        if not conditions:
-            return {}
         operands = {when.operand for when in conditions if when.kind == "group"}
+        if not operands:
+            return {}
         public = self._public_operands()
         failed_before = len(self.directory.failures)
         try:

@@ -183,7 +183,9 @@ def render(
         policy: the ``[from]`` section.
         hosts: whether a domain is hosted by this directory.
     """
-    from_name = read_from(headers.values("from")).display_name if headers is not None else ""
+    from_name = ""
+    if headers is not None and winner.template.needs_from_name:
+        from_name = read_from(headers.values("from")).display_name
     try:
         # What the writer of the message chose is not remembered: it may be long.
         rendered = _rendered if not from_name else _rendered.__wrapped__

@@ -34,12 +34,7 @@ class Choice(NamedTuple):
 
 def addressed(facts: Facts) -> list[MailingList]:
     """Return the lists with settings among the recipients of the envelope, each once, in order."""
-    found = {
-        posts.entry.dn: posts
-        for _, one in facts.concerned
-        if (posts := one.policy.mailing_list) is not None and posts.acts
-    }
-    return list(found.values())
+    return list({posts.entry.dn: posts for posts in facts.lists if posts.acts}.values())
 
 
 def choose(lists: Sequence[MailingList], facts: Facts, headers: Headers, notices: list[Notice]) -> Choice | None:

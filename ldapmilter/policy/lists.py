@@ -55,8 +55,7 @@ class PostOutcome(Struct):
 
 def invalid_values(facts: Facts) -> list[Notice]:
     """Return what is wrong with the settings of the lists that are addressed."""
-    every = (one.policy.mailing_list for _, one in facts.concerned)
-    return list(dict.fromkeys(notice for posts in every if posts is not None for notice in posts.notices))
+    return list(dict.fromkeys(notice for posts in facts.lists for notice in posts.notices))
 
 
 def post(lists: Sequence[MailingList], facts: Facts, headers: Headers, before: Before) -> PostOutcome:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from ldapmilter.policy.effect import Copy, Effect, HeaderChange, SenderChange
-
 if TYPE_CHECKING:
     from ldapmilter.address import Address
     from ldapmilter.message import Identity
-    from ldapmilter.policy.effect import FromChange, Mode, Reason
+    from ldapmilter.policy.effect import Copy, Effect, FromChange, HeaderChange, Mode, Reason, SenderChange
 
 Verdict = Literal["accept", "tempfail", "reject"]
 
@@ -156,9 +154,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     @property
     def applied_headers(self) -> tuple[HeaderChange, ...]:
         """The header fields that change, From first."""
-        if self.from_change is None and not self.header_changes:  # as of most mail
-            return ()
-        return tuple(effect for effect in self.applied if isinstance(effect, HeaderChange))
+        changes = self.header_changes if self.from_change is None else (self.from_change, *self.header_changes)
+        return tuple([change for change in changes if change.mode == "apply" and change.made]) if changes else ()
 
     @property
     def applied_sender(self) -> SenderChange | None:
@@ -177,7 +174,9 @@ class Decision(Struct, frozen=True, kw_only=True):
 
         Their fields have to be counted while the header comes in: one of each name is left, or none.
         """
-        return frozenset(change.name.lower() for change in self.applied_headers)
+        if self.from_change is None and not self.header_changes:  # as of most mail
+            return frozenset()
+        return frozenset([change.name.lower() for change in self.applied_headers])
 
 
 def reply_text(code: str) -> str:

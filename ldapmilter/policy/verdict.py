@@ -44,6 +44,11 @@ class AnswerToMta(TypedDict):
     waits_in_secret: bool
 
 
+_GOES_ON: Final = AnswerToMta(
+    verdict="accept", smtp_reply=None, verdict_mode="apply", waits_for=(), waits_because=(), waits_in_secret=False
+)
+
+
 def causes_to_wait(policy: Policy, truncations: Collection[Notice], notices: Collection[Notice]) -> list[Cause]:
     """Return each cause for which a message has to wait; none: it goes on.
 
@@ -53,6 +58,8 @@ def causes_to_wait(policy: Policy, truncations: Collection[Notice], notices: Col
         notices: everything else that is wrong, invalid values among it.
     """
     causes: list[Cause] = []
+    if not (truncations or notices):
+        return causes
     if policy.directory_failure == "tempfail":
         what = "a list or a number of copies past its limit"
         causes.extend(Cause(what, policy.hold_mode, notice.confidential, (notice.text,)) for notice in truncations)
@@ -72,6 +79,8 @@ def causes_to_wait(policy: Policy, truncations: Collection[Notice], notices: Col
 
 def answer(causes: Sequence[Cause], refusal: Refusal | None, policy: Policy) -> AnswerToMta:
     """Return verdict, reply and mode: waiting comes first, since a look-up may still change the rest."""
+    if not causes and refusal is None:  # as of most mail
+        return _GOES_ON
     verdict: Verdict = "accept"
     reply: str | None = None
     mode: Mode = "apply"

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from ldapmilter.mailbox.reading import read_from
 from ldapmilter.message import Headers
+from ldapmilter.policy import from_rewrite
 from ldapmilter.policy.basis import Basis
 from ldapmilter.policy.decide import decide
 from tests.unit.policy.example import example_records
 from tests.unit.policy.world import ANN, BOB, JOE, MAILBOX_SERVER, TODAY, Message, World, addresses, read_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ldapmilter.mailbox.reading import FromHeader
     from ldapmilter.policy.model import Decision
     from tests.unit.policy.world import Options
 
@@ -65,6 +70,33 @@ def test_the_second_step_asks_for_nobody_again(steps: Steps) -> None:
     assert addresses(last) == ["vault@keep.test", "bob@keep.test"]
     assert last.from_change is not None
     assert last.from_change.value == '"Ann (Legal)" <legal@example.com>'
+
+
+def test_the_second_step_needs_no_directory_where_the_first_has_seen_all(steps: Steps) -> None:
+    """Hosted domains are those that the message has seen before, though they are forgotten by now."""
+    steps.decide()
+    steps.world.cache.flush()
+    steps.world.goes_down()
+    last = steps.decide(FROM)
+    assert (last.verdict, last.searches) == ("accept", 0)
+    assert last.from_change is not None
+
+
+@pytest.mark.parametrize(("rule", "read"), [(RULE, 1), ("* => Legal <legal@example.com>", 0)])
+def test_the_from_is_taken_apart_where_the_new_one_holds_its_name(
+    rule: str, read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_apart: list[object] = []
+
+    def counted(values: Sequence[str]) -> FromHeader:
+        taken_apart.append(values)
+        return read_from(values)
+
+    monkeypatch.setattr(from_rewrite, "read_from", counted)
+    steps = Steps(World(example_records({ANN: {"ldapMilterSenderFromRewrite": rule}})))
+    steps.decide()
+    assert steps.decide(FROM).from_change is not None
+    assert len(taken_apart) == read
 
 
 def test_it_decides_as_if_it_had_begun_anew(steps: Steps) -> None:
