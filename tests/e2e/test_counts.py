@@ -33,6 +33,8 @@ BOB: Final = "bob@example.test"
 HENRY: Final = "henry@example.test"
 KIM: Final = "kim@example.test"
 MANY: Final = tuple(f"crowd-{number}@example.test" for number in range(50))
+STRANGERS: Final = tuple(f"stranger-{number}@example.test" for number in range(50))
+"""People whom nobody has written to, nor heard of."""
 HEADER_FIELDS: Final = 17
 NEGOTIATION: Final = 1
 LINES: Final = 2
@@ -123,7 +125,8 @@ class Running:
 
 @pytest.fixture(scope="module")
 def slapd() -> Iterator[Slapd]:
-    with Slapd(merge([*company(), *(entry for address in MANY for entry in account(address))])) as slapd:
+    people = (*MANY, *STRANGERS)
+    with Slapd(merge([*company(), *(entry for address in people for entry in account(address))])) as slapd:
         yield slapd
 
 
@@ -251,6 +254,12 @@ def test_what_is_known_is_not_asked_for_again(running: Running) -> None:
         for _ in range(5):
             running.pass_through(case)
     assert running.slapd.searches(running.slapd.bind_dn) == before
+
+
+def test_all_who_are_not_known_yet_are_looked_up_in_one_search(running: Running) -> None:
+    before = running.slapd.searches(running.slapd.bind_dn)
+    running.pass_through(Case(STRANGERS[0], STRANGERS[1:]))
+    assert running.slapd.searches(running.slapd.bind_dn) - before == 1
 
 
 @pytest.mark.parametrize(("name", "writes"), [("nothing", 2), ("copy", 5)])
