@@ -58,6 +58,11 @@ class Identity(Struct, frozen=True, kw_only=True):
     dn: str | None = None
 
 
+def has_raw_octets(text: str) -> bool:
+    """Tell whether text of a message holds octets that are not UTF-8, which stand in it as surrogates."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 class HandledMessage(Struct, frozen=True, kw_only=True):
     """A message that has been decided, as log and audit name it."""
 

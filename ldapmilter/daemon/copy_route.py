@@ -43,11 +43,6 @@ class CopyRoute:
         """What Postfix said last; ``None``: there is no relay."""
         return self._route if self._settings.listen is not None else None
 
-    @property
-    def is_asking(self) -> bool:
-        """Whether an answer of Postfix's is waited for."""
-        return self._asking.locked()
-
     def follow(self, settings: RelaySettings) -> None:
         """Obey another configuration."""
         before, self._settings = self._settings, settings

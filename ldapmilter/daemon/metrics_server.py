@@ -8,11 +8,12 @@ import socket
 from typing import TYPE_CHECKING
 
 from ldapmilter.daemon.listener import CannotListen
-from ldapmilter.daemon.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The text format of Prometheus."""
 _SECONDS = 5.0
 _MAX_HEADER = 16_384
 _CLIENTS = 16
@@ -75,5 +76,5 @@ class MetricsServer:
 
 
 def _http(status: str, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close"
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {_CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close"
     return f"{head}\r\n\r\n".encode("ascii") + body

@@ -15,9 +15,8 @@ from ldapmilter import __version__
 from ldapmilter.daemon import copy_route, crowd
 from ldapmilter.daemon.directory_watch import DirectoryWatch
 from ldapmilter.daemon.invalid_values import InvalidValues
-from ldapmilter.daemon.metrics import Snapshot
 from ldapmilter.daemon.policy_hash import policy_hash
-from ldapmilter.daemon.relay_metrics import RelaySnapshot
+from ldapmilter.daemon.snapshot import RelaySnapshot, Snapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, add
 from ldapmilter.daemon.unknown_clients import busiest
 from ldapmilter.daemon.waiting import by_cause, reminders_of

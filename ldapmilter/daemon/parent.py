@@ -22,7 +22,6 @@ from ldapmilter.daemon.fleet import Fleet
 from ldapmilter.daemon.following import ChangeFollowing
 from ldapmilter.daemon.listener import CannotListen, listen, refuse_beside_another
 from ldapmilter.daemon.log import LogWriter
-from ldapmilter.daemon.metrics import page
 from ldapmilter.daemon.notify import notify, notify_reloading, watchdog_seconds
 from ldapmilter.daemon.overview import Overview
 from ldapmilter.daemon.parent_requests import answer
@@ -95,7 +94,7 @@ class Parent:
             raise
         spawner = Spawner(log=log, libmilter=reserved, most_connections=crowd.most_connections(descriptors))
         self._fleet = Fleet(active, listener, spawner)
-        self._sockets = Sockets(self._fleet, self._answer, lambda: page(self._overview.snapshot()))
+        self._sockets = Sockets(self._fleet, self._answer, lambda: self._overview.snapshot())  # noqa: PLW0108 - made below
         self._following = ChangeFollowing(self._fleet, log)
         parts = (self._relay, self._following, self._seals)
         self._overview = Overview(config, self._fleet, self._sockets, writer, descriptors, *parts)

@@ -6,29 +6,16 @@ it is, not how many copies there are, unless it may show what moves with confide
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from prometheus_client.core import Metric
 
-
-class RelaySnapshot(Struct, frozen=True, kw_only=True):
-    """What the daemon knows of the copy relay at one moment."""
-
-    state: Mapping[str, Any]
-    """As ``status`` has it: ``serves``, ``restarts``, ``waiting``, ``kept``, ``oldest`` (seconds since the epoch),
-    ``counts``, ``problem``; numbers are ``None`` before the relay has reported."""
-    now: float
-    """Seconds since the epoch."""
-    late_after: float
-    """``[relay] late_after``."""
-    confidential: bool
-    """Whether copies of confidential classes travel by it."""
+    from ldapmilter.daemon.snapshot import RelaySnapshot
 
 
 def relay_metrics(relay: RelaySnapshot, *, confidential: bool) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.config import Config
     from ldapmilter.daemon.channel import Message
+    from ldapmilter.daemon.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -25,15 +26,15 @@ _CONTROL_MODE = 0o660
 class SideSockets:
     """What is open; what is the same under two configurations stays open between them."""
 
-    def __init__(self, answer: Callable[[Message], Awaitable[Message]], page: Callable[[], bytes]) -> None:
+    def __init__(self, answer: Callable[[Message], Awaitable[Message]], snapshot: Callable[[], Snapshot]) -> None:
         """Open nothing yet.
 
         Args:
             answer: answers a request on the control socket.
-            page: makes the metrics.
+            snapshot: what the metrics are made of.
         """
         self._answer = answer
-        self._page = page
+        self._snapshot = snapshot
         self._open: dict[tuple[str, object], ControlServer | MetricsServer] = {}
         """By option and value."""
 
@@ -90,6 +91,9 @@ class SideSockets:
         return server
 
     async def _metrics(self, host: str, port: int) -> MetricsServer:
-        server = MetricsServer(self._page)
+        # Three megabytes in the parent and in every worker, for a page that few sites have.
+        from ldapmilter.daemon.metrics import page  # noqa: PLC0415
+
+        server = MetricsServer(lambda: page(self._snapshot()))
         await server.serve(host, port)
         return server

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ldapmilter.config import Config
     from ldapmilter.daemon.channel import Message
     from ldapmilter.daemon.fleet import Fleet
+    from ldapmilter.daemon.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -28,19 +29,19 @@ class Sockets:
     """The milter's socket, which the workers accept from, and those that the parent serves itself."""
 
     def __init__(
-        self, fleet: Fleet, answer: Callable[[Message], Awaitable[Message]], page: Callable[[], bytes]
+        self, fleet: Fleet, answer: Callable[[Message], Awaitable[Message]], snapshot: Callable[[], Snapshot]
     ) -> None:
         """Prepare; :meth:`open` opens what is not open.
 
         Args:
             fleet: has the milter's socket.
             answer: answers a request on the control socket.
-            page: makes the metrics.
+            snapshot: what the metrics are made of.
         """
         self.rebound_at: float | None = None
         """When the milter's socket was last bound anew: seconds since the epoch."""
         self._fleet = fleet
-        self._side_sockets = SideSockets(answer, page)
+        self._side_sockets = SideSockets(answer, snapshot)
         self._turn_away = TurnAway()
         self._unreachable: dict[str, str] = {}
         """By socket: why clients cannot connect to it."""

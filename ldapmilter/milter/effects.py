@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import milter
 
 from ldapmilter.mailbox.writing import fold
+from ldapmilter.message import has_raw_octets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +98,7 @@ def _notifications_of(copy: Copy, replaced: Sequence[Replaced]) -> str:
 
 def _can_be_sent(spelling: str) -> bool:
     """Whether libmilter can pass a spelling on: octets that are not UTF-8 came in, and do not go out."""
-    return not any("\ud800" <= character <= "\udfff" for character in spelling)
+    return not has_raw_octets(spelling)
 
 
 def _change_header(context: MilterContext, change: HeaderChange, left: dict[str, int]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ldapmilter.errors import InvalidValue
 from ldapmilter.mailbox.reading import is_blank, read_from
 from ldapmilter.mailbox.writing import MAX_DISPLAY_NAME, MAX_VALUE_OCTETS, fold, header_value
+from ldapmilter.message import has_raw_octets
 from ldapmilter.policy.effect import HeaderChange
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FIELDS = frozenset({"to", "cc", "reply-to"})
 """The header fields that are read or changed here."""
 _TOO_LONG = "Cc is too long for the author to join it"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_author(headers: Headers, author: Mailbox | None, reasons: tuple[Reason, ...], mode: Mode) -> list[HeaderChange]:
@@ -50,7 +49,7 @@ def _joined(values: Sequence[str]) -> tuple[str, bool] | None:
     kept: list[str] = []
     left = MAX_VALUE_OCTETS
     for written in map(_written, each.values()):
-        if _SURROGATE.search(written):
+        if has_raw_octets(written):
             continue
         left -= len(fold("Reply-To", written) if written.isascii() else written.encode()) + len(",\n ")
         if left < 0:
@@ -96,7 +95,7 @@ def _cc(headers: Headers, author: Mailbox) -> str:
     own, verbatim = _as_written(author, headers)
     own = own if verbatim else fold("Cc", own)
     present = list(_without_ends(headers.values("cc")))
-    if any(_SURROGATE.search(value) for value in present):
+    if any(has_raw_octets(value) for value in present):
         raise InvalidValue("Cc holds octets that are no UTF-8, and the author has to join it")
     value = ",\n ".join([own, *present])
     if len(value.encode()) > MAX_VALUE_OCTETS:
@@ -123,7 +122,7 @@ def _as_written(author: Mailbox, headers: Headers) -> tuple[str, bool]:
         read = read_from(froms)
         if read.mailboxes != (author,) or read.unreadable:
             raise
-        if len(froms) != 1 or _SURROGATE.search(froms[0]) or len(froms[0]) > MAX_DISPLAY_NAME:
+        if len(froms) != 1 or has_raw_octets(froms[0]) or len(froms[0]) > MAX_DISPLAY_NAME:
             raise
         return froms[0].replace("\r\n", "\n"), True
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 from ldapmilter.address import parse_address
 from ldapmilter.mailbox.reading import is_blank
 from ldapmilter.mailbox.writing import MAX_VALUE_OCTETS, fold, in_brackets, readable_value
+from ldapmilter.message import has_raw_octets
 from ldapmilter.policy import list_answers
 from ldapmilter.policy.effect import HeaderChange
 from ldapmilter.policy.left_behind import as_it_was
@@ -52,7 +53,6 @@ _ID = re.compile(r"<([^<>]*)>[^<>]*\Z")
 _MAILTO = re.compile(r"mailto:([^<>?\s]+)", re.IGNORECASE)
 _SAFE_IN_URI = "@!$'*+-./=^_`{|}~"
 _MOST_LIST_FIELD = 2000
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def identifier(entry: Entry) -> str:
@@ -151,7 +151,7 @@ def signatures(headers: Headers, change: FromChange | None, changes: Sequence[He
 
 def _writable(values: Sequence[str]) -> Iterator[str]:
     for value in values:
-        raw = _SURROGATE.search(value) is not None
+        raw = has_raw_octets(value)
         written = fold(_ORIGINAL_SIGNATURE, readable_value(value)) if raw else value.replace("\r\n", "\n")
         if len(written.encode()) <= MAX_VALUE_OCTETS:
             yield written

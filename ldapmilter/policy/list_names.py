@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 _AT = "@\ufe6b\uff20"
 """The commercial at, small and fullwidth ones too: mail programs show them alike."""
-_ADDRESS_IN_NAME = re.compile(rf"(?<![^\s{_AT}<>()\[\],;:\"])([^\s{_AT}<>()\[\],;:\"]+)[{_AT}][^\s{_AT}<>()\[\],;:\"]+")
-_LONE_AT = re.compile(f"[{_AT}]")
+# Text, not compiled here: few messages need it, and whoever starts a verb would wait for it.
+_ADDRESS_IN_NAME = rf"(?<![^\s{_AT}<>()\[\],;:\"])([^\s{_AT}<>()\[\],;:\"]+)[{_AT}][^\s{_AT}<>()\[\],;:\"]+"
+_WITHOUT_AT = str.maketrans(dict.fromkeys(_AT, " "))
 
 
 def aligned(sender: Address, shown: Address) -> bool:
@@ -35,4 +36,4 @@ def name_of(entry: Entry) -> str:
 
 
 def _without_addresses(name: str) -> str:
-    return _LONE_AT.sub(" ", _ADDRESS_IN_NAME.sub(r"\1", name)).strip()
+    return re.sub(_ADDRESS_IN_NAME, r"\1", name).translate(_WITHOUT_AT).strip()

@@ -23,9 +23,7 @@ _SOFT_LINE = 76
 _FIELD = "Subject: "
 # An octet that is not UTF-8 comes as a surrogate. It cannot go back as it is, and says what it is in the charset
 # that mail programs take it for.
-_RAW_WORD = re.compile(
-    r"(?<![^ \t\r\n])[^ \t\r\n]*[\udc80-\udcff][^ \t\r\n]*(?:[ \t]+[^ \t\r\n]*[\udc80-\udcff][^ \t\r\n]*)*"
-)
+_RAW_WORD = r"(?<![^ \t\r\n])[^ \t\r\n]*[\udc80-\udcff][^ \t\r\n]*(?:[ \t]+[^ \t\r\n]*[\udc80-\udcff][^ \t\r\n]*)*"
 _OCTETS_OF_A_WORD = 12
 """Octets in one encoded word, each of which may take three characters."""
 
@@ -145,7 +143,7 @@ def _joined(marks: list[str], tag: str, rest: str) -> str:
 
 def _writable(text: str) -> str:
     """Return text that libmilter can pass on: octets that are not UTF-8 as encoded words of what they are taken for."""
-    return _RAW_WORD.sub(_as_words, text)
+    return re.sub(_RAW_WORD, _as_words, text)
 
 
 def _as_words(found: re.Match[str]) -> str:

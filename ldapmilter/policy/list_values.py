@@ -35,8 +35,10 @@ _FROM: Final[tuple[FromWhen, ...]] = ("keep", "foreign", "always")
 _REPLY_TO: Final[tuple[ReplyTo, ...]] = ("author", "list", "keep")
 FIELD_NAMES: Final = ("List-Help", "List-Unsubscribe", "List-Subscribe", "List-Owner", "List-Archive")
 """What ``ldapMilterListHeaderField`` may set (RFC 2369)."""
-_FIELD = re.compile(r"\s*([A-Za-z-]+)\s*:\s*(.*?)\s*\Z", re.DOTALL)
-_URIS = re.compile(r"<[a-z][a-z0-9+.\-]*:[!#-;=?-~]+>(?:\s*,\s*<[a-z][a-z0-9+.\-]*:[!#-;=?-~]+>)*\Z", re.IGNORECASE)
+# Text, not compiled here: few sites have lists with fields, and whoever starts a verb would wait for it.
+_FIELD = r"\s*([A-Za-z-]+)\s*:\s*(.*?)\s*\Z"
+_URI = r"<[A-Za-z][A-Za-z0-9+.\-]*:[!#-;=?-~]+>"
+_URIS = rf"{_URI}(?:\s*,\s*{_URI})*\Z"
 _MOST_FIELD = 900
 _MOST_TAG = 100
 
@@ -104,12 +106,12 @@ def read_field(text: str) -> ListField:
     Raises:
         InvalidValue: another name, or anything but URIs.
     """
-    found = _FIELD.match(text)
+    found = re.match(_FIELD, text, re.DOTALL)
     name = next((one for one in FIELD_NAMES if found is not None and found[1].lower() == one.lower()), None)
     if found is None or name is None:
         raise InvalidValue(f"{text!r} is no Name: <uri> with one of {', '.join(FIELD_NAMES)}")
     value = found[2]
-    if not value.isascii() or not value.isprintable() or not _URIS.match(value) or len(value) > _MOST_FIELD:
+    if not value.isascii() or not value.isprintable() or not re.match(_URIS, value) or len(value) > _MOST_FIELD:
         raise InvalidValue(f"{text!r}: the value of {name} has to be <uri>, or several separated by commas, in ASCII")
     return ListField(name, value)
 

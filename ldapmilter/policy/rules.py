@@ -7,6 +7,7 @@ that says what is wrong and what would be right. Nothing here asks the directory
 from __future__ import annotations
 
 import re
+import unicodedata
 from contextlib import suppress
 from datetime import date
 from functools import lru_cache
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from ldapmilter.policy.when import When
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]+)\}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of Unicode: controls, octets that are not UTF-8, separators of lines and paragraphs."""
 _ADDRESS_PLACEHOLDERS = frozenset({"address", "localpart", "domain"})
 _NAME_PLACEHOLDERS = _ADDRESS_PLACEHOLDERS | {"displayName", "fromName"}
 _COPY_PLACEHOLDERS = frozenset({"localpart", "domain"})
@@ -96,7 +98,7 @@ def parse_copy(text: str) -> CopyRule | NoCopy:
     Raises:
         InvalidValue: bad grammar, not an address, a non-ASCII address.
     """
-    if _CONTROL.search(text):
+    if not _CONTROL.isdisjoint(map(unicodedata.category, text)):
         msg = f"{text!r} holds control characters"
         raise InvalidValue(msg)
     match = _COPY_ADDRESS.match(text.strip())
@@ -194,7 +196,7 @@ def parse_mailbox(text: str) -> MailboxTemplate:
     Raises:
         InvalidValue: bad grammar, a non-ASCII address, an unknown placeholder.
     """
-    if _CONTROL.search(text):
+    if not _CONTROL.isdisjoint(map(unicodedata.category, text)):
         msg = f"{text!r} holds control characters"
         raise InvalidValue(msg)
     stripped = text.strip()

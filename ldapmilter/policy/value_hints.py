@@ -6,13 +6,14 @@ import re
 
 from ldapmilter.address import fold_domain, parse_address
 
-_NAMED = re.compile(r"(?P<name>[^<>@]*\S)\s+<?(?P<address>[^\s<>]+@[^\s<>]+)>?\s*\Z")
+# Text, not compiled here: few values need it, and whoever starts a verb would wait for it.
+_NAMED = r"(?P<name>[^<>@]*\S)\s+<?(?P<address>[^\s<>]+@[^\s<>]+)>?\s*\Z"
 _WHEN_WORDS = frozenset({"*", "internal", "external"})
 
 
 def for_address(text: str) -> str:
     """Return a hint for what should be an address and is none, with the sign before it; empty: there is none."""
-    if (named := _NAMED.match(text)) is not None and _is_address(named["address"]):
+    if (named := re.match(_NAMED, text)) is not None and _is_address(named["address"]):
         return f"; write {named['name']} <{named['address']}>"
     inside = text.strip("<> ")
     if inside != text and _is_address(inside):
@@ -38,7 +39,7 @@ def for_copy(text: str, word: str) -> str:
     left, arrow, right = text.partition("=>")
     if arrow:
         return f"; a copy has no =>: write {right.strip()} with={left.strip()}"
-    if (named := _NAMED.match(text)) is not None and "<" in text:
+    if (named := re.match(_NAMED, text)) is not None and "<" in text:
         return f"; a copy has no name: write {named['address']}"
     if word.lower() in {"with", "until", "ref"}:
         return f"; write {word.lower()}= and its value without blanks"

@@ -24,7 +24,7 @@ from ldapmilter import __version__
 from tests.support.builders import account, domain, global_config, server
 from tests.support.daemon import Daemon
 from tests.support.directory_data import MILTER_DN, base_records
-from tests.support.guide import Section, sections
+from tests.support.guide import Section, run_line, sections
 from tests.support.installed import SCRIPTS, files
 from tests.support.ports import HANG, free_port, wait_until
 from tests.support.postfix import Postfix
@@ -153,17 +153,7 @@ class Site:
         """Run a line of the guide; return its status and what it printed."""
         bins = f"{self.home.directory}/bin:{self.home.directory}/common/sbin"
         environment = {**os.environ, "PATH": f"{bins}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["bash", "-c", self.mapped(command)],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=4 * HANG,
-            env=environment,
-            cwd=SCRIPTS.parent,
-        )
-        return done.returncode, done.stdout
+        return run_line(self.mapped(command), SCRIPTS.parent, environment=environment, seconds=4 * HANG)
 
     def follow(self, command: str) -> str:
         """Do what a line of the guide says; it has to succeed. Return what it printed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,8 +15,8 @@ from tests.support.archive_server import ArchiveServer
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
 from tests.support.directory_data import base_records
-from tests.support.guide import sections
-from tests.support.ports import HANG, LOOPBACK, free_port, wait_until
+from tests.support.guide import run_line, sections
+from tests.support.ports import LOOPBACK, free_port, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge, to_ldif
 
@@ -69,16 +68,7 @@ class Office:
 
     def run(self, command: str) -> tuple[int, str]:
         """Run a line of the page; return its status and what it printed."""
-        done = subprocess.run(
-            ["bash", "-c", self.mapped(command)],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=HANG,
-            cwd=ROOT,
-        )
-        return done.returncode, done.stdout
+        return run_line(self.mapped(command), ROOT)
 
     def reload(self) -> None:
         os.kill(self.daemon.pid, signal.SIGHUP)

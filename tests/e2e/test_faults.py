@@ -314,8 +314,8 @@ def test_a_server_that_drops_what_it_is_sent(scene: Scene) -> None:
 def test_a_resolver_that_hangs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
 
-    def slow(host: str, *arguments: Any, **options: Any) -> Any:
-        if host.endswith(".slow.test"):
+    def slow(host: bytes, *arguments: Any, **options: Any) -> Any:
+        if host.endswith(b".slow.test"):
             time.sleep(0.6)  # and ldap3 asks more than once
             raise socket.gaierror(socket.EAI_AGAIN, "the resolver does not answer")
         return resolve(host, *arguments, **options)

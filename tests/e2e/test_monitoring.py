@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ldapmilter.daemon.metrics import Snapshot, page
-from ldapmilter.daemon.relay_metrics import RelaySnapshot
+from ldapmilter.daemon.metrics import page
 from ldapmilter.daemon.seal_keeper import LastSeal
+from ldapmilter.daemon.snapshot import RelaySnapshot, Snapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS
 
 CONTRIB = Path(__file__).parents[2] / "contrib"

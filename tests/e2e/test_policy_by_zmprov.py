@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +16,7 @@ import pytest
 from tests.support.builders import account, cos, domain, dynamic_group, global_config, static_list
 from tests.support.daemon import Daemon
 from tests.support.directory_data import base_records
-from tests.support.guide import Section, Step, sections
+from tests.support.guide import Section, Step, run_line, sections
 from tests.support.names import zimbra_id
 from tests.support.record import merge
 from tests.support.slapd import Slapd
@@ -78,16 +77,7 @@ class Reader:
     def run(self, command: str) -> tuple[int, str]:
         """Run a line of the page; return its status and all that it printed."""
         environment = {**os.environ, "PATH": f"{self.home.directory}/bin:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["bash", "-c", command],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            env=environment,
-        )
-        return done.returncode, done.stdout
+        return run_line(command, Path(), environment=environment)
 
     def daemon_agrees(self, command: str) -> None:
         """See that the running milter does what `explain` told."""

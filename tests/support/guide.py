@@ -8,15 +8,36 @@ with what each prints, on stdout or stderr; `ini` blocks hold configuration, `ld
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tests.support.ports import HANG
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
 LANGUAGES: Final = frozenset({"sh", "console", "ini", "ldif", "eml"})
+
+
+def run_line(
+    command: str, folder: Path, *, environment: Mapping[str, str] | None = None, seconds: float = HANG
+) -> tuple[int, str]:
+    """Run a command of a page in a folder; return its status and what it printed, on stdout or stderr."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        env=environment,
+        cwd=folder,
+    )
+    return done.returncode, done.stdout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,14 @@ import ssl
 
 from ldap3.core.exceptions import LDAPException, LDAPSessionTerminatedByServerError, LDAPStartTLSError
 
-_PREFIXES = re.compile(
+# Text, not compiled here: whoever starts a verb would wait for it, and most see no failure.
+_PREFIXES = (
     r"^(?:wrap socket error|socket ssl wrapping error|socket connection error while opening"
     r"|socket creation error|error receiving data|startTLS failed -): ?|^startTLS failed - |^socket sending error"
 )
-_OPENSSL = re.compile(r"^\[[A-Z0-9_]+(?:: \w+)?\] | \(_ssl\.c:\d+\)$")
+_OPENSSL = r"^\[[A-Z0-9_]+(?:: \w+)?\] | \(_ssl\.c:\d+\)$"
 """What Python's ssl puts around a text: names of OpenSSL, a line of its own source."""
-_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_ERRNO = r"\[Errno (\d+)\]"
 _HINTS = {
     errno.ECONNREFUSED: "nothing listens there: does slapd run, is the port right?",
     errno.ENOENT: "there is no such socket: does slapd run on this host, is the path right?",
@@ -102,7 +103,7 @@ def in_words(error: Exception, said: str | None = None) -> str:
     """
     if isinstance(error, LDAPSessionTerminatedByServerError):
         return _ENDED
-    text = _PREFIXES.sub("", said or "") if isinstance(error, LDAPException) and said else str(error)
+    text = re.sub(_PREFIXES, "", said or "") if isinstance(error, LDAPException) and said else str(error)
     if isinstance(error, LDAPStartTLSError) and said and said.startswith("startTLS failed"):
         return (
             f"the server offers no StartTLS ({text}): give it a certificate (olcTLSCertificateFile),"
@@ -110,7 +111,7 @@ def in_words(error: Exception, said: str | None = None) -> str:
         )
     of_system = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)  # the latter's number is OpenSSL's
     number = error.errno if isinstance(error, OSError) and of_system and error.errno else None
-    if number is None and (found := _ERRNO.search(text)) is not None:
+    if number is None and (found := re.search(_ERRNO, text)) is not None:
         number = int(found.group(1))
     if number is not None and (number in _HINTS or of_system):
         hint = _HINTS.get(number)
@@ -118,6 +119,6 @@ def in_words(error: Exception, said: str | None = None) -> str:
     if isinstance(error, TimeoutError) or text.endswith("timed out"):
         return "no answer in time (is the host up, does a firewall let this host in?)"
     if isinstance(error, LDAPException | OSError):
-        text = _OPENSSL.sub("", text)
+        text = re.sub(_OPENSSL, "", text)
         return _ENDED if text.startswith("EOF occurred") else _OTHERS.get(text, text)
     return f"the answer broke off or is not LDAP ({type(error).__name__}: {error})"

@@ -125,8 +125,10 @@ class Resolver:
 
 
 def _ask(host: str, port: int) -> tuple[SocketAddress, ...]:
+    # Octets go as they are. Text would go through Python's IDNA codec, which takes longer to load than an answer.
+    name = host.encode("ascii") if host.isascii() else host
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except socket.gaierror as error:
         message = f"{host} does not resolve: {error.strerror} (is the name right, does the DNS know it?)"
         if error.errno in {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM}:

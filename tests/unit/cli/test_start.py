@@ -24,6 +24,8 @@ HEAVY: Final = frozenset(
 )
 # Rooms that no decision needs.
 ELSEWHERE: Final = frozenset({"audit", "checks", "coverage", "milter", "schema"})
+# Rooms that neither the parent nor a worker needs: the relay is a process of its own.
+AFTER_THE_FORK: Final = frozenset({"checks", "coverage", "relay", "schema"})
 # What takes longer to load than a verb that asks the daemon to answer.
 LONG: Final = HEAVY | {"concurrent", "dataclasses", "difflib", "inspect", "ipaddress", "logging", "pathlib", "xml"}
 RUN: Final = """\
@@ -136,6 +138,7 @@ def test_explain_loads_what_decides_and_one_back_end(config: Path, store: str) -
     }
     assert ("ldapmilter.directory.backend.ldif" in modules) == (store == "ldif")
     assert "xml.etree.ElementTree" not in modules  # for Zimbra's own configuration only
+    assert "encodings.idna" not in modules  # Python's; what resolves names does without
 
 
 @pytest.mark.parametrize("form", ["--csv", "--json"])
@@ -144,6 +147,16 @@ def test_tables_are_loaded_for_people_only(config: Path, form: str) -> None:
     assert packages(modules) & HEAVY == set()
     _, modules = loaded("--config", str(config), "check", "--json")
     assert "rich" not in modules
+
+
+def test_the_daemon_has_nothing_in_memory_that_few_configurations_want() -> None:
+    """What is loaded here is there before the fork: the parent and every worker have it."""
+    modules = python("import json, sys\nimport ldapmilter.cli.run\nprint(json.dumps(sorted(sys.modules)))")
+    loaded_by_all = {str(name) for name in modules}
+    unwanted = {"aiosmtpd", "email", "html", "http", "idna", "prometheus_client", "rich", "sqlite3", "xml"}
+    assert packages(loaded_by_all) & unwanted == set()
+    assert {name.split(".")[1] for name in loaded_by_all if name.startswith("ldapmilter.")} & AFTER_THE_FORK == set()
+    assert {"ldap3", "milter", "ldapmilter.milter.session"} <= loaded_by_all  # loaded once, for all workers
 
 
 def test_every_verb_is_found_and_has_its_arguments() -> None:

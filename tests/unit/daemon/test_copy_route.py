@@ -94,7 +94,7 @@ def test_postfix_is_asked_at_once_when_a_file_of_its_answer_changes(tmp_path: Pa
         changed.write_text("another")
         route.look()
         wait_until(partial(postfix.was_asked, number), "the question")
-        wait_until(lambda: not route.is_asking, "the answer")
+        wait_until(lambda: not route._asking.locked(), "the answer")
 
 
 def test_a_file_that_has_not_changed_is_no_reason_to_ask_again_whatever_was_answered_last(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_file_that_has_not_changed_is_no_reason_to_ask_again_whatever_was_answ
     for asked in (1, 2):
         route.ask()
         route.look()
-        assert not route.is_asking
+        assert not route._asking.locked()
         assert len(postfix.asked) == asked
 
 

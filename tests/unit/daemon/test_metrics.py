@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import asdict
 from prometheus_client.parser import text_string_to_metric_families
 
-from ldapmilter.daemon.metrics import Snapshot, page
+from ldapmilter.daemon.metrics import page
 from ldapmilter.daemon.seal_keeper import LastSeal
+from ldapmilter.daemon.snapshot import Snapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS, Tally, add
 from ldapmilter.message import Identity
 from ldapmilter.policy.model import Decision

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from ldapmilter.daemon.relay_metrics import RelaySnapshot, relay_metrics
+from ldapmilter.daemon.relay_metrics import relay_metrics
+from ldapmilter.daemon.snapshot import RelaySnapshot
 
 STATE: Final = {
     "serves": True,

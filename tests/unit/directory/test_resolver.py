@@ -42,10 +42,10 @@ class Dns:
     answers: threading.Event = field(default_factory=threading.Event)
     """Cleared: whoever asks waits."""
 
-    def getaddrinfo(self, host: str, port: int, *_arguments: Any, **_options: Any) -> list[Any]:
-        if host != HOST:
+    def getaddrinfo(self, host: bytes, port: int, *_arguments: Any, **_options: Any) -> list[Any]:
+        if host != HOST.encode():
             return _GETADDRINFO(host, port, *_arguments, **_options)
-        self.asked.append(host)
+        self.asked.append(HOST)
         assert self.answers.wait(HANG)
         if self.error is not None:
             raise self.error
