@@ -294,7 +294,7 @@ def test_a_second_relay_and_a_maildir_that_takes_nothing(relaying: Relaying) -> 
     other = files / "other.ini"
     text = relaying.daemon.config.read_text(encoding="utf-8")
     other.write_text(text.replace(f"{files}/relay.sock", f"{files}/other.sock"), encoding="utf-8")
-    second = relaying.daemon.cli("--config", str(other), "relay")
+    second = relaying.daemon.cli("relay", config=other)
     assert second.returncode != 0
     refused = f"[relay] state = {files}/state/copies.sqlite: another copy relay (process {relaying.relay()}) has it"
     assert refused in second.stdout + second.stderr

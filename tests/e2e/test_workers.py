@@ -651,7 +651,7 @@ def test_a_start_beside_it_is_refused_before_anything_is_touched(daemon: Daemon)
     text = re.sub("file = .*audit.*", "file = /nowhere/audit.jsonl", daemon.config.read_text(encoding="utf-8"))
     assert "/nowhere/" in text
     beside.write_text(text, encoding="utf-8")
-    done = daemon.cli("run", "--config", str(beside))
+    done = daemon.cli("run", config=beside)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"another process is listening there (pid {daemon.pid}" in line

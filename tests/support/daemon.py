@@ -224,14 +224,18 @@ class Daemon:
             self._sections.setdefault(name, {}).update(options)
         self._write()
 
-    def cli(self, *arguments: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
-        """Run a verb with this configuration to its end; return status, stdout and stderr."""
-        return self.cli_to(subprocess.PIPE, *arguments, timeout=timeout)
+    def cli(
+        self, *arguments: str, config: Path | None = None, timeout: float = HANG
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb with this configuration, or another, to its end; return status, stdout and stderr."""
+        return self.cli_to(subprocess.PIPE, *arguments, config=config, timeout=timeout)
 
-    def cli_to(self, stdout: int, *arguments: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
+    def cli_to(
+        self, stdout: int, *arguments: str, config: Path | None = None, timeout: float = HANG
+    ) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end with its stdout going to a descriptor of the caller's."""
         return subprocess.run(
-            self._command(*arguments),
+            self._command(*arguments, config=config),
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -255,8 +259,8 @@ class Daemon:
         told: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
         return {**told, "exit_status": done.returncode, "stderr": done.stderr}
 
-    def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "ldapmilter", "--config", str(self.config), *arguments]
+    def _command(self, *arguments: str, config: Path | None = None) -> list[str]:
+        return [sys.executable, "-m", "ldapmilter", "--config", str(config or self.config), *arguments]
 
     def _defaults(self, slapd: Slapd | None) -> Sections:
         sections: Sections = {
