@@ -132,9 +132,12 @@ def fold(name: str, value: str) -> str:
     if not _PRINTABLE.fullmatch(value):
         msg = f"the value of {name} is not printable ASCII: {value[:80]!a}"
         raise InvalidValue(msg)
-    lines: list[list[str]] = [[]]
+    value = value.strip(" ")
     used = len(name) + len(": ")
-    for unit in _UNFOLDABLE.findall(value.strip(" ")):
+    if used + len(value) <= _LINE_OCTETS:
+        return value
+    lines: list[list[str]] = [[]]
+    for unit in _UNFOLDABLE.findall(value):
         if lines[-1] and used + len(unit) > _LINE_OCTETS:
             lines.append([])
             used = 0

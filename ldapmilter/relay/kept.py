@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE: Final = 64 * 1024
 _MOST_HEADER: Final = 64 * 1024
+_SETTLED_NANOSECONDS: Final = 2_000_000_000
 _FOLDERS: Final = ("tmp", "new", "cur")
 PREFIX: Final = "X-Ldapmilter-"
 
@@ -73,6 +75,8 @@ class Maildir:
     def __init__(self, path: Path) -> None:
         """Prepare; nothing is made yet."""
         self.path = path
+        self._cur: tuple[int, list[str]] | None = None
+        """When ``cur/`` was changed, and the names in it."""
 
     def prepare(self, is_mine: Callable[[], object] = lambda: None) -> None:
         """Make the Maildir where there is none, for its owner alone, and remove what a crash left half-written.
@@ -138,9 +142,25 @@ class Maildir:
         with contextlib.suppress(OSError):
             if os.path.exists(here := f"{self.path}/new/{token}"):  # noqa: PTH110 - asked for every copy
                 return Path(here)
-            with os.scandir(f"{self.path}/cur") as entries:
-                return next((Path(one.path) for one in entries if one.name.startswith(token)), None)
+            return next((self.path / "cur" / name for name in self._moved() if name.startswith(token)), None)
         return None
+
+    def _moved(self) -> list[str]:
+        """Return the names in ``cur/``; they are read anew where the directory has changed.
+
+        A change that is as new as the clock is coarse may not be the last one of its time.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        folder = f"{self.path}/cur"
+        changed, known = os.stat(folder).st_mtime_ns, self._cur  # noqa: PTH116 - asked for every copy
+        if known is not None and known[0] == changed:
+            return known[1]
+        settled = abs(time.time_ns() - changed) > _SETTLED_NANOSECONDS
+        names = os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
+        self._cur = (changed, names) if settled else None
+        return names
 
     def read(self, token: str) -> KeptCopy | None:
         """Return a kept copy; ``None``: it is not kept here.

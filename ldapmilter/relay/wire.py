@@ -102,8 +102,7 @@ class Wire:
             NoAnswer: that cannot be done, or not in time.
         """
         try:
-            self._connected.settimeout(self._left(until))
-            self._connected.sendall(lines + b"\r\n")
+            self._send(lines + b"\r\n", until)
         except OSError as error:
             raise self._none(step, error) from error
 
@@ -126,13 +125,11 @@ class Wire:
         Raises:
             NoAnswer: there is no reply, or not in time: whether it has the message is not known.
         """
-        connection = self._connected
         try:
             for chunk in _gathered(chunks):
                 if self._has_spoken():
                     return self._early(until)
-                connection.settimeout(self._left(until))
-                connection.sendall(chunk)
+                self._send(chunk, until)
         except OSError as error:
             if self._has_something_to_read(_LAST_WORDS_SECONDS):
                 return self._early(self._clock() + _LAST_WORDS_SECONDS)
@@ -161,6 +158,21 @@ class Wire:
         if self._socket is None:
             raise ConnectionError(0, "not connected")
         return self._socket
+
+    def _send(self, octets: bytes, until: float) -> None:
+        """Send all of some octets; first without a wait, which is one system call less.
+
+        Raises:
+            OSError: they are not gone, or not in time.
+        """
+        left, connection = self._left(until), self._connected
+        connection.settimeout(0.0)
+        sent = 0
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            sent = connection.send(octets)
+        if sent < len(octets):
+            connection.settimeout(left)
+            connection.sendall(memoryview(octets)[sent:])
 
     def _left(self, until: float) -> float:
         left = until - self._clock()
