@@ -119,6 +119,8 @@ class Commands:
         answer = handling.hops.hand_on(hops, outgoing, self._clock() + SECONDS)
         told = {"code": answer.code, "reply": answer.text, "server": answer.server}
         if answer.becomes != "accepted":
+            if answer.code is None and (answer.hop_is_down or answer.step in {"connect", "tls"}):  # our words, not its
+                return {**_unchanged(token, f"it was not accepted: {answer.text}"), **told, "reply": ""}
             return {**_unchanged(token, "it was not accepted"), **told}
         return self._resent(token, handling.end(copy, "resent", answer, target=target), told)
 

@@ -177,7 +177,10 @@ def test_a_refused_copy_is_kept_whole_and_sent_again(office: Office) -> None:
     assert office.state.count(state="ended", fate="kept") == 1
     commands = Commands(office.handling, sleep=lambda _seconds: None)
     (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
-    assert (told["state"], told["code"]) == ("unchanged", 554)
+    assert (told["state"], told["code"], told["why"]) == ("unchanged", 554, "it was not accepted")
+    office.hops.answer = server("connect", None, "Connection refused")
+    (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
+    assert (told["why"], told["reply"]) == ("it was not accepted: Connection refused", "")
     office.hops.answer = server("end", 250)
     (told,) = commands.serve({"action": "resend", "tokens": [token], "to": "other@archive.example"})["results"]
     assert (told["state"], told["code"]) == ("resent", 250)
@@ -318,6 +321,24 @@ def test_a_disk_that_does_not_take_a_copy_to_keep(office: Office, monkeypatch: p
     monkeypatch.undo()
     assert office.take(token) == DONE
     assert office.kept() == [token]
+
+
+def test_a_kept_copy_that_a_mail_program_has_moved_is_found(office: Office) -> None:
+    first, second = office.decided(), office.decided()
+    office.hops.answer = server("rcpt", 550)
+    office.take(first)
+    office.take(second)
+    cur, new = office.settings.kept / "cur", office.settings.kept / "new"
+    os.utime(cur, (office.now - 60, office.now - 60))
+    assert office.maildir.find("0" * 48) is None  # what is in cur/ is known now
+    for token in (first, second):
+        (new / token).rename(cur / f"{token}:2,S")
+        assert office.maildir.find(token) == cur / f"{token}:2,S"
+    os.utime(cur, (office.now - 60, office.now - 60))
+    assert office.maildir.find(first) == cur / f"{first}:2,S"
+    (cur / f"{first}:2,S").unlink()
+    assert office.maildir.find(first) is None
+    assert office.maildir.find(second) == cur / f"{second}:2,S"
 
 
 def test_what_a_crash_left_half_written_is_no_copy(office: Office) -> None:
