@@ -84,6 +84,21 @@ def worst(routes: Iterable[Mapping[str, str]]) -> Route | None:
     return next((Route(state, said[state]) for state in _WORST_FIRST if state in said), None)
 
 
+class LostRoute:
+    """Knows whether the way was gone, so that its return can be told."""
+
+    def __init__(self) -> None:
+        """Begin with none lost."""
+        self._lost = False
+
+    def follow(self, route: Route | None) -> str | None:
+        """Take note of the way as it is now; return what has to be said, once, when it has come back."""
+        back = self._lost and route is not None and route.state == "routed"
+        if route is None or route.state != "unknown":  # an answer that does not come tells nothing
+            self._lost = route is not None and route.state == "not routed"
+        return "Postfix routes copies to the copy relay again" if back else None
+
+
 def problem(route: Route | None) -> str | None:
     """Return what has to be said of a way, in words; ``None``: nothing."""
     if route is None or route.state == "routed":

@@ -89,6 +89,7 @@ class Overview:
         self._most_connections = crowd.most_connections(descriptors)
         self._started_at = self._reloaded_at = time.time()
         self._directory = DirectoryWatch()
+        self._lost_route = copy_route.LostRoute()
         self._invalid_values = InvalidValues(self._started_at)
 
     def reloaded(self, config: Config) -> None:
@@ -106,6 +107,11 @@ class Overview:
         yield from self._own_problems()
         yield from self._invalid_values.due(time.time())
         yield from reminders_of(self._waiting())
+
+    def news(self) -> Iterator[str]:
+        """Yield what has come right since this was last asked, a line each."""
+        if (text := self._lost_route.follow(self._route)) is not None:
+            yield text
 
     def _own_problems(self) -> Iterator[str]:
         yield from self._sockets.problems()

@@ -181,6 +181,8 @@ class Parent:
         holding = dict.fromkeys(self._overview.reminders(), logging.ERROR)
         for text in self._broken.due(holding, time.monotonic()):
             _log.error("%s", text)
+        for text in self._overview.news():
+            _log.info("%s", text)
 
     async def _feed_watchdog(self, seconds: float) -> None:
         """Tell systemd every so many seconds that mail is served; nothing while no worker serves."""

@@ -216,6 +216,7 @@ def test_without_a_route_mail_with_such_copies_waits_and_other_mail_flows(site: 
     site.register("register", listen)
     site.postfix.reload()
     site.routed_again("routed")
+    assert site.daemon.said("Postfix routes copies to the copy relay again")
     token, sent = site.send(ANN, [BOB])
     assert sent.accepted, sent
     site.filed(token, 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from ldapmilter.daemon.copy_route import CopyRoute, problem, worst
+from ldapmilter.daemon.copy_route import CopyRoute, LostRoute, problem, worst
 from ldapmilter.postfix.transport import Route
 from tests.support.ports import wait_until
 from tests.unit.delivery.test_settings import settings
@@ -107,6 +107,15 @@ def test_a_file_that_has_not_changed_is_no_reason_to_ask_again_whatever_was_answ
         route.look()
         assert not route._asking.locked()
         assert len(postfix.asked) == asked
+
+
+def test_the_return_of_the_way_is_told_once() -> None:
+    lost = LostRoute()
+    ways = [Route(state, "a") for state in ("unknown", "routed", "not routed", "not routed", "unknown", "routed")]
+    assert [lost.follow(way) for way in ways] == [None] * 5 + ["Postfix routes copies to the copy relay again"]
+    assert lost.follow(Route("routed", "a")) is None
+    lost.follow(Route("not routed", "a"))
+    assert [lost.follow(None), lost.follow(Route("routed", "a"))] == [None, None]  # there was no relay meanwhile
 
 
 def test_the_worst_of_all_workers_counts() -> None:
