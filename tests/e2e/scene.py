@@ -146,7 +146,7 @@ class Scene:
         """
         token, message = self.compose(sender, header)
         port = self.ports[through or next(iter(self.daemons))]
-        sent = send(port, sender, recipients, message, login=login, password=PASSWORD if login else None, timeout=60.0)
+        sent = send(port, sender, recipients, message, login=login, password=PASSWORD if login else None)
         return Mailed(token, sent)
 
     def submit(

@@ -192,11 +192,16 @@ class Site:
             self.restart(unit)
             return
         if command == "systemctl reload ldapmilter":
+            before = self.said("configuration reloaded in")
             self.daemon.send_signal(signal.SIGHUP)
-            wait_until(lambda: "configuration reloaded in" in self.log.read_text(encoding="utf-8"), "the reload")
+            wait_until(lambda: self.said("configuration reloaded in") > before, "the reload")
             return
         assert command == "systemctl disable --now ldapmilter"
         self.stop()
+
+    def said(self, text: str) -> int:
+        """Return how often the daemon has logged a text so far."""
+        return self.log.read_text(encoding="utf-8").count(text)
 
     def start(self, unit: str) -> None:
         """Start the daemon as the unit says."""
@@ -204,7 +209,8 @@ class Site:
         (start,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
         with self.log.open("ab") as log:
             self.daemon = self.begin(self.mapped(start).split(), log)
-        wait_until((self.root / "run/ldapmilter/milter.sock").exists, "the daemon")
+        for name in ("milter.sock", "control.sock"):
+            wait_until((self.root / "run/ldapmilter" / name).exists, "the daemon")
 
     def begin(self, command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
         """Start the command of the unit."""
@@ -360,7 +366,7 @@ def walk(given: Site) -> None:
                 # Decided, and nothing done.
                 assert [froms(message) for message in site.mail_of(JOE)] == [[b"ann@example.com"]]
                 assert (site.mail_of(VAULT), site.mail_of(HOLD)) == ([], [])
-                assert "would_copy=" in site.log.read_text(encoding="utf-8")
+                wait_until(lambda: site.said("would_copy=") > 0, "the line of the message")
             if heading == "In earnest":
                 assert findings(printed["ldapmilter check --directory"]) == OF_THE_TEST
                 _, told = site.mail_of(JOE)

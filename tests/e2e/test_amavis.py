@@ -130,7 +130,7 @@ def test_from_and_copies_survive_and_nobody_is_told(postfix: Postfix) -> None:
     (told,) = found[JOE]
     for secret in (VAULT, LEGAL, DEAD):
         assert secret.encode() not in told
-    assert f"to=<{DEAD}>" in postfix.log()
+    assert postfix.said(f"to=<{DEAD}>")
 
 
 def test_a_recipient_that_bounces_is_told_of_by_contrast(postfix: Postfix) -> None:

@@ -210,10 +210,10 @@ def test_a_server_that_stops_answering(slapd: Slapd, monkeypatch: pytest.MonkeyP
 
     def freeze(server: ldap_connection.Connection) -> object:
         slapd.suspend()
+        monkeypatch.setattr(ldap_connection, "PATIENCE", 0.2)
         return samples(server)
 
     monkeypatch.setattr(ldap_servers, "_samples", freeze)
-    monkeypatch.setattr(ldap_connection, "PATIENCE", 0.2)
     try:
         report = look(settings_of(slapd))
     finally:

@@ -196,7 +196,7 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(command: Daemon) -> No
     arguments = [*command._command("coverage", "--csv")]
     environment = {**command._environment, "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
-        stdout, _ = process.communicate(timeout=60)
+        stdout, _ = process.communicate(timeout=HANG)
     os.close(theirs)
     reader.join(HANG)
     os.close(ours)

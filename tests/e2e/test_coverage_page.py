@@ -14,6 +14,7 @@ import pytest
 from tests.support.builders import account
 from tests.support.covered_company import STAFF, covered_company
 from tests.support.daemon import Daemon
+from tests.support.ports import HANG
 from tests.support.record import merge, to_ldif
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 CROWD = 120
 _CHROMIUM = "/usr/bin/chromium"
-_LIMIT = 60.0
 _ASK = """
 const at = id => document.getElementById(id);
 const all = selector => [...document.querySelectorAll(selector)];
@@ -77,7 +77,7 @@ def browse(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
         command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", "--dump-dom"]
         done = subprocess.run(
-            [*command, driven.as_uri()], check=True, capture_output=True, text=True, timeout=_LIMIT, cwd=folder
+            [*command, driven.as_uri()], check=True, capture_output=True, text=True, timeout=HANG, cwd=folder
         )
         outcome = re.search(r'<pre id="outcome">(.*?)</pre>', done.stdout, re.DOTALL)
         assert outcome is not None, done.stdout[-2000:]

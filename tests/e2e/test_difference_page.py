@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ldapmilter.coverage.difference import Counts, differences
 from ldapmilter.coverage.difference_page import write_page
 from ldapmilter.coverage.history import History
+from tests.support.ports import HANG
 from tests.unit.coverage.scene import TODAY, reported
 from tests.unit.coverage.test_history import DAY, keep, other_rows
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHROMIUM = "/usr/bin/chromium"
-_LIMIT = 60.0
 _DRIVE = """
 const shown = () => [...document.querySelectorAll("#rows tbody tr")].filter(row => row.offsetHeight > 0)
   .map(row => row.cells[0].innerText.split("\\n")[0]);
@@ -51,7 +51,7 @@ def test_the_reader_sees_searches_and_filters_what_is_different(tmp_path: Path) 
     page.write_text(text.replace("</body>", f"<script>{_DRIVE}</script></body>"), encoding="utf-8")
     command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LIMIT, cwd=tmp_path)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=HANG, cwd=tmp_path)
     outcome = re.search(r'<pre id="outcome">(.*?)</pre>', done.stdout, re.DOTALL)
     assert outcome is not None, done.stdout[-2000:]
     found: dict[str, Any] = json.loads(html.unescape(outcome.group(1)))

@@ -70,7 +70,9 @@ def healed(daemon: Daemon) -> None:
     """Wait until the daemon asks the directory again: about addresses that nobody has asked for."""
 
     def goes_on() -> bool:
-        message = Transaction(sender=ANN, login=ANN, recipients=[f"heal-{next(NOBODIES)}@example.test"])
+        number = next(NOBODIES)
+        recipients = [f"heal-{number}@example.test"]
+        message = Transaction(sender=ANN, login=ANN, recipients=recipients, queue_id=f"4Heals{number}Z")
         with MilterClient.connect(parse_socket(daemon.socket), HANG) as client:
             reply = client.run(message)
         return reply.verdict is Verdict.ACCEPT and "incomplete=" not in daemon.said(message.queue_id)[-1]

@@ -85,8 +85,7 @@ class Line:
         )
         with MilterClient.connect(parse_socket(self.daemon.socket), HANG) as client:
             outcome = client.run(message)
-        wait_until(lambda: bool(self.daemon.log_lines(f"{message.queue_id}:")), "the line in the log")
-        return outcome, self.daemon.log_lines(f"{message.queue_id}:")[-1]
+        return outcome, self.daemon.said(f"{message.queue_id}:")[-1]
 
     def decides(self) -> float:
         """Expect a right decision, so in time; return the seconds it took."""
@@ -416,7 +415,7 @@ def test_sixty_four_sessions_that_ask_for_one_sender_cost_one(scene: Scene) -> N
 def test_sixty_four_sessions_share_a_failure(scene: Scene) -> None:
     line, who = scene.lines["plain"], stranger()
     line.proxy.switch(stalled())
-    before = line.proxy.connections
+    before, began = line.proxy.connections, time.monotonic()
     try:
         with ThreadPoolExecutor(64) as pool:
             outcomes = list(pool.map(lambda _: line.ask(who)[0], range(64)))
@@ -424,7 +423,9 @@ def test_sixty_four_sessions_share_a_failure(scene: Scene) -> None:
         line.proxy.switch(PASS)
     assert {outcome.verdict for outcome in outcomes} == {Verdict.TEMPFAIL}
     SLOWEST["64 sessions, silent"] = max(outcome.seconds for outcome in outcomes)
-    assert line.proxy.connections - before <= 4 + LOOKS
+    # Who comes when the others have had their answer asks anew.
+    late = max(0.0, time.monotonic() - began - DEADLINE - 1)
+    assert line.proxy.connections - before <= 4 + LOOKS + late // DOWN_FOR
     line.heals()
 
 
@@ -442,7 +443,7 @@ def test_sessions_do_not_queue_up_behind_each_others_deadlines(scene: Scene) -> 
                 outcome = client.run(message)
             return outcome.verdict, time.monotonic() - began
 
-        assert ask(0)[0] is Verdict.ACCEPT
+        wait_until(lambda: ask(0)[0] is Verdict.ACCEPT, "the first decision")
         scene.victim.suspend()
         try:
             with ThreadPoolExecutor(sessions) as pool:

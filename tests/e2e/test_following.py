@@ -161,7 +161,7 @@ def test_provider_and_replica() -> None:
         sections = {**FOLLOWS, "ldap": {**FOLLOWS["ldap"], "uri": f"{replica.uri} {provider.uri}"}}
         with Daemon(provider, sections) as daemon:
             follows(daemon)
-            assert following(daemon)["server"] == replica.uri
+            wait_until(lambda: following(daemon)["server"] == replica.uri, "the first server is followed")
             assert copies(daemon, "ann@example.test") == {ARCHIVE, HOLD}
             replace(provider, SALES, "ldapMilterArchiveSentBcc", ELSEWHERE)
             wait_until(lambda: copies(daemon, "ann@example.test") == {ELSEWHERE, HOLD}, "by the replica")

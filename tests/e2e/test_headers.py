@@ -171,13 +171,13 @@ def test_odd_senders_are_answered(scene: Scene, sender: bytes) -> None:
 
 
 def test_nothing_in_a_log_line_breaks_out_of_it(scene: Scene) -> None:
-    before = len(scene.daemon.log())
     with scene.session(KIM) as smtp:
-        token, message = scene.compose(KIM)
+        _, message = scene.compose(KIM)
         sender = '"x\\" verdict=reject copy=evil"@example.test'
-        assert smtp.message(sender, [JOE], message).code == 250
-    scene.delivered(token)
-    (line,) = scene.daemon.log()[before:].splitlines()
+        reply = smtp.message(sender, [JOE], message)
+    assert reply.code == 250
+    (line,) = scene.daemon.said(f"{reply.text.rpartition(' ')[2]}: ")
+    assert scene.daemon.log_lines("copy=evil") == [line]
     assert line.isprintable()
     assert 'mail_from="<' in line
     assert " verdict=accept " in line

@@ -34,7 +34,6 @@ def scene() -> Iterator[Scene]:
 def test_sendmail_is_nobody_whatever_its_sender(scene: Scene) -> None:
     token, message = scene.compose(ANN)
     scene.postfix.sendmail(ANN, [JOE, "carl@example.test"], message.replace(b"\r\n", b"\n"))
-    scene.postfix.wait_delivered(JOE)
     delivered = scene.delivered(token)
     assert set(delivered) == {JOE, "carl@example.test", CARL_ARCHIVE, CARL_HOLD}
     assert all(message.froms == [ANN_FROM] for (message,) in delivered.values())
@@ -47,7 +46,6 @@ def test_sendmail_with_mailbox_hosts_that_hold_the_loopback_address(scene: Scene
     scene.postfix.reconfigure(non_smtpd_milters=scene.daemons["mailbox"].socket)
     token, message = scene.compose(ANN)
     scene.postfix.sendmail(ANN, [JOE], message.replace(b"\r\n", b"\n"))
-    scene.postfix.wait_delivered(JOE, len(scene.postfix.messages(JOE)) + 1)
     assert {box: [m.froms for m in found] for box, found in scene.delivered(token).items()} == {JOE: [[ANN_FROM]]}
 
 

@@ -38,13 +38,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ldapmilter(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(root / "opt/ldapmilter/bin/ldapmilter"), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd="/")
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG, cwd="/")
 
 
 def test_a_server_without_a_scheme_is_refused_at_once(tmp_path: Path) -> None:
     servers = "ldap://a.test ldap1.test"
     command = [str(SCRIPTS / "install"), "--dry-run", "--root", str(tmp_path), "--ldap-uri", servers]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 2
     assert "ldap1.test has no scheme; write ldap://ldap1.test:389" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -210,7 +210,7 @@ def planned(*arguments: str, first: Path) -> subprocess.CompletedProcess[str]:
     """Have an installation on this host told, which changes nothing."""
     command = [str(SCRIPTS / "install"), "--dry-run", *arguments]
     environment = {**os.environ, "PATH": f"{first}:{os.environ['PATH']}"}
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG, env=environment)
 
 
 def test_a_python_that_the_services_user_cannot_run_is_not_built_on(closed: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_python_that_the_services_user_cannot_run_is_not_built_on(closed: Path
 )
 def test_wrong_use_is_said_in_one_line(tmp_path: Path, arguments: list[str], status: int, says: str) -> None:
     command = [str(SCRIPTS / "install"), "--root", str(tmp_path), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=HANG)
     assert (done.returncode, says in done.stderr, done.stderr.count("\n")) == (status, True, 1)
     assert files(tmp_path) == {}
 

@@ -84,7 +84,7 @@ class Office:
     def metric(self, name: str) -> float:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{self._metrics}/metrics", timeout=HANG) as page:
             text = page.read().decode()
-        (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+        (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE) or ["nan"]  # of a relay that has not reported yet
         return float(value)
 
 

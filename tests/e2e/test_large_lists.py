@@ -13,7 +13,7 @@ from ldapmilter.socket_address import parse_socket
 from tests.support.builders import account, domain, global_config, static_list
 from tests.support.daemon import Daemon
 from tests.support.directory_data import base_records
-from tests.support.ports import wait_until
+from tests.support.ports import HANG, wait_until
 from tests.support.proxy import PASS, Proxy, delayed
 from tests.support.record import merge
 from tests.support.slapd import Slapd
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PEOPLE: Final = 6000
 LIST: Final = "everybody@example.test"
 TRIES: Final = 60
-_LIMIT: Final = 60.0
 
 
 def person(number: int) -> str:
@@ -61,7 +60,7 @@ def all_have(daemon: Daemon, entries: int) -> bool:
 
 def mail(daemon: Daemon, recipient: str) -> TransactionOutcome:
     message = Transaction(sender="joe@outside.test", recipients=[recipient], headers=[("From", "joe@outside.test")])
-    with MilterClient.connect(parse_socket(daemon.socket), _LIMIT) as client:
+    with MilterClient.connect(parse_socket(daemon.socket), HANG) as client:
         return client.run(message)
 
 
@@ -86,7 +85,7 @@ def test_mail_to_a_large_list_and_to_everybody_else() -> None:
                 break
             wait_until(lambda: f"{LIST} is being read" in daemon.log(), "the line that names the list")
         through.set()
-        thread.join(_LIMIT)
+        thread.join(HANG)
         assert outcome.verdict is Verdict.ACCEPT
         assert [added.address for added in outcome.added_recipients] == ["last@vault.test"]
         assert others
@@ -99,12 +98,13 @@ def test_a_list_that_one_worker_puts_mail_off_for_is_read_in_all_of_them() -> No
         options = {
             "milter": {"workers": "3"},
             "groups": {"max_members": str(PEOPLE)},
-            "ldap": {"uri": proxy.uri, "lookup_deadline": "4"},
+            "ldap": {"uri": proxy.uri, "lookup_deadline": "8"},  # for each search in the background, too
         }
         with Daemon(slapd, options) as daemon:
-            wait_until(lambda: daemon.log().count("the directory answers") == 3, "the warm-up", _LIMIT)
-            proxy.switch(delayed(0.06), breaking=False)  # thirty parts of the list, one after the other
+            wait_until(lambda: daemon.log().count("the directory answers") == 3, "the warm-up")
+            proxy.switch(delayed(0.12), breaking=False)  # thirty parts of the list, one after the other
             assert mail(daemon, LIST).verdict is Verdict.TEMPFAIL
+            assert daemon.said(f"{LIST} is being read")
             wait_until(lambda: all_have(daemon, PEOPLE // 20), "all workers to begin", pause=0.5)
             proxy.switch(PASS, breaking=False)
             wait_until(lambda: all_have(daemon, PEOPLE), "all workers to be through", pause=0.5)

@@ -178,7 +178,7 @@ def test_recipients_in_are_recipients_out(mail: Mail) -> None:
     found = mail.post(JOE, [STAFF, BOB, BOUNCES], f"From: {JOE}", f"To: {STAFF}, {BOB}", "Subject: Lunch")
     assert counts(found) == {ANN: 1, AWAY: 1, VAULT: 1, BOB: 1, BOUNCES: 1}
     assert read(found[BOB][0])["From"] == f"joe via Staff <{STAFF}>"
-    assert "recipients beside staff@example.test" in mail.daemon.log()
+    assert mail.daemon.said("recipients beside staff@example.test")
 
 
 def test_two_messages_on_one_connection_the_second_to_nobodys_list(mail: Mail) -> None:
@@ -264,4 +264,4 @@ def test_explain_probe_audit_and_log_tell_of_a_post(mail: Mail, tmp_path: Path) 
     records = audit_lines.records(mail.daemon.directory / "audit.jsonl")
     kept = [one for one in records if one["offered"] == [STAFF] and one["list"] is not None]
     assert kept[-1]["list"] == post
-    assert f"envelope_sender={BOUNCES}" in mail.daemon.log()
+    assert mail.daemon.said(f"envelope_sender={BOUNCES}")

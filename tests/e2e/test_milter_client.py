@@ -16,7 +16,7 @@ from ldapmilter.mta.stream import ConnectionClosedError
 from ldapmilter.mta.transaction import Client, EnvelopeAddress, Transaction, TransactionOutcome, Verdict
 from ldapmilter.mta.wire import Action, Protocol, Stage
 from ldapmilter.socket_address import SocketAddress, parse_socket
-from tests.support.ports import HANG
+from tests.support.ports import HANG, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,8 +180,9 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "unix":
         return SocketAddress(kind="unix", path=str(tmp_path_factory.mktemp("m") / "s"))
     family, host = (socket.AF_INET, "127.0.0.1") if request.param == "inet" else (socket.AF_INET6, "::1")
-    with socket.create_server((host, 0), family=family) as server:  # a loopback without ::1 is an error that says so
-        port = server.getsockname()[1]
+    port = free_port()
+    with socket.create_server((host, port), family=family):
+        pass  # a loopback without ::1 is an error that says so
     return parse_socket(f"{request.param}:{port}@{host}")
 
 

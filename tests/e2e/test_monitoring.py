@@ -15,6 +15,7 @@ from ldapmilter.daemon.metrics import page
 from ldapmilter.daemon.seal_keeper import LastSeal
 from ldapmilter.daemon.snapshot import RelaySnapshot, Snapshot
 from ldapmilter.daemon.tally import SECONDS_BOUNDS
+from tests.support.ports import HANG
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 DASHBOARD = CONTRIB / "grafana" / "ldapmilter.json"
@@ -89,7 +90,7 @@ def alert_expressions() -> str:
 
 
 def promtool(*arguments: str) -> str:
-    done = subprocess.run([PROMTOOL, *arguments], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PROMTOOL, *arguments], check=False, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -89,7 +89,7 @@ def test_a_member_probes_by_way_of_the_daemon(daemon: Daemon, member: OtherUser)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("LDAPMILTER OK - accept, answered in ")
     # It counts as a probe, whoever carries it.
-    assert daemon.log_lines("PROBE:", " probe=yes ")
+    assert daemon.said("PROBE:", " probe=yes ")
 
 
 def test_what_binds_says_who_may(daemon: Daemon, member: OtherUser) -> None:

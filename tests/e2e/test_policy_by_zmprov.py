@@ -63,7 +63,8 @@ class Reader:
         options = configparser.RawConfigParser()
         options.optionxform = str  # type: ignore[assignment, method-assign]  # configparser's documented hook
         options.read_string(section.configuration())
-        self.daemon = Daemon(slapd, {name: dict(options[name]) for name in options.sections()})
+        patient = {"ldap": {"lookup_deadline": "60"}}  # what could not be asked in time is told, too
+        self.daemon = Daemon(slapd, {**patient, **{name: dict(options[name]) for name in options.sections()}})
         command = self.home.directory / "bin" / "ldapmilter"
         command.write_text(
             f'#!/bin/sh\nexec {sys.executable} -m ldapmilter --config {self.daemon.config} "$@"\n', encoding="utf-8"

@@ -55,7 +55,8 @@ def gauges(daemon: Daemon, name: str) -> dict[str, float]:
 
 
 def lines(daemon: Daemon) -> list[str]:
-    return daemon.log_lines("directory: ")
+    """Return what begins and ends; that a server fails for another cause by now may be said in between."""
+    return [line for line in daemon.log_lines("directory: ") if "still fails" not in line]
 
 
 KINDS: dict[str, tuple[Callable[[Slapd], None], Callable[[Slapd], None]]] = {
@@ -72,6 +73,7 @@ def test_a_directory_that_stops_and_comes_back(kind: str, mode: str) -> None:
         assert gauges(daemon, "ldapmilter_directory_up") == {slapd.uri: 1}
         began = time.time()
         break_it(slapd)
+        broken = time.time()
         try:
             wait_until(lambda: told(daemon)[1] == {slapd.uri: False}, "word of the outage", _LIMIT)
             wait_until(lambda: len(lines(daemon)) == 1, "the line", _LIMIT)
@@ -84,7 +86,7 @@ def test_a_directory_that_stops_and_comes_back(kind: str, mode: str) -> None:
             assert server["failure"]
             assert began - 15 < server["failing_since"] < time.time()
             assert server["answered_at"] < server["failing_since"] + 1
-            assert gauges(daemon, "ldapmilter_directory_last_answer_time_seconds")[slapd.uri] < began + 1
+            assert gauges(daemon, "ldapmilter_directory_last_answer_time_seconds")[slapd.uri] < broken + 1
             said = daemon.cli("status").stdout
             assert f"directory {slapd.uri} does not answer; last answer " in said
             assert re.search(rf"^PROBLEM   directory: {slapd.uri} fails since [\d:]+ \(\d.*\): .", said, re.MULTILINE)

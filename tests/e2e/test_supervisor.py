@@ -90,7 +90,7 @@ class Supervisor:
     def close(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(70)
+            self.process.wait(HANG)
         finally:
             self.process.kill()
 
@@ -122,7 +122,7 @@ def serves(daemon: Daemon) -> bool:
 def test_under_supervisord(daemon: Daemon, supervisor: Supervisor) -> None:
     wait_until(lambda: supervisor.pid() > 0, "the daemon to run")
     first = supervisor.pid()
-    assert serves(daemon)
+    wait_until(lambda: serves(daemon), "the daemon to serve")
 
     # A reload: the same process, another configuration.
     daemon.configure({"milter": {"workers": "3"}})
@@ -137,12 +137,12 @@ def test_under_supervisord(daemon: Daemon, supervisor: Supervisor) -> None:
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not orphans_left(orphans), "the orphans' end")
     wait_until(lambda: supervisor.pid() not in {0, first}, "another daemon")
-    assert serves(daemon)
+    wait_until(lambda: serves(daemon), "it to serve")
 
     # A stop drains, and leaves nothing behind.
     last = supervisor.pid()
     assert "stopped" in supervisor.ctl("stop", "ldapmilter")
-    assert supervisor.said("stopped") == 1
+    wait_until(lambda: supervisor.said("stopped") == 1, "its last line")
     assert not [process for process in processes() if last in {process.pid, process.parent, process.group}]
     assert not Path(parse_socket(daemon.socket).path).exists()
 

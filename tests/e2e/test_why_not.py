@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from typing import Final
 
 from tests.support.daemon import Daemon
 from tests.support.slapd import Slapd
 from tests.support.why_not_page import SECTIONS, directory, without_searches
+
+OPTIONS: Final = {"identity": {"mailbox_hosts": "192.0.2.25"}, "ldap": {"lookup_deadline": "60"}}
 
 
 def test_the_value_of_a_list_is_found_from_below() -> None:
     (section,) = [one for one in SECTIONS if one.heading == "The value of a list is not its members'"]
     (step,) = section.steps()
     _, verb, *arguments = shlex.split(step.command)
-    with Slapd(directory(section)) as slapd, Daemon(slapd, {"identity": {"mailbox_hosts": "192.0.2.25"}}) as daemon:
+    with Slapd(directory(section)) as slapd, Daemon(slapd, OPTIONS) as daemon:
         asked = daemon.explain(*arguments)
         live = daemon.explain("--live", *arguments)
         assert without_searches(daemon.cli(verb, *arguments).stdout) == step.output

@@ -145,14 +145,14 @@ class ArchiveServer:
 
     def stop(self) -> None:
         """Refuse connections and hang up on all that there are."""
-        listening, self._listening = self._listening, None
+        with self._lock:
+            listening, self._listening = self._listening, None
+            still_open = list(self._open)
         if listening is None:
             return
         with contextlib.suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)
         listening.close()
-        with self._lock:
-            still_open = list(self._open)
         for connection in still_open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -188,10 +188,13 @@ class ArchiveServer:
                 connection, _ = listening.accept()
             except OSError:
                 return
-            self.connections += 1
             with self._lock:
+                if self._listening is not listening:  # it is away by now
+                    connection.close()
+                    return
+                self.connections += 1
                 self._open.add(connection)
-            self._begin(self._serve, connection)
+                self._begin(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         session = _Session(connection)
@@ -208,7 +211,7 @@ class ArchiveServer:
             return
         finally:
             with self._lock:
-                self._open.discard(connection)
+                self._open.discard(session.connection)
             with contextlib.suppress(OSError):
                 session.connection.close()
 
@@ -221,8 +224,11 @@ class ArchiveServer:
             self._say(session, "hello", "\r\n".join([*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}"]))
         elif verb == "STARTTLS" and self._context is not None:
             self._say(session, "tls", _FINE["tls"])
-            session.connection = self._context.wrap_socket(session.connection, server_side=True)
-            session.encrypted = True
+            encrypted = self._context.wrap_socket(session.connection, server_side=True)
+            with self._lock:
+                self._open.discard(session.connection)
+                self._open.add(encrypted)
+            session.connection, session.encrypted = encrypted, True
         elif verb == "MAIL":
             session.sender = rest.partition("<")[2].partition(">")[0]
             session.mail, session.recipients = text, []

@@ -11,5 +11,10 @@ if TYPE_CHECKING:
 
 def records(file: Path) -> list[dict[str, Any]]:
     """Return the records of a file; each of its lines has to be whole."""
-    found = [json.loads(line) for line in file.read_text(encoding="ascii").splitlines()]
-    return [record for record in found if "event" not in record]
+    return [record for record in events(file) if "event" not in record]
+
+
+def events(file: Path) -> list[dict[str, Any]]:
+    """Return all lines of a file, but for one that somebody is about to write."""
+    whole = file.read_text(encoding="ascii").rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]

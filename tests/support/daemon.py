@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldapmilter.config_options import SECTIONS
 from tests.support.ports import HANG, wait_until
+from tests.support.processes import group_lives
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ class Daemon:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the daemon; return when it accepts connections.
+        """Start the daemon; return when it accepts connections, and answers for itself.
 
         Raises:
             RuntimeError: it ended at once; the message holds what it said.
@@ -128,7 +129,7 @@ class Daemon:
             )
         self._process = process
         try:
-            wait_until(lambda: process.poll() is not None or self.listens(), "the daemon")
+            wait_until(lambda: process.poll() is not None or (self.listens() and self._can_be_asked()), "the daemon")
         except TimeoutError as error:
             self.kill()
             message = f"{error}\n{self.log()[-2000:]}"
@@ -162,13 +163,14 @@ class Daemon:
         return process.wait(HANG)
 
     def kill(self) -> None:
-        """End it and everything that it started, as a crash would."""
+        """End it and everything that it started, as a crash would; return when nobody has its sockets any more."""
         process, self._process = self._process, None
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(HANG)
+        wait_until(lambda: not group_lives(process.pid), "the end of what the daemon started")
 
     def forget(self) -> None:
         """Take it for gone, after it was killed; what it started is left alone."""
@@ -190,9 +192,7 @@ class Daemon:
         """Tell whether it accepts connections."""
         kind, _, place = self.socket.partition(":")
         if kind == "unix":
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(1)
-                return probe.connect_ex(place) == 0
+            return _accepts(place)
         host, _, port = place.rpartition(":")
         with socket.socket() as probe:
             probe.settimeout(1)
@@ -254,6 +254,11 @@ class Daemon:
         """Run `probe --json`; return what it printed, with `exit_status` and `stderr` added."""
         return self._json("probe", *arguments)
 
+    def _can_be_asked(self) -> bool:
+        """Tell whether the control socket accepts connections, which it does after the milter's, if there is one."""
+        place = self._sections.get("control", {}).get("socket", "")
+        return not place or place not in self.config.read_text(encoding="utf-8") or _accepts(place)
+
     def _json(self, verb: str, *arguments: str) -> dict[str, Any]:
         done = self.cli(verb, "--json", *arguments)
         told: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
@@ -296,3 +301,10 @@ class Daemon:
             for name, options in self._sections.items()
         )
         self.config.write_text(text, encoding="utf-8")
+
+
+def _accepts(path: str) -> bool:
+    """Tell whether something accepts connections on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(path) == 0

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from tests.support.postfix_config import (
     write_main_cf,
     write_sasl,
 )
-from tests.support.processes import end, wait_until_serving
+from tests.support.processes import end, group_lives, group_of, lives, wait_until_serving
 from tests.support.smtp_client import RawSmtp, Sent, send
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Postfix:
         self.port = free_port()
         self._parameters = _defaults(self.directory, milters, mynetworks, hosted)
         self._parameters.update(main_cf or {})
+        self._changing = threading.Lock()
+        """Held by who writes main.cf: zmconfigd of the tests is a thread."""
         self._master: subprocess.Popen[bytes] | None = None
         lay_out(self.directory, self.port, services)
         write_main_cf(self.directory, self._parameters)
@@ -115,10 +118,10 @@ class Postfix:
             return
         end(master)
         # The daemons got the signal too; one that was just starting may sleep over it.
-        if not happens(lambda: not _group_lives(master.pid), within=0.3):
+        if not happens(lambda: not group_lives(master.pid), within=0.3):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(master.pid, signal.SIGKILL)
-            wait_until(lambda: not _group_lives(master.pid), "end of Postfix")
+            wait_until(lambda: not group_lives(master.pid), "end of Postfix")
 
     def close(self) -> None:
         """Stop and remove everything; a no-op in a forked child, whose exit runs it too."""
@@ -130,8 +133,9 @@ class Postfix:
 
     def set_parameters(self, **parameters: str) -> None:
         """Change main.cf and no more: `postconf` tells the new values, a running smtpd has the old."""
-        self._parameters.update(parameters)
-        write_main_cf(self.directory, self._parameters)
+        with self._changing:
+            self._parameters.update(parameters)
+            write_main_cf(self.directory, self._parameters)
 
     def reconfigure(self, **parameters: str) -> None:
         """Change main.cf parameters and make a running Postfix take them up."""
@@ -170,12 +174,15 @@ class Postfix:
     def sendmail(self, sender: str, recipients: Sequence[str], message: bytes) -> None:
         """Hand in a message locally: the command, then pickup(8)."""
         command = [_SENDMAIL, "-C", str(self.config_directory), "-i", "-f", sender, "--"]
-        subprocess.run([*command, *recipients], input=message, check=True, capture_output=True, timeout=60)
+        subprocess.run([*command, *recipients], input=message, check=True, capture_output=True, timeout=HANG)
 
     def reload(self) -> None:
-        """Let every process take main.cf over, as `postfix reload` does."""
-        if self._master is not None:
-            self._master.send_signal(signal.SIGHUP)
+        """Let every process take main.cf over, as `postfix reload` does; return when the last that has not is gone."""
+        if self._master is None:
+            return
+        before = {process.pid for process in group_of(self._master.pid)} - {self._master.pid}
+        self._master.send_signal(signal.SIGHUP)
+        wait_until(lambda: not any(map(lives, before)), "the end of processes that have the main.cf of before")
 
     def messages(self, recipient: str) -> list[bytes]:
         """Return what was delivered to an address so far, oldest first.
@@ -221,9 +228,21 @@ class Postfix:
             raise TimeoutError(message) from None
 
     def log(self) -> str:
-        """Return the mail log."""
+        """Return the mail log so far."""
         path = self.directory / "log" / "mail.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def said(self, *words: str) -> list[str]:
+        """Wait until a line of the mail log holds all of `words`; return those that do.
+
+        The line is written by postlogd(8), a moment after the message was answered or delivered.
+        """
+
+        def lines() -> list[str]:
+            return [line for line in self.log().splitlines() if all(word in line for word in words)]
+
+        wait_until(lambda: lines() != [], f"a line of the mail log with {words}")
+        return lines()
 
     def is_empty(self) -> bool:
         """Tell whether nothing is in the queue, on hold or not."""
@@ -234,16 +253,3 @@ class Postfix:
 
 def _defaults(root: Path, milters: str, mynetworks: str, hosted: Sequence[str]) -> dict[str, str]:
     return main_cf(root, milters=milters, mynetworks=mynetworks, hosted=hosted)
-
-
-def _group_lives(group: int) -> bool:
-    """Tell whether a process of the group runs.
-
-    Those that ended and wait for init to collect them do not count: init may take seconds.
-    """
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state != "Z":
-                return True
-    return False

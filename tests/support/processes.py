@@ -44,6 +44,16 @@ def group_of(leader: int) -> list[Process]:
     return [process for process in processes() if process.group == leader]
 
 
+def lives(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits for its parent does not: init may take seconds."""
+    return any(process.pid == pid and process.state != "Z" for process in processes())
+
+
+def group_lives(leader: int) -> bool:
+    """Tell whether a process of a process group runs."""
+    return any(process.state != "Z" for process in group_of(leader))
+
+
 def workers_of(parent: int) -> list[int]:
     """Return the children that run."""
     return [process.pid for process in processes() if process.parent == parent and process.state != "Z"]

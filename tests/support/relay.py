@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ldapmilter.delivery.next_hop import parse_next_hop_for, parse_next_hops
 from ldapmilter.delivery.settings import RelaySettings
 from ldapmilter.delivery.token import TokenKey
+from tests.support.audit_lines import events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def write_audit(audit: Path, *lines: dict[str, Any]) -> None:
 
 def audit_lines(audit: Path) -> list[dict[str, Any]]:
     """Return the lines of an audit file."""
-    return [json.loads(line) for line in audit.read_bytes().splitlines()]
+    return events(audit)
 
 
 def ends(audit: Path) -> list[tuple[str, str]]:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _SLAPD = "/usr/sbin/slapd"
 _SLAPADD = "/usr/sbin/slapadd"
 _SLAPCAT = "/usr/sbin/slapcat"
-_LIMIT = 60.0  # seconds that any tool may take
 _OCTETS_A_SECOND = 40_000  # that slapadd reads at least, on a machine that others use
 _ALREADY_EXISTS = 68
 
@@ -180,7 +179,7 @@ class Slapd:
     def slapcat(self) -> str:
         """Return the stored entries as LDIF, operational attributes included."""
         command = [_SLAPCAT, "-F", str(self._config), "-n2", "-o", "ldif-wrap=no"]
-        done = subprocess.run(command, check=True, capture_output=True, timeout=_LIMIT)
+        done = subprocess.run(command, check=True, capture_output=True, timeout=HANG)
         return done.stdout.decode()
 
     def search(self, bind_dn: str, password: str, *arguments: str, uri: str | None = None) -> tuple[int, str]:
@@ -197,7 +196,7 @@ class Slapd:
         """
         identity = ["-D", bind_dn, "-w", password] if bind_dn else []
         command = ["ldapsearch", "-x", "-LLL", "-o", "ldif-wrap=no", "-H", uri or self.uri]
-        done = subprocess.run([*command, *identity, *arguments], check=False, capture_output=True, timeout=_LIMIT)
+        done = subprocess.run([*command, *identity, *arguments], check=False, capture_output=True, timeout=HANG)
         return done.returncode, done.stdout.decode()
 
     def log(self) -> str:
@@ -222,14 +221,14 @@ class Slapd:
 
     def _slapadd(self, database: str, ldif: str) -> None:
         command = [_SLAPADD, "-q", "-F", str(self._config), database]
-        self._run(command, ldif, seconds=_LIMIT + len(ldif) / _OCTETS_A_SECOND)
+        self._run(command, ldif, seconds=HANG + len(ldif) / _OCTETS_A_SECOND)
 
     def _ldap_tool(self, tool: str, ldif: str, *options: str, accept: tuple[int, ...] = (0,)) -> None:
         command = [tool, "-x", "-H", self.uri, "-D", ROOT_DN, "-w", ROOT_PASSWORD, *options]
         self._run(command, ldif, accept)
 
     @staticmethod
-    def _run(command: list[str], ldif: str, accept: tuple[int, ...] = (0,), seconds: float = _LIMIT) -> None:
+    def _run(command: list[str], ldif: str, accept: tuple[int, ...] = (0,), seconds: float = HANG) -> None:
         done = subprocess.run(command, check=False, input=ldif.encode(), capture_output=True, timeout=seconds)
         if done.returncode not in accept:
             message = f"{command[0]}: {done.returncode}: {done.stderr.decode(errors='replace')}"

@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.support.ports import LOOPBACK
+from tests.support.ports import HANG, LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def send(
     password: str | None = None,
     mail_options: Sequence[str] = (),
     rcpt_options: Sequence[str] = (),
-    timeout: float = 60.0,
+    timeout: float = HANG,
 ) -> Sent:
     """Send one message on a connection of its own; line ends become CRLF.
 
@@ -118,7 +118,7 @@ class RawSmtp:
     that no library would send (8-bit, NUL, bare CR).
     """
 
-    def __init__(self, port: int, timeout: float = 60.0) -> None:
+    def __init__(self, port: int, timeout: float = HANG) -> None:
         """Connect and read the greeting, which :attr:`greeting` keeps."""
         self._socket = socket.create_connection((LOOPBACK, port), timeout)
         self._file = self._socket.makefile("rb")

@@ -27,6 +27,8 @@ from tests.support.ports import HANG, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from ldapmilter.audit.waiting_line import WaitingLine
+
 
 FIRST = 99
 
@@ -58,11 +60,13 @@ def lost() -> list[str]:
 
 
 @pytest.fixture
-def audit(path: Path, clock: Clock, lost: list[str]) -> Iterator[AuditFile]:
+def audit(path: Path, clock: Clock, lost: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditFile]:
+    """Return an audit whose lines are waited for: its thread may be late on a busy machine."""
+    monkeypatch.setattr(audit_file, "PATIENCE", 20.0)
     audit = AuditFile(path, lost=lambda error: lost.append(str(error)), clock=clock)
     audit.open()
     yield audit
-    audit.close()
+    audit.close(HANG)
 
 
 def opened(path: Path) -> AuditFile:
@@ -510,9 +514,21 @@ def stalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     stalled.may_end.release(1000)
 
 
+def given_up_once_begun(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody give a line up before the disk has begun with it: on a busy machine that takes a while."""
+    give_up = AuditFile._give_up
+
+    def later(audit: AuditFile, mine: WaitingLine) -> tuple[str | None, bool]:
+        assert disk.began.acquire(timeout=HANG)
+        return give_up(audit, mine)
+
+    monkeypatch.setattr(AuditFile, "_give_up", later)
+
+
 def test_a_line_that_has_to_be_on_disk_waits_as_long_as_its_message_may(
-    path: Path, audit: AuditFile, disk: Disk
+    path: Path, audit: AuditFile, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given_up_once_begun(disk, monkeypatch)
     with pytest.raises(AuditError, match=r"audit\.jsonl: the disk"):
         audit.write(numbered(1), durable=True, seconds=0.01)
     audit.write({"n": 2}, durable=False)
@@ -526,6 +542,7 @@ def test_a_write_that_does_not_return_holds_nobody_up(
     path: Path, audit: AuditFile, stalled: Disk, lost: list[str]
 ) -> None:
     audit.write({"n": 1}, durable=False)  # it waits a moment, and goes on
+    assert stalled.began.acquire(timeout=HANG)
     with pytest.raises(AuditError, match="the disk"):
         audit.write({"n": 2}, durable=True, seconds=0.01)
     audit.write({"n": 3}, durable=False)
@@ -539,9 +556,10 @@ def test_a_write_that_does_not_return_holds_nobody_up(
 
 
 def test_a_line_in_the_hands_of_a_disk_that_fails_in_the_end_is_not_taken_back(
-    path: Path, audit: AuditFile, stalled: Disk, lost: list[str]
+    path: Path, audit: AuditFile, stalled: Disk, lost: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stalled.errors = [OSError(5, "Input/output error")]
+    given_up_once_begun(stalled, monkeypatch)
     with pytest.raises(AuditError, match="the disk"):
         audit.write(numbered(1), durable=True, seconds=0.01)
     stalled.may_end.release(1000)
@@ -555,6 +573,7 @@ def test_a_line_that_nobody_waited_for_and_that_is_lost_is_told(
 ) -> None:
     stalled.errors = [OSError(28, "No space left on device")]
     audit.write({"n": 1}, durable=False)
+    assert stalled.began.acquire(timeout=HANG)
     assert lost == []
     stalled.may_end.release(1000)
     audit.write({"n": 2}, durable=False, seconds=HANG)

@@ -8,7 +8,7 @@ from ldapmilter.checks import relay_servers
 from ldapmilter.checks.finding import Report
 from tests.support.archive_server import ArchiveServer
 from tests.support.certificates import make_certificates
-from tests.support.ports import free_port
+from tests.support.ports import free_port, wait_until
 from tests.unit.checks.scene import config_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def test_what_is_in_order(tmp_path: Path) -> None:
         assert found(tmp_path, listen=f"unix:{relay.path}", next_hop=hops) == []
         assert relay.commands[0].upper().startswith("LHLO ")
         assert one.commands[0].upper().startswith("EHLO ")
+        # Nobody waits for the answer to QUIT.
+        wait_until(lambda: all(server.commands[-1] == "QUIT" for server in (one, other)), "the end of both sessions")
         asked = {command.partition(" ")[0].upper() for command in (*one.commands, *other.commands)}
         assert asked == {"EHLO", "LHLO", "MAIL", "RSET", "QUIT"}
         assert "MAIL FROM:<>" in one.commands

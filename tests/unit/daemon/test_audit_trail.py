@@ -55,6 +55,7 @@ def full(*_: object) -> int:
 def test_a_worker_without_further_mail_finds_out_that_there_is_room_again(
     trail: AuditTrail, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, durable: bool
 ) -> None:
+    monkeypatch.setattr(audit_trail, "_OPEN_SECONDS", HANG)
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         if durable:
@@ -83,6 +84,7 @@ def test_while_lines_keep_failing_nothing_is_said_to_be_well(
     trail: AuditTrail, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that fails now and then: lest the log say one thing and the other in turn."""
+    monkeypatch.setattr(audit_trail, "_OPEN_SECONDS", HANG)
     for _ in range(3):
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", full)

@@ -14,6 +14,7 @@ import pytest
 from ldapmilter.audit.reading import files_of
 from ldapmilter.audit.sole import SoleSealer, refuse_anothers
 from ldapmilter.audit.verification import verify
+from ldapmilter.daemon import seal_keeper
 from ldapmilter.daemon.seal_keeper import SealKeeper
 from ldapmilter.errors import AuditError
 from tests.support.ports import HANG, wait_until
@@ -29,7 +30,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def keeper(path: Path) -> Iterator[SealKeeper]:
+def keeper(path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[SealKeeper]:
+    caplog.set_level(logging.INFO)  # before the first seal, which needs no word of the test's
+    for patience in ("_LAST_SECONDS", "_ROTATED_SECONDS"):
+        monkeypatch.setattr(seal_keeper, patience, HANG)
     keeper = SealKeeper(path)
     keeper.start()
     yield keeper
@@ -43,7 +47,6 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_the_log_has_the_first_and_the_last_seal_as_verify_takes_them(
     keeper: SealKeeper, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     keeper.look_now()
     keeper.stop()
     found = verify(files_of(path), path)

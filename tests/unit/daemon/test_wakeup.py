@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ldapmilter.config import MilterSettings
 from ldapmilter.daemon.listener import listen
 from ldapmilter.daemon.wakeup import wake_up_threads
 from ldapmilter.socket_address import parse_socket
-from tests.support.ports import free_port
+from tests.support.ports import HANG, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +31,10 @@ def test_as_many_connections_as_asked_for_that_end_at_once(kind: str, tmp_path: 
     listener = listen(settings)
     wake_up_threads(listener, 3)
     for _ in range(3):
+        assert select.select([listener.socket], [], [], HANG)[0]
         connection, _ = listener.socket.accept()
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(HANG)
             assert connection.recv(1) == b""
     with pytest.raises(BlockingIOError):
         listener.socket.accept()

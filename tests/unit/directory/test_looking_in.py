@@ -52,7 +52,7 @@ def opened(clock: Clock, *uris: str, password: str = MILTER_PASSWORD) -> LdapSto
     return LdapStore(settings, clock)
 
 
-def look(store: LdapStore, seconds: float = 1.0) -> dict[str, bool | None]:
+def look(store: LdapStore, seconds: float = _LIMIT) -> dict[str, bool | None]:
     """Look in at the servers, and return whether each is up once that is known."""
     before = [(state["answered_at"], state["failing_since"]) for state in store.states().values()]
     store.look_in(seconds)
@@ -110,7 +110,7 @@ def test_a_server_that_was_heard_a_moment_ago_is_left_alone(slapd: Slapd, clock:
 def test_a_server_that_does_not_answer(slapd: Slapd, clock: Clock, behaviour: Behaviour) -> None:
     with Peer(behaviour) as bad:
         store = opened(clock, bad.uri, slapd.uri)
-        assert look(store) == {bad.uri: False, slapd.uri: True}
+        assert look(store, 2.0) == {bad.uri: False, slapd.uri: True}
         (problem,) = store.problems()
         assert problem.startswith(f"{bad.uri}: fails: ")
         store.close()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.backend.raw_entry import RawEntry
 
 ACCOUNTS = 2 * PAGE_SIZE + 10
-AMPLE, SHORT = 20.0, 1.0
+AMPLE, SHORT = 60.0, 3.0
 FILTER = Substring("zimbraMailDeliveryAddress", ("u", "@example.test"))
 
 

@@ -98,7 +98,7 @@ def test_an_answer_at_every_step(archive: ArchiveServer, moment: str, reply: str
 
 def test_silence_ends(archive: ArchiveServer) -> None:
     archive.answers = {"rcpt": SILENT}
-    answer = hand_on(archive, copy(), seconds=0.3)
+    answer = hand_on(archive, copy(), seconds=2.0)
     assert (answer.step, answer.code, answer.text) == ("rcpt", None, "nothing came in time")
     assert answer.hop_is_down
 
@@ -127,7 +127,7 @@ def test_cut_off_in_the_middle_of_the_message(archive: ArchiveServer, reply: str
 
 def test_nobody_is_there() -> None:
     (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{free_port()}")
-    answer = client().hand_on(hop, copy(), time.monotonic() + 10)
+    answer = client().hand_on(hop, copy(), time.monotonic() + HANG)
     assert (answer.step, answer.code, answer.text) == ("connect", None, "Connection refused")
     assert answer.hop_is_down
 
@@ -136,14 +136,14 @@ def test_a_connection_is_used_again_and_its_loss_is_not_the_copys(archive: Archi
     (hop,) = parse_next_hops(archive.next_hop)
     one = client()
     for _ in range(3):
-        assert one.hand_on(hop, copy(), time.monotonic() + 10).becomes == "accepted"
+        assert one.hand_on(hop, copy(), time.monotonic() + HANG).becomes == "accepted"
     assert archive.connections == 1
     with archive.away():
         pass
-    assert one.hand_on(hop, copy(), time.monotonic() + 10).becomes == "accepted"
+    assert one.hand_on(hop, copy(), time.monotonic() + HANG).becomes == "accepted"
     closings = ["421 4.3.2 enough"]
     archive.choose = lambda moment, _: closings.pop() if moment == "mail" and closings else None
-    assert one.hand_on(hop, copy(), time.monotonic() + 10).becomes == "accepted"
+    assert one.hand_on(hop, copy(), time.monotonic() + HANG).becomes == "accepted"
     assert archive.connections == 3
     one.close()
     assert [filed.octets for filed in archive.filed] == [MESSAGE] * 5
@@ -155,7 +155,7 @@ def test_a_refused_copy_leaves_nothing_behind_for_the_next(archive: ArchiveServe
     archive.choose = lambda moment, who: "550 5.1.1 nobody" if moment == "rcpt" and who.startswith("no") else None
     for target in ("no@a.example", "yes@a.example", "no@a.example"):
         expected = "refused" if target.startswith("no") else "accepted"
-        assert one.hand_on(hop, copy(target=target), time.monotonic() + 10).becomes == expected
+        assert one.hand_on(hop, copy(target=target), time.monotonic() + HANG).becomes == expected
     one.close()
     assert [filed.recipient for filed in archive.filed] == ["yes@a.example"]
 
@@ -180,13 +180,13 @@ def test_what_says_no_end_or_no_reply() -> None:
             connection, _ = babbler.accept()
             with connection, contextlib.suppress(OSError):
                 connection.sendall(b"220-" + b"x" * 100_000)
-                connection.settimeout(5)
+                connection.settimeout(HANG)
                 connection.recv(1)
 
         thread = threading.Thread(target=babble)
         thread.start()
         (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{babbler.getsockname()[1]}")
-        answer = client().hand_on(hop, copy(), time.monotonic() + 10)
+        answer = client().hand_on(hop, copy(), time.monotonic() + HANG)
         thread.join()
     assert (answer.step, answer.code, answer.text) == ("banner", None, "what it says has no end")
 
