@@ -15,12 +15,13 @@ import pytest
 from msgspec.structs import replace
 
 from ldapmilter.delivery.token import TokenKey
+from ldapmilter.relay import client as client_module
 from ldapmilter.relay import session as session_module
 from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.stored import StateError
-from tests.support.archive_server import DROP, ArchiveServer
+from tests.support.archive_server import DROP, SILENT, ArchiveServer
 from tests.support.ports import HANG, LOOPBACK, wait_until
 from tests.support.relay import DOMAIN, decision, ends, new_token, relay_settings, write_audit
 
@@ -110,6 +111,25 @@ def running_relay(tmp_path: Path, archive: ArchiveServer) -> Iterator[Running]:
     relay = Running(tmp_path, relay_settings(tmp_path, archive.next_hop))
     yield relay
     relay.close()
+
+
+def test_an_archive_that_falls_silent_costs_no_copy(
+    relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "GREETING_SECONDS", 0.3)
+    first, second = relay.decided(2)
+    archive.answers = {"rcpt": SILENT}
+    assert relay.send([first]) == [LATER]
+    asked = len(archive.commands)
+    assert relay.send([second]) == [LATER]
+    assert len(archive.commands) == asked  # it is left alone for a while
+    assert list(relay.relay.report()["down"].values()) == ["nothing came in time"]
+    assert (ends(relay.audit), relay.relay.report()["counts"]["deferred"]) == ([], 2)
+    archive.answers = {}
+    monkeypatch.setattr(relay.relay._handling.hops, "_down", {})
+    assert relay.send([first, second]) == [DONE, DONE]
+    assert sorted(ends(relay.audit)) == sorted([(first, "accepted"), (second, "accepted")])
+    assert len(archive.wait_filed(2)) == 2
 
 
 def test_replies_to_commands_that_came_in_one_go_leave_in_one_go(
