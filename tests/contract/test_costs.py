@@ -24,6 +24,7 @@ from ldapmilter.policy.decide import decide
 from ldapmilter.schema.definition import own_attributes
 from ldapmilter.schema.rights import READ_ATTRIBUTES
 from ldapmilter.socket_address import parse_socket
+from tests.contract.backends import LASTING
 from tests.support import slapd_config
 from tests.support.builders import (
     account,
@@ -198,7 +199,7 @@ def cold(meter: Meter, tmp_path: Path) -> Iterator[Opened]:
     secret.chmod(0o600)
     file.write_text(
         f"[ldap]\nuri = {meter.slapd.uri}\nstarttls = no\nbind_dn = {meter.slapd.bind_dn}\n"
-        f"bind_password_file = {secret}\nlookup_deadline = {_LIMIT:g}\n",
+        f"bind_password_file = {secret}\nlookup_deadline = {_LIMIT:g}\n{LASTING}",
         encoding="utf-8",
     )
     config = load(file)

@@ -15,7 +15,7 @@ from ldapmilter.errors import StillReading
 from ldapmilter.message import Envelope
 from ldapmilter.policy.decide import decide
 from tests.contract.asking import entry
-from tests.contract.backends import BackEnd
+from tests.contract.backends import LASTING, BackEnd
 from tests.support.builders import (
     account,
     alias_domain,
@@ -146,7 +146,7 @@ class Deciding:
 
 @pytest.fixture
 def deciding(backend: BackEnd) -> Iterator[Deciding]:
-    with backend.opened() as opened:
+    with backend.opened(LASTING) as opened:
         yield Deciding(backend, opened)
 
 
@@ -271,7 +271,7 @@ def test_a_warm_message_costs_nothing_and_a_cold_account_only_itself(deciding: D
 
 def test_to_be_in_one_costs_no_more_than_not_to_be(backend: BackEnd) -> None:
     def cold(login: str) -> int:
-        with backend.opened() as opened:
+        with backend.opened(LASTING) as opened:
             return Deciding(backend, opened)(login=login).searches
 
     plain = cold("cold0@example.test")
