@@ -32,9 +32,10 @@ class Reply:
 class Sent:
     """What became of one message.
 
-    `stage` is the command that `reply` answers: `auth`, `mail`, `rcpt`, `data` or `end` (the
-    final dot); it is the first one refused, else `end`.  `recipients` has the reply to each
-    RCPT; a message goes on while one of them is accepted.
+    `stage` is what `reply` answers: `connect` (Postfix without its milter may turn a client away
+    with 421), or the command `auth`, `mail`, `rcpt`, `data` or `end` (the final dot); it is the
+    first one refused, else `end`.  `recipients` has the reply to each RCPT; a message goes on while
+    one of them is accepted.
     """
 
     stage: str
@@ -86,7 +87,11 @@ def send(
         OSError: the server broke the connection (`smtplib.SMTPServerDisconnected` is one).
     """
     body = re.sub(rb"\r?\n", b"\r\n", message)
-    with smtplib.SMTP(LOOPBACK, port, local_hostname="client.test", timeout=timeout) as smtp:
+    try:
+        connected = smtplib.SMTP(LOOPBACK, port, local_hostname="client.test", timeout=timeout)
+    except smtplib.SMTPConnectError as error:
+        return Sent("connect", _reply((error.smtp_code, error.smtp_error)))
+    with connected as smtp:
         smtp.ehlo()
         if login is not None:
             try:

@@ -78,9 +78,13 @@ def any_of(attribute: str, values: Iterable[str]) -> Or:
 def escape(value: str) -> str:
     r"""Escape an assertion value (RFC 4515 section 3): ``*``, ``(``, ``)``, ``\`` and NUL.
 
-    Other control characters and outer blanks too, which libraries take for white space around a value.
+    Other control characters and outer white space too, which libraries take off a value.
     """
-    return re.sub(r"[*()\\\x00-\x1f\x7f]|^ | $", lambda match: f"\\{ord(match.group()):02x}", value)
+    return re.sub(r"[*()\\\x00-\x1f\x7f]|^\s+|\s+\Z", lambda match: _in_hexadecimal(match.group()), value)
+
+
+def _in_hexadecimal(text: str) -> str:
+    return "".join(f"\\{octet:02x}" for octet in text.encode("utf-8", "surrogateescape"))
 
 
 def unescape_octets(text: str) -> str:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 SCOPES: Final[dict[Scope, Any]] = {"base": ldap3.BASE, "one": ldap3.LEVEL, "sub": ldap3.SUBTREE}
 ATTRIBUTES: Final = st.sampled_from(["mail", "zimbraMailAlias", "2.5.4.3", "cn;lang-de"])
 TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-VALUES: Final = TEXT | st.sampled_from(["*", "(x)", "a\\2ab", " a ", "\0", "a" * 127, "a" * 128, "\xe4" * 300])
+VALUES: Final = TEXT | st.sampled_from(
+    ["*", "(x)", "a\\2ab", " a ", "\x85", "\u2003a\xa0 ", "\0", "a" * 127, "a" * 128, "\xe4" * 300]
+)
 PARTS: Final = st.tuples(VALUES, VALUES, VALUES).filter(any)
 SIMPLE: Final[st.SearchStrategy[Filter]] = (
     st.builds(Equal, ATTRIBUTES, VALUES)
