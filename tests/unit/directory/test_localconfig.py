@@ -365,8 +365,8 @@ def connections(server: Slapd) -> set[str]:
 
 def test_the_next_search_goes_to_the_new_server(file: Path, store: LdapStore, server: Slapd, other: Slapd) -> None:
     assert ask(store) == 1
+    wait_until(lambda: connections(server) != set(), "slapd's line of the connection")
     held = connections(server)
-    assert held
     before = server.searches(), other.searches()
     write(file, ldap_url=other.uri)
 
