@@ -16,10 +16,10 @@ import ldap3
 from msgspec import Struct, field
 
 from benchmarks.report import Target, milliseconds, number, ratios
-from ldapmilter.directory.backend.filters import render
 from ldapmilter.directory.backend.store import PAGE_SIZE
 from ldapmilter.directory.ldap.connection import Connection
 from ldapmilter.directory.ldap.decoding import next_cookie
+from tests.support.filter_text import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

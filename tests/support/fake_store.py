@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ldapmilter.directory.backend import filters
 from ldapmilter.directory.backend.ldif import LdifStore, parse
 from ldapmilter.errors import DirectoryUnavailable
+from tests.support.filter_text import render
 from tests.support.record import to_ldif
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class FakeStore(LdifStore):
         *,
         next_server_first: bool = False,
     ) -> list[RawEntry]:
-        text = filters.render(search_filter)
+        text = render(search_filter)
         self.filters.append(text)
         self.next_server_first.append(next_server_first)
         self.before()

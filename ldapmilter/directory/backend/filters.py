@@ -1,8 +1,7 @@
-"""LDAP search filters as values (RFC 4515).
+"""LDAP search filters as values (RFC 4511 section 4.5.1.7).
 
-A filter is built from parts and rendered in one place, where every value is escaped: no address,
-whatever it holds, can change the meaning of a search. The embedded directory evaluates the same
-values that the LDAP adapter renders.
+A filter is built from parts, not written as text: no address, whatever it holds, can change the
+meaning of a search. The embedded directory evaluates the same values that the LDAP client sends.
 """
 
 from __future__ import annotations
@@ -75,40 +74,12 @@ def any_of(attribute: str, values: Iterable[str]) -> Or:
     return Or(tuple(Equal(attribute, value) for value in values))
 
 
-def escape(value: str) -> str:
-    r"""Escape an assertion value (RFC 4515 section 3): ``*``, ``(``, ``)``, ``\`` and NUL.
-
-    Other control characters and outer white space too, which libraries take off a value.
-    """
-    return re.sub(r"[*()\\\x00-\x1f\x7f]|^\s+|\s+\Z", lambda match: _in_hexadecimal(match.group()), value)
-
-
-def _in_hexadecimal(text: str) -> str:
-    return "".join(f"\\{octet:02x}" for octet in text.encode("utf-8", "surrogateescape"))
-
-
 def unescape_octets(text: str) -> str:
     r"""Undo ``\xx`` escapes, which spell octets of UTF-8 (RFC 4514 section 2.4, RFC 4515 section 3)."""
     octets = re.sub(
         rb"\\([0-9A-Fa-f]{2})", lambda match: bytes([int(match.group(1), 16)]), text.encode("utf-8", "surrogateescape")
     )
     return octets.decode("utf-8", "surrogateescape")
-
-
-def render(search_filter: Filter) -> str:
-    """Return the text form that LDAP libraries take."""
-    if isinstance(search_filter, Equal):
-        return f"({search_filter.attribute}={escape(search_filter.value)})"
-    if isinstance(search_filter, Present):
-        return f"({search_filter.attribute}=*)"
-    if isinstance(search_filter, Substring):
-        return f"({search_filter.attribute}={'*'.join(escape(part) for part in search_filter.parts)})"
-    if isinstance(search_filter, Ordered):
-        return f"({search_filter.attribute}>={escape(search_filter.value)})"
-    if isinstance(search_filter, Not):
-        return f"(!{render(search_filter.part)})"
-    operator = "&" if isinstance(search_filter, And) else "|"
-    return f"({operator}{''.join(render(part) for part in search_filter.parts)})"
 
 
 _ASCII_ONLY = frozenset(

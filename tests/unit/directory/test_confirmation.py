@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ldapmilter.directory.backend.filters import render
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.ldap.assertion import assertion, set_or_not
 from ldapmilter.directory.ldap.confirmation import Confirmation, Expected
 from ldapmilter.directory.ldap.exchange import ServerFailed
+from tests.support.filter_text import render
 from tests.support.ports import HANG, wait_until
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from ldapmilter.directory.backend.filters import (
     Present,
     Substring,
     any_of,
-    escape,
     matches,
     parse,
-    render,
 )
 from ldapmilter.directory.backend.raw_entry import RawEntry
+from tests.support.filter_text import escape, render
 
 ATTRIBUTES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,20}\Z")
 VALUES = st.one_of(st.text(), st.text(alphabet="*()\\\x00&|!=~<> 25aA\n"))

@@ -15,8 +15,9 @@ from ldap3.protocol.rfc2696 import paged_search_control
 from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
 from ldap3.utils.asn1 import encode  # type: ignore[attr-defined]
 
-from ldapmilter.directory.backend.filters import And, Equal, Not, Or, Ordered, Present, Substring, render
+from ldapmilter.directory.backend.filters import And, Equal, Not, Or, Ordered, Present, Substring
 from ldapmilter.directory.ldap import request
+from tests.support.filter_text import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
