@@ -60,10 +60,13 @@ class Lag:
         """
         with self._lock:
             ended, presented = set(self._ended), dict(self._presented)
-        self._failed = True
-        self._following.catch_up()
-        if presented:
-            self._state.seen_all(presented)
+        try:
+            self._following.catch_up()
+            if presented:
+                self._state.seen_all(presented)
+        except Exception:
+            self._failed = True
+            raise
         self._failed = False
         with self._lock:
             self._ended -= ended
