@@ -5,8 +5,24 @@
 # shellcheck disable=SC2034 # for those that source this
 readonly PYTHONS=(python3.13 python3.12 python3.11 python3.10 python3 /usr/bin/python3)
 
+# What CPython lacks where a library's headers were missing as it was built; the program imports them.
+readonly MODULES=(bz2 ctypes lzma sqlite3 ssl zlib)
+
+lacks() { # PYTHON: print those that it lacks; nothing when it does not run at all
+    "$1" - "${MODULES[@]}" 2>/dev/null <<'PYTHON' || true
+import sys
+missing = []
+for name in sys.argv[1:]:
+    try:
+        __import__(name)
+    except ImportError:
+        missing.append(name)
+print(", ".join(missing))
+PYTHON
+}
+
 can_build() { # PYTHON: from 3.10, with venv and headers
-    "$1" - 2>/dev/null <<'PYTHON'
+    [ -z "$(lacks "$1")" ] && "$1" - 2>/dev/null <<'PYTHON'
 import ensurepip, os, sys, sysconfig
 headers = os.path.join(sysconfig.get_path("include"), "Python.h")
 sys.exit(not (sys.version_info >= (3, 10) and os.path.exists(headers)))
@@ -14,12 +30,18 @@ PYTHON
 }
 
 can_run() { # PYTHON: one that there are wheels for, with what a virtual environment and the program need
-    "$1" - 2>/dev/null <<'PYTHON'
+    [ -z "$(lacks "$1")" ] && "$1" - 2>/dev/null <<'PYTHON'
 import sys
 fit = (3, 10) <= sys.version_info < (3, 14) and sys.implementation.name == "cpython"
-import sqlite3, ssl, venv
+import venv
 sys.exit(not fit)
 PYTHON
+}
+
+why_not() { # PYTHON: print what it lacks, after a colon
+    local lacking
+    lacking=$(lacks "$1")
+    if [ -n "$lacking" ]; then echo ": it lacks $lacking"; fi
 }
 
 version_of() { # PYTHON: print its version, if it runs at all
@@ -46,11 +68,12 @@ choose_python() { # into $python, unless one was asked for, which has to be fit;
     local closed="lies where the user $USER_NAME cannot run it" candidate found seen=" " skipped=""
     advice=$(python_advice "$kind")
     if [ "$kind" = wheels ]; then
-        fits=can_run fit="CPython 3.10 to 3.13 with venv, ssl and sqlite3"
+        fits=can_run fit="CPython 3.10 to 3.13 with venv"
         can_take_wheels
     fi
+    fit+=", and with ${MODULES[*]}"
     if [ -n "$python" ]; then
-        "$fits" "$python" || fail "$python is not $fit. $advice" 2
+        "$fits" "$python" || fail "$python is not $fit$(why_not "$python"). $advice" 2
         # Below --root it may be somebody else's business where it runs in the end.
         # shellcheck disable=SC2154 # the script that sources this has it
         [ -n "$root" ] || others_can_run "$python" || fail "$(where "$python") $closed: take one of the system's. $advice" 2
@@ -61,7 +84,7 @@ choose_python() { # into $python, unless one was asked for, which has to be fit;
         # Several names are mostly the same one.
         if [[ $seen == *" $found "* ]]; then continue; fi
         if ! "$fits" "$candidate"; then
-            skipped+="; $candidate ($found) is not"
+            skipped+="; $candidate ($found) is not$(why_not "$candidate")"
         elif ! others_can_run "$candidate"; then
             skipped+="; $(where "$candidate") $closed"
             continue

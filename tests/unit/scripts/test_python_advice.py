@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +84,7 @@ def chosen(directory: Path, versions: dict[str, str], fit: str) -> subprocess.Co
         . {SCRIPTS}/python.bash
         version_of() {{ if [[ $1 != /* ]]; then "$1"; else return 1; fi; }}
         can_run() {{ [ "$1" = "{fit}" ]; }}
+        lacks() {{ :; }}
         can_take_wheels() {{ :; }}
         others_can_run() {{ :; }}
         made_of=wheels python="" root="" USER_NAME=ldapmilter
@@ -103,5 +106,47 @@ def test_where_none_is_fit_it_says_what_was_found_and_what_to_install(tmp_path: 
     done = chosen(tmp_path, {"python3": "3.6.8"}, "none of them")
     assert (done.returncode, done.stdout) == (2, "")
     found, _, _ = done.stderr.partition(". ")
-    assert found == "no CPython 3.10 to 3.13 with venv, ssl and sqlite3 found; python3 (3.6.8) is not"
+    fit = "CPython 3.10 to 3.13 with venv, and with bz2 ctypes lzma sqlite3 ssl zlib"
+    assert found == f"no {fit} found; python3 (3.6.8) is not"
     assert "install" in done.stderr
+
+
+def lacking(directory: Path, *modules: str) -> Path:
+    """Return a Python as one is that was built where the headers for some of its modules were missing."""
+    for name in modules:
+        (directory / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}')\n", encoding="ascii")
+    python = directory / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={directory} exec {sys.executable} "$@"\n', encoding="ascii")
+    python.chmod(0o755)
+    return python
+
+
+@pytest.mark.parametrize("kind", ["wheels", "source"])
+def test_a_python_without_a_module_that_the_program_needs_is_refused_and_the_module_named(
+    tmp_path: Path, kind: str
+) -> None:
+    script = f"""
+        fail() {{ echo "$1" >&2; exit "$2"; }}
+        . {SCRIPTS}/python.bash
+        can_take_wheels() {{ :; }}
+        made_of={kind} python={lacking(tmp_path, "bz2", "lzma")} root=/somewhere USER_NAME=ldapmilter
+        choose_python
+    """
+    done = subprocess.run(["bash", "-euc", script], check=False, capture_output=True, text=True, timeout=HANG)
+    assert done.returncode == 2
+    assert "it lacks bz2, lzma" in done.stderr
+
+
+def test_what_cpython_may_be_built_without_and_the_program_imports_is_looked_for() -> None:
+    # Each needs headers of a library that a host may not have had (Modules/Setup.stdlib.in of CPython).
+    optional = {"bz2", "ctypes", "curses", "dbm", "lzma", "readline", "sqlite3", "ssl", "tkinter", "zlib"}
+    imported = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    modules = (SCRIPTS.parent / "ldapmilter").rglob("*.py")
+    needed = {name for path in modules for name in imported.findall(path.read_text(encoding="utf-8"))} & optional
+    (looked_for,) = re.findall(
+        r"^readonly MODULES=\((.+)\)$", (SCRIPTS / "python.bash").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(looked_for.split()) == needed
+    chooser = (SCRIPTS.parent / "distribution/rpm/use-python").read_text(encoding="utf-8")
+    (looked_for,) = re.findall(r"import (.+), sys;", chooser)
+    assert set(looked_for.split(", ")) == needed
