@@ -123,6 +123,9 @@ def config_ldif(directory: Path, *, with_schema: bool, milter_acl: bool, tls: bo
     schemas += [zimbra_ldif(), amavis_ldif()]
     if with_schema:
         schemas.append(definition.text())
+    modules = ["back_mdb", "dynlist", "unique"]
+    if (MODULE_PATH / "back_monitor.la").exists():  # slapd 2.4; later ones have it built in
+        modules.insert(0, "back_monitor")
     rules = access_rules(with_schema=with_schema, milter_acl=milter_acl)
     access = "".join(f"olcAccess: {{{n}}}{rule}\n" for n, rule in enumerate(rules))
     return f"""\
@@ -136,10 +139,7 @@ dn: cn=module{{0}},cn=config
 objectClass: olcModuleList
 cn: module{{0}}
 olcModulePath: {MODULE_PATH}
-olcModuleLoad: back_mdb
-olcModuleLoad: dynlist
-olcModuleLoad: unique
-
+{"".join(f"olcModuleLoad: {module}{chr(10)}" for module in modules)}
 dn: cn=schema,cn=config
 objectClass: olcSchemaConfig
 cn: schema
@@ -180,9 +180,9 @@ olcTimeLimit: unlimited
 {_INDEXES}{access}
 dn: olcOverlay={{0}}dynlist,olcDatabase={{2}}mdb,cn=config
 objectClass: olcOverlayConfig
-objectClass: olcDynListConfig
+objectClass: olcDynamicList
 olcOverlay: {{0}}dynlist
-olcDynListAttrSet: {{0}}groupOfURLs memberURL member
+olcDLattrSet: {{0}}groupOfURLs memberURL member
 
 dn: olcOverlay={{1}}unique,olcDatabase={{2}}mdb,cn=config
 objectClass: olcOverlayConfig
