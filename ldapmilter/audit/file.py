@@ -27,7 +27,7 @@ from ldapmilter.audit.waiting_line import WaitingLine
 from ldapmilter.errors import AuditError, AuditStalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 PATIENCE = 1.0
@@ -68,7 +68,7 @@ class AuditFile:
         self._lost = lost
         self._lock = AuditLock(path)
         self._file = FollowedFile(path, self._lock, clock)
-        self._writing: BatchThread[WaitingLine] = BatchThread("audit-write", self._write_all, self._let_go)
+        self._writing: BatchThread[WaitingLine] = BatchThread("audit-write", self._write_waiting, self._let_go)
         self._mutex = threading.Lock()
         """Over what is known of lines."""
         self._lines = self._octets = 0
@@ -92,13 +92,44 @@ class AuditFile:
         """
         mine = WaitingLine(line(record), durable=durable)
         self._take_in(mine, seconds)
-        in_time = mine.finished.acquire(timeout=seconds if durable else min(seconds, self._patience()))
+        problem = self._outcome(mine, record, seconds if durable else min(seconds, self._patience()))
+        if problem is not None:
+            raise problem
+
+    def write_all(self, records: Sequence[Mapping[str, object]], *, seconds: float) -> list[AuditError | None]:
+        """Append several records, each as one line, and return when all are on disk: one step for all of them.
+
+        Args:
+            records: as :meth:`write` takes them.
+            seconds: how long to wait at most.
+
+        Returns:
+            for each record ``None``, or what :meth:`write` would raise for it.
+        """
+        until = time.monotonic() + seconds
+        waiting: list[WaitingLine | AuditError] = []
+        for record in records:
+            mine = WaitingLine(line(record), durable=True)
+            try:
+                self._take_in(mine, seconds)
+            except AuditError as error:
+                waiting.append(error)
+            else:
+                waiting.append(mine)
+        return [
+            self._outcome(mine, record, max(0.0, until - time.monotonic())) if isinstance(mine, WaitingLine) else mine
+            for mine, record in zip(waiting, records, strict=True)
+        ]
+
+    def _outcome(self, mine: WaitingLine, record: Mapping[str, object], seconds: float) -> AuditError | None:
+        """Wait for a line; return what is wrong with it. One that may stand there all the same is taken back."""
+        in_time = mine.finished.acquire(timeout=seconds)
         problem, in_doubt = (mine.problem, mine.stands) if in_time else self._give_up(mine)
         if problem is None:
-            return
+            return None
         if in_doubt:
             self._writing.put(WaitingLine(line(taken_back(record, time=datetime.now(timezone.utc))), takes_back=mine))
-        raise AuditError(problem) if in_time else AuditStalled(problem)
+        return AuditError(problem) if in_time else AuditStalled(problem)
 
     def open(self, seconds: float = OPEN_SECONDS) -> None:
         """Open the file by its name, again where it was open: after a rotation (SIGHUP), or to see whether it can be.
@@ -225,7 +256,7 @@ class AuditFile:
 
     # -- the thread that writes --------------------------------------------------------------
 
-    def _write_all(self, waiting: list[WaitingLine]) -> None:
+    def _write_waiting(self, waiting: list[WaitingLine]) -> None:
         """Write the lines of all threads that wait, in one go: each step costs a turn at the interpreter's lock."""
         lines = [one for one in waiting if one.is_wanted]
         later: list[WaitingLine] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -122,7 +123,7 @@ def try_out(hop: NextHop, config: Config, targets: Sequence[str]) -> list[Server
     relay = config.relay
     client = CopyClient(Terms(host_name=host_name(), starttls=relay.starttls, ca_file=relay.ca_file))
     seconds = _TARGETS_SECONDS if targets else _SECONDS
-    return client.try_out(hop, relay.envelope_sender, targets, time.monotonic() + seconds)
+    return asyncio.run(client.try_out(hop, relay.envelope_sender, targets, time.monotonic() + seconds))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ used again for a while.
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections import defaultdict
 from itertools import islice
@@ -21,7 +21,7 @@ from ldapmilter.relay.wire import NoAnswer, Wire
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.answers import Step
@@ -34,6 +34,8 @@ _USES: Final = 100
 """Of one connection."""
 _IDLE_CONNECTIONS: Final = 32
 """To one server."""
+_PIECE_OCTETS: Final = 64 * 1024
+"""Of a message that are gathered before they are sent."""
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
@@ -45,6 +47,8 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     """Its envelope sender; empty: the null sender."""
     chunks: Callable[[], Iterator[bytes]]
     """Its octets in pieces, anew for each server that is tried."""
+    on_disk: bool = False
+    """Whether the disk is read for them."""
     eight_bit: bool
     """Whether an octet of it has its highest bit set."""
 
@@ -59,7 +63,7 @@ class _Connection(Struct):
 
 
 class CopyClient:
-    """Hands copies on; for any number of threads."""
+    """Hands copies on; all of its life in one event loop."""
 
     def __init__(self, terms: Terms, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare.
@@ -71,10 +75,9 @@ class CopyClient:
         self._terms = terms
         self._clock = clock
         self._idle: dict[str, list[_Connection]] = defaultdict(list)
-        self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
 
-    def hand_on(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
+    async def hand_on(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
         """Hand a copy on to one server, and return what it said last.
 
         Args:
@@ -83,17 +86,19 @@ class CopyClient:
             until: when to give up, by the clock.
         """
         while (connection := self._take_idle(hop)) is not None:
-            answer = self._transaction(connection, copy, until)
+            answer = await self._transaction(connection, copy, until)
             if answer.step != "mail" or answer.code not in {None, 421}:
                 return answer
             # It hung up while nobody looked: that says nothing of the server.
         try:
-            connection = self._open(hop, until)
+            connection = await self._open(hop, until)
         except NoAnswer as error:
             return error.answer
-        return self._transaction(connection, copy, until)
+        return await self._transaction(connection, copy, until)
 
-    def try_out(self, hop: NextHop, sender: str, targets: Sequence[str], until: float) -> list[ServerAnswer]:
+    async def try_out(
+        self, hop: NextHop, sender: str, targets: Sequence[str], until: float
+    ) -> list[ServerAnswer]:
         """Ask one server whether it would take copies, and hand none on.
 
         Args:
@@ -107,15 +112,15 @@ class CopyClient:
         """
         answers: list[ServerAnswer] = []
         try:
-            connection = self._open(hop, until)
+            connection = await self._open(hop, until)
         except NoAnswer as error:
             return [error.answer]
         try:
             for target in targets or ("",):
                 copy = Outgoing(target=target, sender=sender, chunks=lambda: iter(()), eight_bit=False)
                 commands = islice(self._commands(connection, copy, pipelined=False), 2 if target else 1)
-                answers.append(self._last_of(connection.wire, commands, until))
-                connection.wire.ask("mail", b"RSET", until)
+                answers.append(await self._last_of(connection.wire, commands, until))
+                await connection.wire.ask("mail", b"RSET", until)
         except NoAnswer as error:
             answers.append(error.answer)
         finally:
@@ -124,41 +129,34 @@ class CopyClient:
 
     def close(self) -> None:
         """Hang up wherever nothing is going on."""
-        with self._lock:
-            idle = [connection for connections in self._idle.values() for connection in connections]
-            self._idle.clear()
+        idle = [connection for connections in self._idle.values() for connection in connections]
+        self._idle.clear()
         for connection in idle:
             connection.wire.close(politely=True)
 
     # -- connections ------------------------------------------------------------------------
 
     def _take_idle(self, hop: NextHop) -> _Connection | None:
-        while True:
-            with self._lock:
-                connections = self._idle.get(hop.text)
-                if not connections:
-                    return None
-                connection = connections.pop()
+        connections = self._idle[hop.text]
+        while connections:
+            connection = connections.pop()
             if self._clock() - connection.idle_since < _IDLE_SECONDS and connection.wire.is_quiet():
                 return connection
             connection.wire.close(politely=True)
+        return None
 
     def _give_back(self, connection: _Connection) -> None:
         connection.uses += 1
         connection.idle_since = self._clock()
-        stale: list[_Connection] = []
-        with self._lock:
-            connections = self._idle[connection.wire.hop.text]
-            while connections and connection.idle_since - connections[0].idle_since >= _IDLE_SECONDS:
-                stale.append(connections.pop(0))
-            if connection.uses >= _USES or len(connections) >= _IDLE_CONNECTIONS:
-                stale.append(connection)
-            else:
-                connections.append(connection)
-        for one in stale:
-            one.wire.close(politely=True)
+        connections = self._idle[connection.wire.hop.text]
+        while connections and connection.idle_since - connections[0].idle_since >= _IDLE_SECONDS:
+            connections.pop(0).wire.close(politely=True)
+        if connection.uses >= _USES or len(connections) >= _IDLE_CONNECTIONS:
+            connection.wire.close(politely=True)
+        else:
+            connections.append(connection)
 
-    def _open(self, hop: NextHop, until: float) -> _Connection:
+    async def _open(self, hop: NextHop, until: float) -> _Connection:
         """Connect and be greeted.
 
         Raises:
@@ -166,25 +164,25 @@ class CopyClient:
         """
         until = min(until, self._clock() + GREETING_SECONDS)
         if self._terms.starttls == "no" or hop.path:
-            return self._greeted(hop, until, encrypted=False)
+            return await self._greeted(hop, until, encrypted=False)
         try:
-            return self._greeted(hop, until, encrypted=True)
+            return await self._greeted(hop, until, encrypted=True)
         except NoAnswer as error:
             if error.answer.step != "tls" or self._terms.starttls == "must":
                 raise
-        return self._greeted(hop, until, encrypted=False)  # better than not at all (RFC 7435)
+        return await self._greeted(hop, until, encrypted=False)  # better than not at all (RFC 7435)
 
-    def _greeted(self, hop: NextHop, until: float, *, encrypted: bool) -> _Connection:
+    async def _greeted(self, hop: NextHop, until: float, *, encrypted: bool) -> _Connection:
         wire = Wire(hop, self._clock)
-        wire.connect(until)
+        await wire.connect(until)
         try:
-            self._expect(wire, "banner", b"", until)
-            extensions = self._hello(wire, until)
+            await self._expect(wire, "banner", b"", until)
+            extensions = await self._hello(wire, until)
             if encrypted and "STARTTLS" in extensions:
-                context = self._tls(hop)
-                self._expect(wire, "tls", b"STARTTLS", until)
-                wire.encrypt(context, until)
-                extensions = self._hello(wire, until)
+                context = await self._tls(hop)
+                await self._expect(wire, "tls", b"STARTTLS", until)
+                await wire.encrypt(context, until)
+                extensions = await self._hello(wire, until)
             elif encrypted and self._terms.starttls == "must":
                 self._give_up(hop, "it does not offer STARTTLS")
         except BaseException:
@@ -192,9 +190,9 @@ class CopyClient:
             raise
         return _Connection(wire, extensions)
 
-    def _hello(self, wire: Wire, until: float) -> frozenset[str]:
+    async def _hello(self, wire: Wire, until: float) -> frozenset[str]:
         verb = b"LHLO " if wire.hop.kind == "lmtp" else b"EHLO "
-        answer = self._expect(wire, "hello", verb + self._terms.host_name.encode("ascii"), until)
+        answer = await self._expect(wire, "hello", verb + self._terms.host_name.encode("ascii"), until)
         return frozenset(line.partition(" ")[0].upper() for line in answer.text.split("\n")[1:])
 
     @staticmethod
@@ -202,33 +200,32 @@ class CopyClient:
         raise NoAnswer(ServerAnswer(server=hop.text, step="tls", text=why))
 
     @staticmethod
-    def _expect(wire: Wire, step: Step, command: bytes, until: float) -> ServerAnswer:
-        answer = wire.ask(step, command, until)
+    async def _expect(wire: Wire, step: Step, command: bytes, until: float) -> ServerAnswer:
+        answer = await wire.ask(step, command, until)
         if answer.becomes != "goes on":
             raise NoAnswer(answer)
         return answer
 
-    def _tls(self, hop: NextHop) -> ssl.SSLContext:
+    async def _tls(self, hop: NextHop) -> ssl.SSLContext:
         try:
-            with self._lock:
-                if self._context is None:
-                    self._context = tls_context(self._terms)
-                return self._context
+            if self._context is None:
+                self._context = await asyncio.get_running_loop().run_in_executor(None, tls_context, self._terms)
         except OSError as error:
             self._give_up(hop, f"the authorities cannot be read: {self._terms.ca_file}: {error.strerror or error}")
+        return self._context
 
     # -- one transaction --------------------------------------------------------------------
 
-    def _transaction(self, connection: _Connection, copy: Outgoing, until: float) -> ServerAnswer:
+    async def _transaction(self, connection: _Connection, copy: Outgoing, until: float) -> ServerAnswer:
         wire = connection.wire
         again = False
         try:
-            answer = self._last_of(
+            answer = await self._last_of(
                 wire, self._commands(connection, copy, pipelined="PIPELINING" in connection.extensions), until
             )
             if answer.becomes != "goes on":
                 return answer
-            answer = wire.send_message(stuffed(copy.chunks()), until)
+            answer = await wire.send_message(_pieces(copy), until)
         except NoAnswer as error:
             return error.answer
         else:
@@ -240,16 +237,16 @@ class CopyClient:
             else:
                 wire.close(politely=True)
 
-    def _last_of(self, wire: Wire, groups: Iterable[Sequence[tuple[Step, bytes]]], until: float) -> ServerAnswer:
+    async def _last_of(self, wire: Wire, groups: Iterable[Sequence[tuple[Step, bytes]]], until: float) -> ServerAnswer:
         """Say commands, group by group, as long as the answers let it; return the last one that counts.
 
         Raises:
             NoAnswer: there is none.
         """
         for group in groups:
-            wire.say(group[0][0], b"\r\n".join(command for _, command in group), self._soon(until))
+            wire.say(group[0][0], b"\r\n".join(command for _, command in group))
             for step, _ in group:
-                answer = wire.hear(step, self._soon(until))
+                answer = await wire.hear(step, self._soon(until))
                 if answer.becomes != "goes on":
                     return answer
         return answer
@@ -273,6 +270,31 @@ class CopyClient:
         rcpt: tuple[Step, bytes] = "rcpt", b"RCPT TO:<" + _path(copy.target) + b">"
         yield from [(mail, rcpt)] if pipelined else [(mail,), (rcpt,)]
         yield (("data", b"DATA"),)
+
+
+async def _pieces(copy: Outgoing) -> AsyncIterator[bytes]:
+    """Yield a copy as it goes out after DATA, in pieces none of which, but the last, is small."""
+    pieces = _gathered(stuffed(copy.chunks()))
+    if not copy.on_disk:
+        for piece in pieces:
+            yield piece
+        return
+    loop = asyncio.get_running_loop()
+    while read := await loop.run_in_executor(None, next, pieces, b""):
+        yield read
+
+
+def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    held: list[bytes] = []
+    octets = 0
+    for chunk in chunks:
+        held.append(chunk)
+        octets += len(chunk)
+        if octets >= _PIECE_OCTETS:
+            yield b"".join(held)
+            held, octets = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _path(address: str) -> bytes:

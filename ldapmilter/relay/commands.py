@@ -16,8 +16,12 @@ from ldapmilter.relay.stored import KnownCopy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ldapmilter.delivery.next_hop import NextHop
+    from ldapmilter.relay.answers import ServerAnswer
     from ldapmilter.relay.handling import Handling
     from ldapmilter.relay.kept import KeptCopy
+
+    HandOn = Callable[[Sequence[NextHop], Outgoing, float], ServerAnswer]
 
 RESEND_PAUSE: Final = 0.1
 """Seconds between two copies that are sent again: at most 10 a second."""
@@ -37,6 +41,7 @@ class Commands:
     def __init__(
         self,
         handling: Handling,
+        hand_on: HandOn,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -44,11 +49,13 @@ class Commands:
         """Prepare.
 
         Args:
-            handling: handles copies.
+            handling: keeps the books.
+            hand_on: as :meth:`~ldapmilter.relay.hops.Hops.hand_on`, but returns when that is done.
             clock: seconds, monotonic; that of the hops.
             sleep: waits for so many seconds.
         """
         self._handling = handling
+        self._hand_on = hand_on
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -114,9 +121,10 @@ class Commands:
             target=target,
             sender=handling.settings.envelope_sender,
             chunks=kept.chunks,
+            on_disk=True,
             eight_bit=not _is_ascii(kept.chunks()),
         )
-        answer = handling.hops.hand_on(hops, outgoing, self._clock() + SECONDS)
+        answer = self._hand_on(hops, outgoing, self._clock() + SECONDS)
         told = {"code": answer.code, "reply": answer.text, "server": answer.server}
         if answer.becomes != "accepted":
             if answer.code is None and (answer.hop_is_down or answer.step in {"connect", "tls"}):  # our words, not its

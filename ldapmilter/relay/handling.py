@@ -1,4 +1,4 @@
-"""What the relay does with one copy: known, handed on, kept, written down, and only then answered.
+"""The books of the relay: what is known of a copy, how it ends, whether it is kept, and what Postfix is told.
 
 Postfix gets 250 for what its archive's server has accepted, or what lies in the Maildir, and for what has ended before,
 once the audit has it on disk. It gets 451 otherwise, with one of four fixed texts: what a server says may
@@ -18,7 +18,6 @@ from ldapmilter.address import envelope_address
 from ldapmilter.errors import AuditError, LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.at_work import AtWork
-from ldapmilter.relay.client import Outgoing
 from ldapmilter.relay.end_line import end_line
 from ldapmilter.relay.ends import FATES
 from ldapmilter.relay.kept import KeepError, fields_of
@@ -27,14 +26,13 @@ from ldapmilter.relay.stored import StateError
 from ldapmilter.relay.wrapping import as_it_came
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.delivery.settings import RelaySettings
     from ldapmilter.relay.answers import ServerAnswer
     from ldapmilter.relay.ends import End, EndLine
     from ldapmilter.relay.following import Following
-    from ldapmilter.relay.hops import Hops
     from ldapmilter.relay.journaling import Wrapped
     from ldapmilter.relay.kept import Maildir
     from ldapmilter.relay.spool import Spooled
@@ -56,7 +54,7 @@ _NOT_IN_THE_AUDIT: Final = "no line of this host's audit knows the token"
 
 
 class Handling:
-    """Handles copies, each by its token; for any number of threads."""
+    """Handles copies, each by its token, apart from their servers; for any number of threads."""
 
     def __init__(
         self,
@@ -65,8 +63,7 @@ class Handling:
         state: RelayState,
         following: Following,
         maildir: Maildir,
-        hops: Hops,
-        write: Callable[[Mapping[str, object]], None],
+        write: Callable[[Sequence[EndLine]], Sequence[AuditError | None]],
         host: str,
         wrap: Wrapping = as_it_came,
         clock: Callable[[], float] = time.time,
@@ -78,14 +75,12 @@ class Handling:
             state: what is known of copies.
             following: brings it up to date.
             maildir: where refused copies go.
-            hops: hands copies on.
-            write: brings a line of the audit to disk; raises :class:`~ldapmilter.errors.AuditError`.
+            write: brings lines of the audit to disk; returns for each ``None``, or why it is not there.
             host: this host's name, for the audit.
             wrap: makes of a copy what its archive gets.
             clock: seconds since the epoch.
         """
         self.settings = settings
-        self.hops = hops
         self.state = state
         self.following = following
         self.lag = Lag(following, state)
@@ -103,34 +98,74 @@ class Handling:
         self._unwritten: dict[str, EndLine] = {}
         """Ends that are facts, while the audit could not be written: a copy that comes again is not handed on again."""
 
-    def take(self, token: str, message: Spooled, until: float) -> str:
-        """Handle a copy that Postfix presents; return the reply.
+    # -- a copy that Postfix presents ---------------------------------------------------------
 
-        Args:
-            token: a valid one.
-            message: its octets.
-            until: when Postfix has to be answered, by the clock of the hops.
-        """
-        with self.at_work.on(token) as mine:
-            reply = self._take(token, message, until) if mine else BUSY
-            if mine:
-                self.lag.settled(token)
-        if reply != DONE:
-            self._count("deferred")
-        return reply
+    def presented(self, tokens: Sequence[str]) -> list[KnownCopy | str]:
+        """Return for each token what is known of its copy, or the reply where there is nothing more to do."""
+        return [self._presented(token) for token in tokens]
 
-    def _take(self, token: str, message: Spooled, until: float) -> str:
+    def _presented(self, token: str) -> KnownCopy | str:
         try:
             copy = self._known(token)
             if (reply := self.record_owed(token)) is not None:
                 return reply
-            if copy.state == "ended":
-                return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
-            if not copy.is_known:
-                return self._unknown(copy, message)
-            return self._hand_on(copy, message, until)
+            if copy.is_known and copy.state != "ended" and (kept := self.maildir.read(token)) is not None:
+                # It was kept and the audit does not say so: the relay ended in between.
+                end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
+                return self.end(copy, end, why=kept.fields.get("Why", ""))
         except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
+        return copy
+
+    def without_a_server(self, copy: KnownCopy, message: Spooled) -> str:
+        """Return the reply for a copy that has ended, or that no line of the audit knows: it is kept in the end."""
+        try:
+            if copy.state == "ended":
+                return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
+            if self.following.lost.stands_nowhere(copy.token) and self._is_overdue(copy):
+                return self._keep(copy, message, "kept", None, _NOT_IN_THE_AUDIT)
+            self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=_NOT_IN_THE_AUDIT)
+        except (AuditError, StateError, KeepError) as error:
+            return self.cannot_record(error)
+        return UNKNOWN
+
+    def wrapped(self, copy: KnownCopy, message: Spooled) -> Wrapped | str:
+        """Return what the archive gets of a copy, or the reply where that cannot be made."""
+        overdue = self._is_overdue(copy)
+        try:
+            try:
+                return self._wrap(copy, message, last_chance=overdue)
+            except (AuditError, StateError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a report that cannot be made must not cost the copy
+                return self._not_wrapped(copy, message, error, overdue=overdue)
+        except (AuditError, StateError, KeepError) as error:
+            return self.cannot_record(error)
+
+    def accepted(self, copies: Sequence[tuple[KnownCopy, ServerAnswer]]) -> list[str]:
+        """Record that servers have accepted copies; return the replies."""
+        now = self._clock()
+        lines = [
+            end_line(copy, "accepted", answer, now, host=self._host, target=copy.target) for copy, answer in copies
+        ]
+        return self._record(lines)
+
+    def not_accepted(self, copy: KnownCopy, wrapped: Wrapped, answer: ServerAnswer) -> str:
+        """Keep a copy that was refused, or is overdue, and record it; note of another one that it was tried.
+
+        Returns:
+            the reply.
+        """
+        try:
+            if answer.becomes == "refused":
+                return self._keep(copy, wrapped, "refused", answer, "refused by the server")
+            if self._is_overdue(copy):
+                return self._keep(copy, wrapped, "kept", answer, "not through in time")
+            reply, why = (answer.text, "") if answer.code is not None else ("", answer.text)
+            self.state.tried(copy.token, self._clock(), server=answer.server, code=answer.code, reply=reply, why=why)
+        except (AuditError, StateError, KeepError) as error:
+            return self.cannot_record(error)
+        return LATER
 
     def _known(self, token: str) -> KnownCopy:
         """Return what is known of a copy, which is now seen: a known one is noted as that where it takes a while.
@@ -153,41 +188,6 @@ class Handling:
             return found
         self.lag.presented(token, now)
         return replace(found, state="waiting", seen_at=now)
-
-    def _unknown(self, copy: KnownCopy, message: Spooled) -> str:
-        if self.following.lost.stands_nowhere(copy.token) and self._is_overdue(copy):
-            return self._keep(copy, message, "kept", None, _NOT_IN_THE_AUDIT)
-        self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=_NOT_IN_THE_AUDIT)
-        return UNKNOWN
-
-    def _hand_on(self, copy: KnownCopy, message: Spooled, until: float) -> str:
-        if (kept := self.maildir.read(copy.token)) is not None:
-            # It was kept and the audit does not say so: the relay ended in between.
-            end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
-            return self.end(copy, end, why=kept.fields.get("Why", ""))
-        overdue = self._is_overdue(copy)
-        try:
-            wrapped = self._wrap(copy, message, last_chance=overdue)
-        except (AuditError, StateError):
-            raise
-        except Exception as error:  # noqa: BLE001 - a report that cannot be made must not cost the copy
-            return self._not_wrapped(copy, message, error, overdue=overdue)
-        outgoing = Outgoing(
-            target=copy.target,
-            sender=self.settings.envelope_sender,
-            chunks=wrapped.chunks,
-            eight_bit=wrapped.eight_bit,
-        )
-        answer = self.hops.hand_on(self.hops_for(copy.target), outgoing, until)
-        if answer.becomes == "accepted":
-            return self.end(copy, "accepted", answer)
-        if answer.becomes == "refused":
-            return self._keep(copy, wrapped, "refused", answer, "refused by the server")
-        if overdue:
-            return self._keep(copy, wrapped, "kept", answer, "not through in time")
-        reply, why = (answer.text, "") if answer.code is not None else ("", answer.text)
-        self.state.tried(copy.token, self._clock(), server=answer.server, code=answer.code, reply=reply, why=why)
-        return LATER
 
     def _not_wrapped(self, copy: KnownCopy, message: Spooled, error: Exception, *, overdue: bool) -> str:
         if not isinstance(error, LdapmilterError):
@@ -219,9 +219,8 @@ class Handling:
             why: what the answer does not tell.
             target: another one than the copy's.
         """
-        return self._record(
-            end_line(copy, state, answer, self._clock(), host=self._host, target=target or copy.target, why=why)
-        )
+        line = end_line(copy, state, answer, self._clock(), host=self._host, target=target or copy.target, why=why)
+        return self._record([line])[0]
 
     def _keep(self, copy: KnownCopy, wrapped: Wrapped, state: End, answer: ServerAnswer | None, why: str) -> str:
         """Keep a copy and record it.
@@ -248,20 +247,22 @@ class Handling:
             states: only if it is one of these; any, unless given.
         """
         owed = self._unwritten.get(token)
-        return self._record(owed) if owed is not None and (not states or owed["state"] in states) else None
+        return self._record([owed])[0] if owed is not None and (not states or owed["state"] in states) else None
 
-    def _record(self, line: EndLine) -> str:
+    def _record(self, lines: Sequence[EndLine]) -> list[str]:
+        """Bring lines of ends to disk; return the replies."""
+        return [self._recorded(line, problem) for line, problem in zip(lines, self._write(lines), strict=True)]
+
+    def _recorded(self, line: EndLine, problem: AuditError | None) -> str:
         token = line["token"]
-        try:
-            self._write(line)
-        except AuditError as error:
+        if problem is not None:
             if line["state"] not in _NO_FACTS:
                 self._unwritten[token] = line
-            return self.cannot_record(error)
+            return self.cannot_record(problem)
         self._unwritten.pop(token, None)
         self.problem = None
         if line["state"] in self.counts:
-            self._count(line["state"])
+            self.count(line["state"])
         if (fate := FATES[line["state"]]) is not None:
             self.lag.ended(token)
         if fate == "kept":
@@ -275,7 +276,8 @@ class Handling:
         except (AuditError, StateError) as error:
             self.cannot_record(error)
 
-    def _count(self, what: str) -> None:
+    def count(self, what: str) -> None:
+        """Count what became of a copy."""
         with self._lock:
             self.counts[what] += 1
 

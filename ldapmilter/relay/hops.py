@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ _TURN_SECONDS: Final = 20.0
 
 
 class Hops:
-    """Hands copies on to the first of several servers that settles it; for any number of threads."""
+    """Hands copies on to the first of several servers that settles it; all of its life in one event loop."""
 
     def __init__(self, client: CopyClient, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with all servers up.
@@ -37,11 +37,10 @@ class Hops:
         """
         self._client = client
         self._clock = clock
-        self._lock = threading.Lock()
         self._down: dict[str, tuple[float, str]] = {}
-        self._turns: dict[str, threading.BoundedSemaphore] = {}
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
-    def hand_on(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
+    async def hand_on(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
         """Hand a copy on; return the answer that tells what becomes of it.
 
         Args:
@@ -53,33 +52,35 @@ class Hops:
             return ServerAnswer(server="", step="connect", text="no next hop takes copies for its domain")
         answers: list[ServerAnswer] = []
         for hop in hops:
-            answers.append(self._ask(hop, copy, until))
+            answers.append(await self._ask(hop, copy, until))
             if answers[-1].becomes in {"accepted", "refused"}:
                 break
         return decisive(answers)
 
     def down(self) -> dict[str, str]:
         """Return the servers that are not tried at present, and why."""
-        with self._lock:
-            now = self._clock()
-            return {hop: why for hop, (until, why) in self._down.items() if now < until}
+        now = self._clock()
+        return {hop: why for hop, (until, why) in self._down.items() if now < until}
 
-    def _ask(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
+    async def _ask(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
         if until - self._clock() < _TOO_LATE_SECONDS:  # the copy has waited here, which says nothing of the server
             return ServerAnswer(server=hop.text, step="connect", text="no time is left to try it")
         if (why := self.down().get(hop.text)) is not None:
             return ServerAnswer(server=hop.text, step="connect", text=f"not tried again yet: {why}")
-        with self._lock:
-            turn = self._turns.setdefault(hop.text, threading.BoundedSemaphore(_AT_A_TIME))
-        if not turn.acquire(timeout=min(_TURN_SECONDS, max(0.0, until - self._clock()))):
+        turn = self._turns.setdefault(hop.text, asyncio.Semaphore(_AT_A_TIME))
+        try:
+            if turn.locked():
+                await asyncio.wait_for(turn.acquire(), min(_TURN_SECONDS, until - self._clock()))
+            else:
+                await turn.acquire()
+        except asyncio.TimeoutError:
             return ServerAnswer(server=hop.text, step="connect", text="busy with other copies")
         try:
-            answer = self._client.hand_on(hop, copy, until)
+            answer = await self._client.hand_on(hop, copy, until)
         except ValueError as error:  # an address that cannot be said
             return ServerAnswer(server=hop.text, step="rcpt", text=str(error))
         finally:
             turn.release()
         if answer.hop_is_down:
-            with self._lock:
-                self._down[hop.text] = self._clock() + DOWN_SECONDS, answer.text or str(answer.code)
+            self._down[hop.text] = self._clock() + DOWN_SECONDS, answer.text or str(answer.code)
         return answer

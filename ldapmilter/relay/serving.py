@@ -18,6 +18,7 @@ from ldapmilter.delivery.token import TokenKey, token_of
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
 from ldapmilter.relay.adoption import adopt
+from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.commands import Commands
 from ldapmilter.relay.desk import Desk
@@ -29,14 +30,17 @@ from ldapmilter.relay.session import RelaySession
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
 from ldapmilter.relay.state import RelayState
+from ldapmilter.relay.taking import Taking
 from ldapmilter.relay.terms import Terms, host_name
 from ldapmilter.relay.wrapping import as_it_came
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.delivery.settings import RelaySettings
+    from ldapmilter.relay.client import Outgoing
     from ldapmilter.relay.spool import Spooled
     from ldapmilter.relay.wrapping import Wrapping
 
@@ -46,8 +50,8 @@ ANSWER_SECONDS: Final = 240.0
 """In which Postfix has its answer: it waits for 600 s (``lmtp_data_done_timeout``)."""
 _AUDIT_SECONDS: Final = 20.0
 """For which a line may take to come to disk."""
-_THREADS: Final = 128
-"""Copies that are handled at a time."""
+_THREADS: Final = 32
+"""Copies that wait for the disk or the directory at a time."""
 _TICK_SECONDS: Final = 1.0
 _TOGETHER_SECONDS: Final = 0.05
 """For which ends wait for others, so that the state takes them over in one step."""
@@ -97,14 +101,15 @@ class Relay:
             state=self._state,
             following=Following(audit, self._state),
             maildir=maildir,
-            hops=Hops(self._client),
-            write=partial(self._audit.write, durable=True, seconds=_AUDIT_SECONDS),
+            write=partial(self._audit.write_all, seconds=_AUDIT_SECONDS),
             host=host,
             wrap=wrapping(self._state),
         )
-        self._commands = Commands(self._handling)
         self._room = Room()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="copy")
+        self._taking = Taking(self._handling, Hops(self._client), self._threads)
+        self._commands = Commands(self._handling, self._hand_on)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="beside")
         self._desk = Desk(
             host_name=self._host_name,
@@ -124,7 +129,7 @@ class Relay:
 
     async def serve(self, listening: socket.socket) -> None:
         """Begin to accept from a bound socket; what the audit says is read first, so that nothing is unknown."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._beside, self._begin)
 
         def session() -> RelaySession:
@@ -182,7 +187,7 @@ class Relay:
         return True
 
     def close(self) -> None:
-        """Let go of everything; threads that still wait for a server are left to the end of the process."""
+        """Let go of everything, in the event loop; threads that still wait are left to the end of the process."""
         for session in list(self._desk.sessions):
             session.hang_up()
         self._client.close()
@@ -199,7 +204,7 @@ class Relay:
         self._handling.settings = settings
         if self._terms(settings) != self._terms(old):
             before, self._client = self._client, CopyClient(self._terms(settings))
-            self._handling.hops = Hops(self._client)
+            self._taking.hops = Hops(self._client)
             before.close()
 
     async def command(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,7 +228,7 @@ class Relay:
             "sessions": len(self._desk.sessions),
             "octets": self._room.in_memory + self._room.in_files,
             "problem": self._handling.problem,
-            "down": self._handling.hops.down(),
+            "down": self._taking.hops.down(),
         }
 
     # -- inside -----------------------------------------------------------------------------
@@ -278,14 +283,19 @@ class Relay:
 
     async def _take(self, token: str, message: Spooled) -> str:
         until = time.monotonic() + ANSWER_SECONDS
-        take = partial(self._handling.take, token, message, until)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, take)
+            return await self._taking.take(token, message, until)
         except Exception:  # noqa: BLE001 - each recipient has an answer, whatever happens
             _log.exception("unexpected error with a copy")
             return BUSY
         finally:
             self._stirred.set()
+
+    def _hand_on(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
+        """Hand a copy on in the event loop; for a thread."""
+        if self._loop is None:
+            return ServerAnswer(server="", step="connect", text="the relay does not serve yet")
+        return asyncio.run_coroutine_threadsafe(self._taking.hops.hand_on(hops, copy, until), self._loop).result()
 
     def _terms(self, settings: RelaySettings) -> Terms:
         return Terms(host_name=self._host_name, starttls=settings.starttls, ca_file=settings.ca_file)

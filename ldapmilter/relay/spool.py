@@ -96,6 +96,11 @@ class Spooled:
         self._count(0, len(octets))
         _write(self._file, octets)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether it lies in a file."""
+        return self._file is not None
+
     def would_touch_the_disk(self, octets: int) -> bool:
         """Whether writing so many more may take the disk's time."""
         return self._file is not None or self.size + octets > IN_MEMORY or not self._room.has_memory()

@@ -1,19 +1,18 @@
-"""One connection to an archive's server: what is said, the reply to it, and no wait without a bound. Blocking."""
+"""One connection to an archive's server: what is said, the reply to it, and no wait without a bound."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import os
 import re
-import select
-import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ldapmilter.relay.answers import ServerAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, Callable
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.answers import Step
@@ -22,10 +21,8 @@ _REPLY_LINE: Final = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?\Z", re.DOTALL)
 _FINE: Final = 250
 _MOST_OCTETS: Final = 64 * 1024
 """Of one reply."""
-_SEND_OCTETS: Final = 64 * 1024
-"""Of a message that are gathered before they are sent."""
-_LAST_WORDS_SECONDS: Final = 2.0
-"""For which a server that takes no more octets may say why."""
+_CLOSE_SECONDS: Final = 2.0
+"""For which a server may take to let go of a connection that is closed."""
 _TEXT_LETTERS: Final = 1000
 
 
@@ -37,8 +34,8 @@ class NoAnswer(Exception):
         self.answer = answer
 
 
-class Wire:
-    """One connection."""
+class Wire(asyncio.Protocol):
+    """One connection; everything is called in the event loop that it was connected in."""
 
     def __init__(self, hop: NextHop, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; nothing is connected yet.
@@ -49,75 +46,89 @@ class Wire:
         """
         self.hop = hop
         self._clock = clock
-        self._socket: socket.socket | None = None
+        self._transport: asyncio.Transport | None = None
         self._received = b""
+        self._ended: OSError | None = None
+        """Set once nothing comes any more: why."""
+        self._is_full = False
+        """Whether octets that were sent have to leave before others follow."""
+        self._in_message = False
+        """Whether a message was begun, and there is no reply to it."""
+        self._waiter: asyncio.Future[None] | None = None
 
-    def connect(self, until: float) -> None:
+    # -- what is said, and heard ------------------------------------------------------------
+
+    async def connect(self, until: float) -> None:
         """Connect.
 
         Raises:
             NoAnswer: nobody is there, or not in time.
         """
+        loop = asyncio.get_running_loop()
+        if self.hop.kind == "lmtp" and self.hop.path:
+            connecting = loop.create_unix_connection(lambda: self, self.hop.path)
+        else:
+            connecting = loop.create_connection(lambda: self, self.hop.host, self.hop.port)
         try:
-            if self.hop.kind == "lmtp" and self.hop.path:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                self._socket.settimeout(self._left(until))
-                self._socket.connect(self.hop.path)
-            else:
-                self._socket = socket.create_connection((self.hop.host, self.hop.port), timeout=self._left(until))
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.wait_for(connecting, until - self._clock())
+        except asyncio.TimeoutError:
+            raise self._none("connect", TimeoutError()) from None
         except OSError as error:
-            self.close()
             raise self._none("connect", error) from error
 
-    def encrypt(self, context: ssl.SSLContext, until: float) -> None:
+    async def encrypt(self, context: ssl.SSLContext, until: float) -> None:
         """Go on encrypted. What the server said before in the clear is forgotten (RFC 3207, 4.2).
 
         Raises:
             NoAnswer: that cannot be had, or the certificate is not good.
         """
-        plain = self._connected
+        loop = asyncio.get_running_loop()
         self._received = b""
         try:
-            plain.settimeout(self._left(until))
-            self._socket = context.wrap_socket(plain, server_hostname=self.hop.host)
+            transport = await loop.start_tls(
+                self._connected, self, context, server_hostname=self.hop.host, ssl_handshake_timeout=self._left(until)
+            )
         except (OSError, ValueError) as error:
             self.close()
-            raise self._none("tls", error) from error
+            late = self._clock() >= until
+            raise self._none("tls", TimeoutError() if late else error) from error
+        if transport is None:
+            raise self._none("tls", "the connection was closed")
+        self._use(transport)
 
-    def ask(self, step: Step, command: bytes, until: float) -> ServerAnswer:
+    async def ask(self, step: Step, command: bytes, until: float) -> ServerAnswer:
         """Say one line, or nothing, and return the reply.
 
         Raises:
             NoAnswer: there is none, or not in time.
         """
         if command:
-            self.say(step, command, until)
-        return self.hear(step, until)
+            self.say(step, command)
+        return await self.hear(step, until)
 
-    def say(self, step: Step, lines: bytes, until: float) -> None:
+    def say(self, step: Step, lines: bytes) -> None:
         """Say one line, or several.
 
         Raises:
-            NoAnswer: that cannot be done, or not in time.
+            NoAnswer: the connection is lost.
         """
         try:
-            self._send(lines + b"\r\n", until)
+            self._connected.write(lines + b"\r\n")
         except OSError as error:
             raise self._none(step, error) from error
 
-    def hear(self, step: Step, until: float) -> ServerAnswer:
+    async def hear(self, step: Step, until: float) -> ServerAnswer:
         """Return the next reply.
 
         Raises:
             NoAnswer: there is none, or not in time.
         """
         try:
-            return self._reply(step, until)
+            return await self._reply(step, until)
         except OSError as error:
             raise self._none(step, error) from error
 
-    def send_message(self, chunks: Iterable[bytes], until: float) -> ServerAnswer:
+    async def send_message(self, pieces: AsyncIterable[bytes], until: float) -> ServerAnswer:
         """Send a message that ends with the final dot, and return the reply to it.
 
         A server may refuse before it has all (552, say). Nothing that it says before counts as accepted.
@@ -125,54 +136,75 @@ class Wire:
         Raises:
             NoAnswer: there is no reply, or not in time: whether it has the message is not known.
         """
+        self._in_message = True
         try:
-            for chunk in _gathered(chunks):
-                if self._has_spoken():
-                    return self._early(until)
-                self._send(chunk, until)
+            async for piece in pieces:
+                await self._until_room(until)
+                if self._received:
+                    return await self._early(until)
+                self._connected.write(piece)
         except OSError as error:
-            if self._has_something_to_read(_LAST_WORDS_SECONDS):
-                return self._early(self._clock() + _LAST_WORDS_SECONDS)
+            if self._received:
+                return await self._early(until)
             raise self._none("end", _why(error)) from error  # a slow line is not silence
-        try:
-            return self._reply("end", until)
-        except OSError as error:
-            raise self._none("end", error) from error
+        answer = await self.hear("end", until)
+        self._in_message = False
+        return answer
 
     def is_quiet(self) -> bool:
         """Whether an idle connection is still there: a server that hangs up, or says so, is heard."""
-        return self._socket is not None and not self._received and not self._has_something_to_read(0)
+        return self._transport is not None and self._ended is None and not self._received
 
     def close(self, *, politely: bool = False) -> None:
-        """Hang up."""
-        connection, self._socket = self._socket, None
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                if politely:
-                    connection.settimeout(1.0)
-                    connection.sendall(b"QUIT\r\n")
-            connection.close()
+        """Hang up. A message that is under way goes no further, so that it is not accepted unheard."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if not politely or self._in_message or self._ended is not None:
+            transport.abort()
+            return
+        transport.write(b"QUIT\r\n")
+        transport.close()
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, transport.abort)
+
+    # -- what asyncio calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._use(cast("asyncio.Transport", transport))
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets; a server that goes on without being asked is not read."""
+        self._received += data
+        if len(self._received) > _MOST_OCTETS and self._transport is not None:
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that nothing comes any more."""
+        lost = exc if isinstance(exc, OSError) else ConnectionResetError(0, "the connection was closed")
+        self._ended = self._ended or lost
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """Wait before more is sent."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._is_full = False
+        self._wake()
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
 
     @property
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            raise ConnectionError(0, "not connected")
-        return self._socket
-
-    def _send(self, octets: bytes, until: float) -> None:
-        """Send all of some octets; first without a wait, which is one system call less.
-
-        Raises:
-            OSError: they are not gone, or not in time.
-        """
-        left, connection = self._left(until), self._connected
-        connection.settimeout(0.0)
-        sent = 0
-        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            sent = connection.send(octets)
-        if sent < len(octets):
-            connection.settimeout(left)
-            connection.sendall(memoryview(octets)[sent:])
+    def _connected(self) -> asyncio.Transport:
+        if self._transport is None or self._ended is not None:
+            raise self._ended or ConnectionError(0, "not connected")
+        return self._transport
 
     def _left(self, until: float) -> float:
         left = until - self._clock()
@@ -180,40 +212,45 @@ class Wire:
             raise TimeoutError
         return left
 
-    def _early(self, until: float) -> ServerAnswer:
+    async def _something(self, until: float) -> None:
+        """Wait until octets come, or leave, or nothing comes any more.
+
+        Raises:
+            TimeoutError: not in time.
+        """
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(self._left(until), _be_late, waiter)
         try:
-            answer = self._reply("end", until)
-        except OSError as error:
-            raise self._none("end", error) from error
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _until_room(self, until: float) -> None:
+        """Wait until what was sent has left, and let the loop see what has come meanwhile.
+
+        Raises:
+            OSError: the connection is lost, or that takes too long.
+        """
+        for _ in range(2):  # the loop asks the kernel after what is ready has run
+            await asyncio.sleep(0)
+        while self._is_full and self._ended is None and not self._received:
+            await self._something(until)
+        if not self._received:
+            self._left(until)
+
+    async def _early(self, until: float) -> ServerAnswer:
+        answer = await self.hear("end", until)
         if answer.becomes == "accepted":
             raise self._none("end", f"answered before the end of the message: {answer.code} {answer.text}")
         return answer
 
-    def _has_spoken(self) -> bool:
-        """Whether octets of a reply are here, what came with an earlier reply included.
-
-        Raises:
-            OSError: the connection is lost.
-        """
-        if not self._received and self._has_something_to_read(0):
-            connection = self._connected
-            connection.settimeout(0.0)
-            # Under TLS what can be read may be no octet of a reply: a session ticket, half a record.
-            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                octets = connection.recv(8192)
-                if not octets:
-                    raise ConnectionResetError(0, "the connection was closed")
-                self._received = octets
-        return bool(self._received)
-
-    def _has_something_to_read(self, seconds: float) -> bool:
-        if self._socket is None:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-
-    def _reply(self, step: Step, until: float) -> ServerAnswer:
+    async def _reply(self, step: Step, until: float) -> ServerAnswer:
         """Read a reply of one line or several.
 
         Raises:
@@ -223,7 +260,7 @@ class Wire:
         texts: list[str] = []
         octets = 0
         while True:
-            line = self._line(step, until)
+            line = await self._line(step, until)
             octets += len(line)
             match = _REPLY_LINE.match(line)
             if match is None or octets > _MOST_OCTETS:
@@ -237,15 +274,13 @@ class Wire:
         text = "\n".join(texts) if step == "hello" and code == _FINE else " ".join(texts)[:_TEXT_LETTERS]
         return ServerAnswer(server=self.hop.text, step=step, code=code, text=text)
 
-    def _line(self, step: Step, until: float) -> bytes:
+    async def _line(self, step: Step, until: float) -> bytes:
         while b"\n" not in self._received:
-            self._connected.settimeout(self._left(until))
-            octets = self._connected.recv(8192)
-            if not octets:
-                raise self._none(step, "the connection was closed")
-            self._received += octets
             if len(self._received) > _MOST_OCTETS:
                 raise self._none(step, "what it says has no end")
+            if self._ended is not None:
+                raise self._none(step, self._ended)
+            await self._something(until)
         line, _, self._received = self._received.partition(b"\n")
         return line.removesuffix(b"\r")
 
@@ -255,18 +290,9 @@ class Wire:
         return NoAnswer(ServerAnswer(server=self.hop.text, step=step, text=text[:_TEXT_LETTERS], silent=silent))
 
 
-def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield octets in pieces none of which, but the last, is small."""
-    held: list[bytes] = []
-    octets = 0
-    for chunk in chunks:
-        held.append(chunk)
-        octets += len(chunk)
-        if octets >= _SEND_OCTETS:
-            yield b"".join(held)
-            held, octets = [], 0
-    if held:
-        yield b"".join(held)
+def _be_late(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
 
 
 def _why(error: Exception) -> str:
@@ -276,4 +302,6 @@ def _why(error: Exception) -> str:
         return f"the certificate is not good: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+    number = getattr(error, "errno", None) or 0
+    # asyncio puts words of its own in the place of the system's; a name that is not found has a number below zero.
+    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", None) or error or type(error).__name__)
