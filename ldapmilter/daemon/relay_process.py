@@ -93,7 +93,7 @@ class RelayProcess:
             _log.warning("the copy relay ends while copies are under way: they may come to their servers again")
         for task in background:
             task.cancel()
-        self._relay.close()
+        await self._relay.close()
         self._opened.close()
         return 0
 

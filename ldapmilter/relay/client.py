@@ -96,9 +96,7 @@ class CopyClient:
             return error.answer
         return await self._transaction(connection, copy, until)
 
-    async def try_out(
-        self, hop: NextHop, sender: str, targets: Sequence[str], until: float
-    ) -> list[ServerAnswer]:
+    async def try_out(self, hop: NextHop, sender: str, targets: Sequence[str], until: float) -> list[ServerAnswer]:
         """Ask one server whether it would take copies, and hand none on.
 
         Args:

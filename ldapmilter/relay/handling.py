@@ -50,6 +50,8 @@ NO_RECORD: Final = "451 4.3.0 what becomes of this copy cannot be recorded now"
 
 _NO_FACTS: Final[frozenset[End]] = frozenset({"repeat", "discarded"})
 """Ends that are nothing unless they are recorded: who asked to discard a copy was told that it is not."""
+_TOGETHER_SECONDS: Final = 0.05
+"""For which copies are wrapped one after the other: the directory may be slow."""
 _NOT_IN_THE_AUDIT: Final = "no line of this host's audit knows the token"
 
 
@@ -141,6 +143,11 @@ class Handling:
                 return self._not_wrapped(copy, message, error, overdue=overdue)
         except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
+
+    def wrapped_in_time(self, copies: Sequence[tuple[KnownCopy, Spooled]]) -> list[Wrapped | str | None]:
+        """Wrap copies as :meth:`wrapped` does; ``None`` for those that others, which take long, leave no time for."""
+        until = time.monotonic() + _TOGETHER_SECONDS
+        return [self.wrapped(copy, message) if time.monotonic() < until else None for copy, message in copies]
 
     def accepted(self, copies: Sequence[tuple[KnownCopy, ServerAnswer]]) -> list[str]:
         """Record that servers have accepted copies; return the replies."""

@@ -53,7 +53,7 @@ _AUDIT_SECONDS: Final = 20.0
 _THREADS: Final = 32
 """Copies that wait for the disk or the directory at a time."""
 _TICK_SECONDS: Final = 1.0
-_TOGETHER_SECONDS: Final = 0.05
+_TOGETHER_SECONDS: Final = 0.25
 """For which ends wait for others, so that the state takes them over in one step."""
 _FORGET_SECONDS: Final = 3600.0
 _TRY_SECONDS: Final = 5.0
@@ -186,8 +186,8 @@ class Relay:
             await asyncio.sleep(0.05)
         return True
 
-    def close(self) -> None:
-        """Let go of everything, in the event loop; threads that still wait are left to the end of the process."""
+    async def close(self) -> None:
+        """Let go of everything; threads that still wait are left to the end of the process."""
         for session in list(self._desk.sessions):
             session.hang_up()
         self._client.close()
@@ -197,6 +197,7 @@ class Relay:
             self._audit.close()
         self._state.close()
         self._sole.release()
+        await asyncio.sleep(0)  # connections are let go of in the loop's next turn
 
     def reload(self, settings: RelaySettings) -> None:
         """Let other settings count. State, Maildir, key and socket stay: they need another start."""

@@ -43,6 +43,7 @@ class Taking:
         self._threads = threads
         self._presented = Batches(handling.presented, threads)
         self._accepted = Batches(handling.accepted, threads)
+        self._wrapped = Batches(handling.wrapped_in_time, threads)
 
     async def take(self, token: str, message: Spooled, until: float) -> str:
         """Take a copy that Postfix presents; return the reply.
@@ -67,7 +68,7 @@ class Taking:
             return copy
         if not copy.is_known or copy.state == "ended":
             return await self._in_thread(partial(handling.without_a_server, copy, message))
-        wrapped = await self._wrapped(copy, message)
+        wrapped = await self._wrap(copy, message)
         if isinstance(wrapped, str):
             return wrapped
         outgoing = Outgoing(
@@ -82,9 +83,13 @@ class Taking:
             return await self._accepted((copy, answer))
         return await self._in_thread(partial(handling.not_accepted, copy, wrapped, answer))
 
-    async def _wrapped(self, copy: KnownCopy, message: Spooled) -> Wrapped | str:
-        wrap = partial(self._handling.wrapped, copy, message)
-        return wrap() if copy.delivery == "tracked" else await self._in_thread(wrap)
+    async def _wrap(self, copy: KnownCopy, message: Spooled) -> Wrapped | str:
+        if copy.delivery == "tracked":
+            return self._handling.wrapped(copy, message)
+        wrapped = await self._wrapped((copy, message))
+        if wrapped is not None:
+            return wrapped
+        return await self._in_thread(partial(self._handling.wrapped, copy, message))
 
     async def _in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

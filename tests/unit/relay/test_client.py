@@ -43,11 +43,15 @@ def client(starttls: str = "no", ca_file: Path | None = None) -> CopyClient:
 
 def hand_on(server: ArchiveServer, one: Outgoing, by: CopyClient | None = None, seconds: float = 60.0) -> ServerAnswer:
     (hop,) = parse_next_hops(server.next_hop)
-    by = by or client()
-    try:
-        return by.hand_on(hop, one, time.monotonic() + seconds)
-    finally:
-        by.close()
+
+    async def once() -> ServerAnswer:
+        used = by or client()
+        try:
+            return await used.hand_on(hop, one, time.monotonic() + seconds)
+        finally:
+            used.close()
+
+    return asyncio.run(once())
 
 
 def test_octets_as_they_are(archive: ArchiveServer) -> None:
@@ -128,36 +132,44 @@ def test_cut_off_in_the_middle_of_the_message(archive: ArchiveServer, reply: str
 
 def test_nobody_is_there() -> None:
     (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{free_port()}")
-    answer = client().hand_on(hop, copy(), time.monotonic() + HANG)
+    answer = asyncio.run(client().hand_on(hop, copy(), time.monotonic() + HANG))
     assert (answer.step, answer.code, answer.text) == ("connect", None, "Connection refused")
     assert answer.hop_is_down
 
 
 def test_a_connection_is_used_again_and_its_loss_is_not_the_copys(archive: ArchiveServer) -> None:
     (hop,) = parse_next_hops(archive.next_hop)
-    one = client()
-    for _ in range(3):
-        assert one.hand_on(hop, copy(), time.monotonic() + HANG).becomes == "accepted"
-    assert archive.connections == 1
-    with archive.away():
-        pass
-    assert one.hand_on(hop, copy(), time.monotonic() + HANG).becomes == "accepted"
-    closings = ["421 4.3.2 enough"]
-    archive.choose = lambda moment, _: closings.pop() if moment == "mail" and closings else None
-    assert one.hand_on(hop, copy(), time.monotonic() + HANG).becomes == "accepted"
-    assert archive.connections == 3
-    one.close()
+
+    async def scene() -> None:
+        one = client()
+        for _ in range(3):
+            assert (await one.hand_on(hop, copy(), time.monotonic() + HANG)).becomes == "accepted"
+        assert archive.connections == 1
+        with archive.away():
+            pass
+        assert (await one.hand_on(hop, copy(), time.monotonic() + HANG)).becomes == "accepted"
+        closings = ["421 4.3.2 enough"]
+        archive.choose = lambda moment, _: closings.pop() if moment == "mail" and closings else None
+        assert (await one.hand_on(hop, copy(), time.monotonic() + HANG)).becomes == "accepted"
+        assert archive.connections == 3
+        one.close()
+
+    asyncio.run(scene())
     assert [filed.octets for filed in archive.filed] == [MESSAGE] * 5
 
 
 def test_a_refused_copy_leaves_nothing_behind_for_the_next(archive: ArchiveServer) -> None:
     (hop,) = parse_next_hops(archive.next_hop)
-    one = client()
     archive.choose = lambda moment, who: "550 5.1.1 nobody" if moment == "rcpt" and who.startswith("no") else None
-    for target in ("no@a.example", "yes@a.example", "no@a.example"):
-        expected = "refused" if target.startswith("no") else "accepted"
-        assert one.hand_on(hop, copy(target=target), time.monotonic() + HANG).becomes == expected
-    one.close()
+
+    async def scene() -> None:
+        one = client()
+        for target in ("no@a.example", "yes@a.example", "no@a.example"):
+            expected = "refused" if target.startswith("no") else "accepted"
+            assert (await one.hand_on(hop, copy(target=target), time.monotonic() + HANG)).becomes == expected
+        one.close()
+
+    asyncio.run(scene())
     assert [filed.recipient for filed in archive.filed] == ["yes@a.example"]
 
 
@@ -187,7 +199,7 @@ def test_what_says_no_end_or_no_reply() -> None:
         thread = threading.Thread(target=babble)
         thread.start()
         (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{babbler.getsockname()[1]}")
-        answer = client().hand_on(hop, copy(), time.monotonic() + HANG)
+        answer = asyncio.run(client().hand_on(hop, copy(), time.monotonic() + HANG))
         thread.join()
     assert (answer.step, answer.code, answer.text) == ("banner", None, "what it says has no end")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import KeepError, KeptCopy, Maildir
 from ldapmilter.relay.spool import Room, Spooled
 from ldapmilter.relay.state import RelayState
+from ldapmilter.relay.taking import Taking
 from tests.support.relay import decision, new_token, relay_settings, utc, write_audit
 
 if TYPE_CHECKING:
@@ -40,7 +43,10 @@ class FakeHops:
         self.answer = ServerAnswer(server="smtp:[archive]:25", step="end", code=250, text="2.0.0 filed")
         self.given: list[tuple[str, bytes]] = []
 
-    def hand_on(self, hops: Sequence[NextHop], copy: Outgoing, _until: float) -> ServerAnswer:
+    async def hand_on(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
+        return self.at_once(hops, copy, until)
+
+    def at_once(self, hops: Sequence[NextHop], copy: Outgoing, _until: float) -> ServerAnswer:
         assert hops
         self.given.append((copy.target, b"".join(copy.chunks())))
         return self.answer
@@ -62,6 +68,7 @@ class Office:
         self.keeps_up = True
         """Whether the state catches up after each copy, as the relay has it do in a moment."""
         self.hops = FakeHops()
+        self.threads = ThreadPoolExecutor(2)
         self.settings = relay_settings(directory, "smtp:[archive.example]:25")
         self.state = RelayState(self.settings.state)
         self.maildir = Maildir(self.settings.kept)
@@ -74,18 +81,17 @@ class Office:
             state=self.state,
             following=Following(self.audit, self.state, lambda: self.now),
             maildir=self.maildir,
-            hops=self.hops,  # type: ignore[arg-type]
             write=self.write,
             host="mta1",
             clock=lambda: self.now,
         )
 
-    def write(self, line: Mapping[str, object]) -> None:
+    def write(self, lines: Sequence[Mapping[str, object]]) -> list[AuditError | None]:
         if self.audit_fails:
-            message = "the disk has not answered"
-            raise AuditError(message)
-        self.written.append(line)
-        write_audit(self.audit, dict(line))
+            return [AuditError("the disk has not answered")] * len(lines)
+        self.written += lines
+        write_audit(self.audit, *map(dict, lines))
+        return [None] * len(lines)
 
     def decided(self, **more: Any) -> str:
         token = new_token(self.directory)
@@ -96,11 +102,19 @@ class Office:
         message = Spooled(Room(), self.directory)
         message.write(octets)
         try:
-            return self.handling.take(token, message, 0.0)
+            taking = Taking(self.handling, self.hops, self.threads)  # type: ignore[arg-type]
+            return asyncio.run(taking.take(token, message, 0.0))
         finally:
             message.close()
             if self.keeps_up:
                 self.handling.catch_up()
+
+    def commands(self) -> Commands:
+        return Commands(self.handling, self.hops.at_once, sleep=lambda _seconds: None)
+
+    def close(self) -> None:
+        self.threads.shutdown()
+        self.state.close()
 
     def kept(self) -> list[str]:
         return sorted(path.name for path in (self.settings.kept / "new").iterdir())
@@ -110,7 +124,7 @@ class Office:
 def open_office(tmp_path: Path) -> Iterator[Office]:
     made = Office(tmp_path)
     yield made
-    made.state.close()
+    made.close()
 
 
 def server(step: str, code: int | None, text: str = "told") -> ServerAnswer:
@@ -175,7 +189,7 @@ def test_a_refused_copy_is_kept_whole_and_sent_again(office: Office) -> None:
     assert kept.fields["Target"] == "vault@archive.example"
     assert kept.fields["Reply"] == "554 5.7.1 not you"
     assert office.state.count(state="ended", fate="kept") == 1
-    commands = Commands(office.handling, sleep=lambda _seconds: None)
+    commands = office.commands()
     (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
     assert (told["state"], told["code"], told["why"]) == ("unchanged", 554, "it was not accepted")
     office.hops.answer = server("connect", None, "Connection refused")
@@ -198,7 +212,7 @@ def test_discarding_takes_a_reason_and_is_written_down(office: Office) -> None:
     office.take(ended)
     office.hops.answer = server("rcpt", 550)
     office.take(token)
-    commands = Commands(office.handling)
+    commands = office.commands()
     with pytest.raises(CommandRefused, match="--why"):
         commands.serve({"action": "discard", "tokens": [token], "why": " "})
     told = commands.serve({"action": "discard", "tokens": [token, waiting, ended, "beef"], "why": "a test"})
@@ -237,9 +251,9 @@ def test_a_token_that_the_audit_lacks_waits_and_is_kept_in_the_end(office: Offic
     assert office.hops.given == []
     assert office.written[0]["state"] == "kept"
     assert office.kept() == [token]
-    (told,) = Commands(office.handling).serve({"action": "resend", "tokens": [token]})["results"]
+    (told,) = office.commands().serve({"action": "resend", "tokens": [token]})["results"]
     assert told["state"] == "unchanged"
-    told = Commands(office.handling).serve({"action": "resend", "tokens": [token], "to": "v@archive.example"})
+    told = office.commands().serve({"action": "resend", "tokens": [token], "to": "v@archive.example"})
     assert told["results"][0]["state"] == "resent"
 
 
@@ -248,11 +262,11 @@ def test_what_another_host_knows_is_learnt(office: Office) -> None:
     assert office.take(token) == UNKNOWN
     other = office.directory / "other.jsonl"
     write_audit(other, decision([token], at=office.now - 5, target="v@archive.example"), {"event": "seal"})
-    assert Commands(office.handling).serve({"action": "learn", "file": str(other)}) == {"lines": 1}
+    assert office.commands().serve({"action": "learn", "file": str(other)}) == {"lines": 1}
     assert office.take(token) == DONE
     assert office.hops.given == [("v@archive.example", MESSAGE)]
     with pytest.raises(AuditError, match="No such file"):
-        Commands(office.handling).serve({"action": "learn", "file": str(office.directory / "none")})
+        office.commands().serve({"action": "learn", "file": str(office.directory / "none")})
 
 
 def test_nothing_is_settled_that_is_not_written_down(office: Office) -> None:
@@ -404,7 +418,7 @@ def test_a_copy_that_takes_a_while_is_seen_to_wait(office: Office, monkeypatch: 
     token = office.decided()
     seen: list[tuple[str, float | None]] = []
 
-    def slow(*_given: object) -> ServerAnswer:
+    async def slow(*_given: object) -> ServerAnswer:
         began = office.now
         office.now += 60
         for _ in range(2):
@@ -448,7 +462,7 @@ def test_one_session_at_a_time(office: Office) -> None:
 def test_a_target_without_a_way_waits(office: Office) -> None:
     token = office.decided()
     office.handling.settings = relay_settings(office.directory, "", next_hop_for="other.example smtp:[a.example]:25")
-    office.handling.hops = Hops(None)  # type: ignore[arg-type]
+    office.hops = Hops(None)  # type: ignore[arg-type, assignment]
     assert office.take(token) == LATER
     copy = office.state.copy(token)
     assert copy is not None
@@ -518,7 +532,7 @@ def test_a_kept_copy_is_kept_still_when_a_later_end_is_taken_back(office: Office
     assert office.take(token) == DONE
     office.hops.answer = server("end", 250)
     office.now -= 3600  # the clock was set back
-    (told,) = Commands(office.handling).serve({"action": "resend", "tokens": [token]})["results"]
+    (told,) = office.commands().serve({"action": "resend", "tokens": [token]})["results"]
     assert told["state"] == "resent"
     line = dict(office.written[-1])
     write_audit(office.audit, {**line, "time": utc(office.now + 20), "takes_back": line["time"]})
@@ -560,7 +574,7 @@ def test_a_kept_copy_is_sent_again_after_the_clock_was_set_back(office: Office) 
     office.take(discarded)
     office.now -= 3600
     office.hops.answer = server("end", 250)
-    commands = Commands(office.handling)
+    commands = office.commands()
     commands.serve({"action": "resend", "tokens": [resent]})
     commands.serve({"action": "discard", "tokens": [discarded], "why": "a test"})
     fates = {copy.token: copy.fate for copy in office.state.copies()}
@@ -576,7 +590,7 @@ def test_what_was_accepted_is_not_sent_again_while_the_audit_fails(office: Offic
     office.take(token)
     office.hops.answer = server("end", 250)
     office.audit_fails = True
-    commands = Commands(office.handling)
+    commands = office.commands()
     for _ in range(2):
         (told,) = commands.serve({"action": "resend", "tokens": [token]})["results"]
         assert (told["state"], office.kept()) == ("unchanged", [token])
@@ -592,7 +606,7 @@ def test_a_copy_that_could_not_be_discarded_goes_on(office: Office) -> None:
     office.hops.answer = server("rcpt", 450)
     assert office.take(token) == LATER
     office.audit_fails = True
-    (told,) = Commands(office.handling).serve({"action": "discard", "tokens": [token], "why": "a test"})["results"]
+    (told,) = office.commands().serve({"action": "discard", "tokens": [token], "why": "a test"})["results"]
     assert told["state"] == "unchanged"
     office.audit_fails = False
     office.hops.answer = server("end", 250)
@@ -607,7 +621,7 @@ def test_a_file_in_the_maildir_that_is_no_copy_costs_no_other(office: Office, ca
     new = office.settings.kept / "new"
     left_over = (new / resent).read_bytes()
     office.hops.answer = server("end", 250)
-    Commands(office.handling).serve({"action": "resend", "tokens": [resent]})
+    office.commands().serve({"action": "resend", "tokens": [resent]})
     (new / resent).write_bytes(left_over)  # the relay ended before it had removed it
     (new / "0-note").write_text("not ours\n")
     (new / f"{lost}-copied").write_text("X-Ldapmilter-Kept: without a token\n\n")

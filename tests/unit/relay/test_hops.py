@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ldapmilter.delivery.next_hop import NextHop, parse_next_hops
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.client import Outgoing
@@ -21,14 +23,14 @@ class Servers:
         self.asked: list[NextHop] = []
         self.hops = Hops(self, lambda: self.now)  # type: ignore[arg-type]
 
-    def hand_on(self, hop: NextHop, _copy: Outgoing, _until: float) -> ServerAnswer:
+    async def hand_on(self, hop: NextHop, _copy: Outgoing, _until: float) -> ServerAnswer:
         self.asked.append(hop)
         step, code = self.answers[hop]
         return ServerAnswer(server=hop.text, step=step, code=code, text="told", silent=hop in self.silent)  # type: ignore[arg-type]
 
     def ask(self, seconds: float = 100.0) -> tuple[str, str, list[NextHop]]:
         self.asked = []
-        answer = self.hops.hand_on((FIRST, SECOND), COPY, self.now + seconds)
+        answer = asyncio.run(self.hops.hand_on((FIRST, SECOND), COPY, self.now + seconds))
         return answer.becomes, answer.server, self.asked
 
 
@@ -68,5 +70,5 @@ def test_a_copy_that_has_waited_here_says_nothing_of_the_server() -> None:
 
 
 def test_no_way() -> None:
-    answer = Servers().hops.hand_on((), COPY, 100.0)
+    answer = asyncio.run(Servers().hops.hand_on((), COPY, 100.0))
     assert (answer.becomes, answer.text) == ("next hop", "no next hop takes copies for its domain")

@@ -56,11 +56,17 @@ class Running:
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
             self.do(self.relay.drain(5))
-        self.relay.close()
+        self.do(self.relay.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
         self.listening.close()
+
+    def reload(self, settings: RelaySettings) -> None:
+        async def reloaded() -> None:
+            self.relay.reload(settings)
+
+        self.do(reloaded())
 
     def decided(self, count: int = 1) -> list[str]:
         tokens = [new_token(self.directory) for _ in range(count)]
@@ -126,7 +132,7 @@ def test_an_archive_that_falls_silent_costs_no_copy(
     assert list(relay.relay.report()["down"].values()) == ["nothing came in time"]
     assert (ends(relay.audit), relay.relay.report()["counts"]["deferred"]) == ([], 2)
     archive.answers = {}
-    monkeypatch.setattr(relay.relay._handling.hops, "_down", {})
+    monkeypatch.setattr(relay.relay._taking.hops, "_down", {})
     assert relay.send([first, second]) == [DONE, DONE]
     assert sorted(ends(relay.audit)) == sorted([(first, "accepted"), (second, "accepted")])
     assert len(archive.wait_filed(2)) == 2
@@ -314,7 +320,7 @@ def test_a_disk_that_holds_no_large_message_defers(relay: Running, monkeypatch: 
 
 def test_a_bug_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     (token,) = relay.decided()
-    monkeypatch.setattr(relay.relay._handling, "take", lambda *_: 1 / 0)
+    monkeypatch.setattr(relay.relay._taking, "take", lambda *_: 1 / 0)
     assert relay.send([token, token]) == [BUSY, BUSY]
     monkeypatch.setattr(session_module.RelaySession, "smtp_NOOP", lambda *_: 1 / 0)
     with relay.client() as client:
@@ -360,7 +366,7 @@ def test_other_settings(relay: Running, tmp_path: Path, archive: ArchiveServer) 
     tokens = relay.decided()
     assert relay.send(tokens) == [LATER]
     with ArchiveServer() as other:
-        relay.relay.reload(relay_settings(tmp_path, other.next_hop, starttls="may"))
+        relay.reload(relay_settings(tmp_path, other.next_hop, starttls="may"))
         assert relay.send(tokens) == [DONE]
         assert len(other.filed) == 1
 
@@ -403,7 +409,7 @@ def test_a_second_relay_on_the_same_files_is_refused(relay: Running, tmp_path: P
     assert (settings.kept / "tmp" / "under-way").exists()
     assert relay.send(relay.decided()) == [DONE]
     relay.relay._sole.release()
-    Relay(other, relay.audit).close()
+    relay.do(Relay(other, relay.audit).close())
 
 
 def test_one_that_ends_is_waited_for(tmp_path: Path) -> None:
