@@ -486,6 +486,45 @@ def test_a_failing_sync_fails_every_line_it_was_for_and_no_other(path: Path, aud
     assert last.error is None
 
 
+def test_several_lines_at_once_are_on_disk_together(path: Path, audit: AuditFile, disk: Disk) -> None:
+    audit.open()
+    told: list[object] = []
+    writer = threading.Thread(
+        target=lambda: told.extend(audit.write_all([numbered(1), numbered(2), numbered(3)], seconds=HANG))
+    )
+    writer.start()
+    assert disk.began.acquire(timeout=HANG)
+    written(path, audit, 3)
+    assert told == []
+    disk.may_end.release(3)
+    writer.join(HANG)
+    assert told == [None] * 3
+    assert disk.syncs < 3
+
+
+def test_each_of_several_lines_has_its_own_outcome(path: Path, audit: AuditFile, disk: Disk) -> None:
+    disk.errors = [OSError(5, "Input/output error")]
+    disk.may_end.release(3)
+    first = audit.write_all([numbered(1)], seconds=HANG)
+    assert "Input/output error" in str(first[0])
+    assert audit.write_all([numbered(2), numbered(3)], seconds=HANG) == [None, None]
+    assert numbers(path) == [1, 1, 2, 3]
+    assert taken_back(path) == ["then 1"]
+    assert audit.write_all([], seconds=HANG) == []
+
+
+def test_lines_for_which_there_is_no_room_are_refused_alone(
+    path: Path, audit: AuditFile, stalled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_file, "WAITING_LINES", 2)
+    problems = audit.write_all([numbered(1), numbered(2), numbered(3)], seconds=0.05)
+    assert "no more lines can wait" in str(problems[2])
+    assert all(isinstance(problem, AuditError) for problem in problems)
+    stalled.may_end.release(1000)
+    audit.close(HANG)
+    assert set(numbers(path)) <= {1, 2}
+
+
 def test_a_rotation_does_not_take_the_file_away_from_a_sync(path: Path, audit: AuditFile, disk: Disk) -> None:
     writer = Writer(audit, 1)
     assert disk.began.acquire(timeout=HANG)

@@ -37,6 +37,12 @@ def copy(message: bytes = MESSAGE, target: str = "vault@archive.example", sender
     return Outgoing(target=target, sender=sender, chunks=lambda: iter([message]), eight_bit=not message.isascii())
 
 
+def large(*, on_disk: bool = False) -> Outgoing:
+    line = b"x" * 998 + b"\r\n"
+    pieces = lambda: (line * 64 for _ in range(400))  # noqa: E731 - as the client calls it
+    return Outgoing(target="v@a.example", sender="", chunks=pieces, on_disk=on_disk, eight_bit=False)
+
+
 def client(starttls: str = "no", ca_file: Path | None = None) -> CopyClient:
     return CopyClient(Terms(host_name="relay.example", starttls=starttls, ca_file=ca_file))  # type: ignore[arg-type]
 
@@ -108,6 +114,42 @@ def test_silence_ends(archive: ArchiveServer) -> None:
     assert answer.hop_is_down
 
 
+def test_a_message_whose_end_has_not_left_is_never_accepted_unheard() -> None:
+    """Nothing of it may leave once its copy is reported as not through, however late the server begins to read."""
+    with socket.create_server((LOOPBACK, 0)) as archive:
+        gave_up = threading.Event()
+        taken: list[bytes] = []
+
+        def read_late() -> None:
+            connection, _ = archive.accept()
+            connection.settimeout(HANG)
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"220 x\r\n")
+                for reply in (b"250 x\r\n", b"250 fine\r\n", b"250 fine\r\n", b"354 go on\r\n"):
+                    connection.recv(1000)
+                    connection.sendall(reply)
+                assert gave_up.wait(HANG)
+                while octets := connection.recv(1 << 20):
+                    taken.append(octets[-5:])
+
+        thread = threading.Thread(target=read_late)
+        thread.start()
+        (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
+
+        async def scene() -> ServerAnswer:
+            one = client()
+            answer = await one.hand_on(hop, large(), time.monotonic() + 1.5)
+            gave_up.set()
+            await asyncio.get_running_loop().run_in_executor(None, thread.join, HANG)
+            one.close()
+            return answer
+
+        answer = asyncio.run(scene())
+    assert (answer.step, answer.code, answer.hop_is_down) == ("end", None, False)
+    assert taken
+    assert not taken[-1].endswith(b"\r\n.\r\n")
+
+
 def test_what_was_taken_without_a_word_is_in_doubt(archive: ArchiveServer) -> None:
     archive.answers = {"end": TAKE_AND_DROP}
     answer = hand_on(archive, copy())
@@ -115,9 +157,22 @@ def test_what_was_taken_without_a_word_is_in_doubt(archive: ArchiveServer) -> No
     assert len(archive.filed) == 1
 
 
-def large() -> Outgoing:
-    line = b"x" * 998 + b"\r\n"
-    return Outgoing(target="v@a.example", sender="", chunks=lambda: (line * 64 for _ in range(400)), eight_bit=False)
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_large_message_goes_through(archive: ArchiveServer, *, on_disk: bool) -> None:
+    assert hand_on(archive, large(on_disk=on_disk)).becomes == "accepted"
+    assert archive.filed[0].octets == b"".join(large().chunks())
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_message_that_cannot_be_read_to_its_end_is_not_accepted(archive: ArchiveServer, *, on_disk: bool) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise OSError(5, "Input/output error")
+
+    one = Outgoing(target="v@a.example", sender="", chunks=chunks, on_disk=on_disk, eight_bit=False)
+    answer = hand_on(archive, one)
+    assert (answer.becomes, answer.step, answer.text) == ("next hop", "end", "Input/output error")
+    assert archive.filed == []
 
 
 @pytest.mark.parametrize(

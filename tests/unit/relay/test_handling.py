@@ -567,6 +567,26 @@ def test_what_can_never_be_wrapped_is_kept_as_it_came(office: Office, error: Exc
     assert b"".join(kept.chunks()) == MESSAGE
 
 
+def test_a_directory_that_is_slow_for_one_copy_keeps_no_thread_from_the_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = [office.decided(delivery="journal") for _ in range(3)]
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool) -> Spooled:
+        del copy, last_chance
+        clock[0] += 4.0
+        return message
+
+    office.handling._wrap = wrap
+    copies = [copy for copy in office.handling.presented(tokens) if not isinstance(copy, str)]
+    message = Spooled(Room(), office.directory)
+    wrapped = office.handling.wrapped_in_time([(copy, message) for copy in copies])
+    assert wrapped == [message, None, None]
+    assert [office.take(token) for token in tokens] == [DONE] * 3
+
+
 def test_a_kept_copy_is_sent_again_after_the_clock_was_set_back(office: Office) -> None:
     resent, discarded = office.decided(), office.decided()
     office.hops.answer = server("rcpt", 550)

@@ -346,6 +346,24 @@ def test_a_drain_lets_what_is_under_way_end(relay: Running, archive: ArchiveServ
         pass
 
 
+def test_copies_that_wait_for_a_silent_archive_hold_up_no_other(tmp_path: Path, archive: ArchiveServer) -> None:
+    with ArchiveServer() as silent:
+        may_answer = threading.Event()
+        silent.choose = lambda moment, _: hold(moment, may_answer)
+        settings = relay_settings(tmp_path, archive.next_hop, next_hop_for=f"silent.example {silent.next_hop}")
+        with contextlib.closing(Running(tmp_path, settings)) as relay:
+            stuck = [new_token(tmp_path) for _ in range(40)]
+            write_audit(relay.audit, decision(stuck, at=time.time(), target="v@silent.example"))
+            replies: list[str] = []
+            sending = threading.Thread(target=lambda: replies.extend(relay.send(stuck)))
+            sending.start()
+            wait_until(lambda: silent.commands.count("DATA") == 12, "as many as a server has at a time")
+            assert relay.send(relay.decided()) == [DONE]
+            may_answer.set()
+            sending.join(HANG)
+            assert replies == [DONE] * 40
+
+
 def test_the_next_server_in_order(tmp_path: Path, archive: ArchiveServer) -> None:
     with ArchiveServer("lmtp", path=tmp_path / "second") as second:
         relay = Running(tmp_path, relay_settings(tmp_path, f"{archive.next_hop} {second.next_hop}"))
