@@ -72,6 +72,7 @@ class ZimbraDirectory:
         lenient: bool = False,
         seconds: float | None = None,
         whole: Callable[[RememberingDirectory], object] | None = None,
+        memory_only: bool = False,
     ) -> MessageDirectory:
         """Return the view of one message, whose deadline starts now.
 
@@ -80,8 +81,10 @@ class ZimbraDirectory:
             seconds: another deadline than ``lookup_deadline``, for work that no mail waits for.
             whole: everything that the message is going to need: what has to be read for long is followed by the
                 rest, so that a message that could not wait waits once only.
+            memory_only: whether what is not in memory counts as what could not be asked: nothing waits for a server.
         """
-        trace = Trace(Deadline.after(seconds or self._lookup_deadline, self._clock), lenient=lenient)
+        deadline = Deadline.after(seconds or self._lookup_deadline, self._clock)
+        trace = Trace(deadline, lenient=lenient, memory_only=memory_only)
         return self._directory(trace, whole)
 
     def _directory(

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ldapmilter.address import envelope_address
@@ -50,9 +51,15 @@ NO_RECORD: Final = "451 4.3.0 what becomes of this copy cannot be recorded now"
 
 _NO_FACTS: Final[frozenset[End]] = frozenset({"repeat", "discarded"})
 """Ends that are nothing unless they are recorded: who asked to discard a copy was told that it is not."""
-_TOGETHER_SECONDS: Final = 0.05
-"""For which copies are wrapped one after the other: the directory may be slow."""
 _NOT_IN_THE_AUDIT: Final = "no line of this host's audit knows the token"
+
+
+class Presented(Struct, frozen=True, kw_only=True):
+    """A copy that Postfix presents."""
+
+    copy: KnownCopy
+    wrapped: Wrapped | None = None
+    """What the archive gets; ``None``: that has still to be made, or the copy does not go to a server."""
 
 
 class Handling:
@@ -102,22 +109,33 @@ class Handling:
 
     # -- a copy that Postfix presents ---------------------------------------------------------
 
-    def presented(self, tokens: Sequence[str]) -> list[KnownCopy | str]:
-        """Return for each token what is known of its copy, or the reply where there is nothing more to do."""
-        return [self._presented(token) for token in tokens]
+    def presented(self, copies: Sequence[tuple[str, Spooled]]) -> list[Presented | str]:
+        """Return for each token and its octets what is known, or the reply where there is nothing more to do."""
+        return [self._presented(token, message) for token, message in copies]
 
-    def _presented(self, token: str) -> KnownCopy | str:
+    def _presented(self, token: str, message: Spooled) -> Presented | str:
         try:
             copy = self._known(token)
             if (reply := self.record_owed(token)) is not None:
                 return reply
-            if copy.is_known and copy.state != "ended" and (kept := self.maildir.read(token)) is not None:
+            if copy.state == "ended" or not copy.is_known:
+                return Presented(copy=copy)
+            if (kept := self.maildir.read(token)) is not None:
                 # It was kept and the audit does not say so: the relay ended in between.
                 end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
                 return self.end(copy, end, why=kept.fields.get("Why", ""))
         except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
-        return copy
+        return Presented(copy=copy, wrapped=self._wrapped_at_once(copy, message))
+
+    def _wrapped_at_once(self, copy: KnownCopy, message: Spooled) -> Wrapped | None:
+        """Return what the archive gets, unless that takes the disk or the directory."""
+        if message.on_disk and copy.delivery != "tracked":
+            return None
+        try:
+            return self._wrap(copy, message, last_chance=False, memory_only=True)
+        except Exception:  # noqa: BLE001 - whatever it is, it is said where the copy is wrapped by all means
+            return None
 
     def without_a_server(self, copy: KnownCopy, message: Spooled) -> str:
         """Return the reply for a copy that has ended, or that no line of the audit knows: it is kept in the end."""
@@ -132,7 +150,7 @@ class Handling:
         return UNKNOWN
 
     def wrapped(self, copy: KnownCopy, message: Spooled) -> Wrapped | str:
-        """Return what the archive gets of a copy, or the reply where that cannot be made."""
+        """Return what the archive gets of a copy, or the reply where that cannot be made; waits for the directory."""
         overdue = self._is_overdue(copy)
         try:
             try:
@@ -143,11 +161,6 @@ class Handling:
                 return self._not_wrapped(copy, message, error, overdue=overdue)
         except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
-
-    def wrapped_in_time(self, copies: Sequence[tuple[KnownCopy, Spooled]]) -> list[Wrapped | str | None]:
-        """Wrap copies as :meth:`wrapped` does; ``None`` for those that others, which take long, leave no time for."""
-        until = time.monotonic() + _TOGETHER_SECONDS
-        return [self.wrapped(copy, message) if time.monotonic() < until else None for copy, message in copies]
 
     def accepted(self, copies: Sequence[tuple[KnownCopy, ServerAnswer]]) -> list[str]:
         """Record that servers have accepted copies; return the replies."""

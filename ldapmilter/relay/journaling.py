@@ -31,6 +31,13 @@ class Wrapped(Protocol):
         """Yield its octets in pieces, any number of times."""
 
 
+class Views(Protocol):
+    """Makes views of the directory."""
+
+    def __call__(self, *, memory_only: bool = False) -> Directory:
+        """Return a strict one, with a deadline of its own."""
+
+
 class Messages(Protocol):
     """What the state knows of messages."""
 
@@ -48,13 +55,13 @@ class Journaling:
     """Wraps journaled copies; a tracked one goes on as it came.
 
     Attributes:
-        directory: makes a strict view of the directory, with a deadline of its own.
+        directory: makes views of the directory.
         settings: of reports.
     """
 
     def __init__(
         self,
-        directory: Callable[[], Directory],
+        directory: Views,
         state: Messages,
         settings: ReportSettings,
         *,
@@ -76,13 +83,14 @@ class Journaling:
         self._seal = seal
         self._clock = clock
 
-    def __call__(self, copy: KnownCopy, message: Wrapped, *, last_chance: bool) -> Wrapped:
+    def __call__(self, copy: KnownCopy, message: Wrapped, *, last_chance: bool, memory_only: bool = False) -> Wrapped:
         """Return what the archive gets.
 
         Args:
             copy: what is known of the copy.
             message: its octets as they came.
             last_chance: whether it is kept when it is not through now: what cannot be read is left out.
+            memory_only: whether the directory is not to be waited for.
 
         Raises:
             DirectoryUnavailable: somebody whom the message went to cannot be looked up now.
@@ -93,16 +101,15 @@ class Journaling:
         said = decided(record, copy.token) if record is not None else None
         if said is None or copy.message is None:
             raise DirectoryUnavailable("the state has not the decision that the report tells of")
-        return build(
-            said, self._expanded(copy.message, said.offered, last_chance), message, self.settings, self._seal()
-        )
+        expanded = self._expanded(copy.message, said.offered, last_chance=last_chance, memory_only=memory_only)
+        return build(said, expanded, message, self.settings, self._seal())
 
-    def _expanded(self, message: int, offered: Sequence[str], last_chance: bool) -> Expanded:  # noqa: FBT001 - as it came
+    def _expanded(self, message: int, offered: Sequence[str], *, last_chance: bool, memory_only: bool) -> Expanded:
         if (stored := self._state.expansion(message)) is not None:
             return Expanded.from_json(json.loads(stored))
         now = as_text(self._clock())
         try:
-            found = expand(offered, self.directory(), now)
+            found = expand(offered, self.directory(memory_only=memory_only), now)
         except DirectoryUnavailable:
             if not last_chance:
                 raise

@@ -43,6 +43,8 @@ class RelayState(StateReader):
         """
         super().__init__(open_state(path), path)
         self._identity = self._named()
+        self._expansions: dict[int, str] = {}
+        """Not in the file yet."""
 
     def close(self) -> None:
         """Let it go."""
@@ -138,13 +140,18 @@ class RelayState(StateReader):
             )
 
     def store_expansion(self, message: int, text: str) -> None:
-        """Store who the recipients of a message lead to.
+        """Store who the recipients of a message lead to; it goes to the file with whatever is written next."""
+        with self._lock:
+            self._expansions[message] = text
+
+    def expansion(self, message: int | None) -> str | None:
+        """Return what :meth:`store_expansion` stored, for a copy's ``message``.
 
         Raises:
-            StateError: that cannot be stored.
+            StateError: the state cannot be read.
         """
-        with self._changing() as connection:
-            connection.execute("UPDATE messages SET expansion = ? WHERE id = ?", (text, message))
+        with self._lock:
+            return self._expansions.get(message or 0) or super().expansion(message)
 
     def forget(self, before: float) -> int:
         """Forget what ended, or was decided and never seen, before a time; what is kept stays. Return how many."""
@@ -170,12 +177,17 @@ class RelayState(StateReader):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
+                    self._connection.executemany(
+                        "UPDATE messages SET expansion = ? WHERE id = ?",
+                        [(text, message) for message, text in self._expansions.items()],
+                    )
                     yield self._connection
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
                     raise
                 self._connection.execute("COMMIT")
+                self._expansions.clear()
             except sqlite3.Error as error:
                 with contextlib.suppress(sqlite3.Error):
                     if self._connection.in_transaction:
@@ -195,5 +207,6 @@ class RelayState(StateReader):
     def _begin_anew(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+        self._expansions.clear()  # another file has other numbers
         self._connection = open_state(self.path)
         self._identity = self._named()

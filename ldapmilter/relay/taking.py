@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ldapmilter.relay.hops import Hops
     from ldapmilter.relay.journaling import Wrapped
     from ldapmilter.relay.spool import Spooled
-    from ldapmilter.relay.stored import KnownCopy
 
 ResultT = TypeVar("ResultT")
 
@@ -43,7 +42,6 @@ class Taking:
         self._threads = threads
         self._presented = Batches(handling.presented, threads)
         self._accepted = Batches(handling.accepted, threads)
-        self._wrapped = Batches(handling.wrapped_in_time, threads)
 
     async def take(self, token: str, message: Spooled, until: float) -> str:
         """Take a copy that Postfix presents; return the reply.
@@ -63,12 +61,15 @@ class Taking:
 
     async def _take(self, token: str, message: Spooled, until: float) -> str:
         handling = self._handling
-        copy = await self._presented(token)
-        if isinstance(copy, str):
-            return copy
+        presented = await self._presented((token, message))
+        if isinstance(presented, str):
+            return presented
+        copy = presented.copy
         if not copy.is_known or copy.state == "ended":
             return await self._in_thread(partial(handling.without_a_server, copy, message))
-        wrapped = await self._wrap(copy, message)
+        wrapped: Wrapped | str | None = presented.wrapped
+        if wrapped is None:
+            wrapped = await self._in_thread(partial(handling.wrapped, copy, message))
         if isinstance(wrapped, str):
             return wrapped
         outgoing = Outgoing(
@@ -82,14 +83,6 @@ class Taking:
         if answer.becomes == "accepted":
             return await self._accepted((copy, answer))
         return await self._in_thread(partial(handling.not_accepted, copy, wrapped, answer))
-
-    async def _wrap(self, copy: KnownCopy, message: Spooled) -> Wrapped | str:
-        if copy.delivery == "tracked":
-            return self._handling.wrapped(copy, message)
-        wrapped = await self._wrapped((copy, message))
-        if wrapped is not None:
-            return wrapped
-        return await self._in_thread(partial(self._handling.wrapped, copy, message))
 
     async def _in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

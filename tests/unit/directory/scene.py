@@ -45,5 +45,5 @@ class Scene:
         )
         self.cache, self.directory = wired.cache, wired.directory
 
-    def view(self, *, lenient: bool = False) -> MessageDirectory:
-        return self.directory.for_message(lenient=lenient)
+    def view(self, *, lenient: bool = False, memory_only: bool = False) -> MessageDirectory:
+        return self.directory.for_message(lenient=lenient, memory_only=memory_only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -21,6 +22,7 @@ from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import KeepError, KeptCopy, Maildir
 from ldapmilter.relay.spool import Room, Spooled
 from ldapmilter.relay.state import RelayState
+from ldapmilter.relay.stored import StateError, StateReader
 from ldapmilter.relay.taking import Taking
 from tests.support.relay import decision, new_token, relay_settings, utc, write_audit
 
@@ -506,8 +508,8 @@ def test_a_journaled_copy_whose_end_is_taken_back_can_be_wrapped_again(office: O
     token = office.decided(delivery="journal")
     records: list[object] = []
 
-    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool) -> Spooled:
-        del last_chance
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool, memory_only: bool = False) -> Spooled:
+        del last_chance, memory_only
         records.append(office.state.record(copy.message))
         return message
 
@@ -549,8 +551,8 @@ def test_a_kept_copy_is_kept_still_when_a_later_end_is_taken_back(office: Office
 def test_what_can_never_be_wrapped_is_kept_as_it_came(office: Office, error: Exception) -> None:
     token = office.decided(delivery="journal")
 
-    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool) -> Spooled:
-        del copy, message, last_chance
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool, memory_only: bool = False) -> Spooled:
+        del copy, message, last_chance, memory_only
         raise error
 
     office.handling._wrap = wrap
@@ -567,24 +569,43 @@ def test_what_can_never_be_wrapped_is_kept_as_it_came(office: Office, error: Exc
     assert b"".join(kept.chunks()) == MESSAGE
 
 
-def test_a_directory_that_is_slow_for_one_copy_keeps_no_thread_from_the_others(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = [office.decided(delivery="journal") for _ in range(3)]
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+def test_what_is_not_in_memory_is_waited_for_apart_from_other_copies(office: Office) -> None:
+    tokens = [office.decided(delivery="journal") for _ in range(2)]
+    asked: list[tuple[str, bool]] = []
 
-    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool) -> Spooled:
-        del copy, last_chance
-        clock[0] += 4.0
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool, memory_only: bool = False) -> Spooled:
+        del last_chance
+        asked.append((copy.token, memory_only))
+        if memory_only and copy.token == tokens[0]:
+            raise DirectoryUnavailable("not read yet")
         return message
 
     office.handling._wrap = wrap
-    copies = [copy for copy in office.handling.presented(tokens) if not isinstance(copy, str)]
-    message = Spooled(Room(), office.directory)
-    wrapped = office.handling.wrapped_in_time([(copy, message) for copy in copies])
-    assert wrapped == [message, None, None]
-    assert [office.take(token) for token in tokens] == [DONE] * 3
+    assert [office.take(token) for token in tokens] == [DONE] * 2
+    assert asked == [(tokens[0], True), (tokens[0], False), (tokens[1], True)]
+
+
+def test_who_was_found_is_in_the_file_with_whatever_is_written_next(office: Office) -> None:
+    office.decided(delivery="journal")
+    office.handling.catch_up()
+    (copy,) = office.state.copies()
+    assert copy.message is not None
+    office.state.store_expansion(copy.message, "who")
+    with contextlib.closing(StateReader.open(office.settings.state)) as reader:  # type: ignore[type-var]
+        assert reader is not None
+        assert (office.state.expansion(copy.message), reader.expansion(copy.message)) == ("who", None)
+        office.state._connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(StateError):
+            office.state.seen(copy.token, office.now)
+        assert office.state.expansion(copy.message) == "who"
+        office.state._connection.execute("PRAGMA query_only = OFF")
+        office.state.seen(copy.token, office.now)
+        assert reader.expansion(copy.message) == "who"
+    office.state.store_expansion(copy.message, "of the file that is gone")
+    office.settings.state.unlink()
+    office.handling.catch_up()
+    (again,) = office.state.copies()
+    assert office.state.expansion(again.message) is None
 
 
 def test_a_kept_copy_is_sent_again_after_the_clock_was_set_back(office: Office) -> None:

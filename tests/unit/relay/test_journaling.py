@@ -96,6 +96,18 @@ def test_without_a_directory_the_copy_waits() -> None:
     assert not stage.known.expansions
 
 
+def test_from_memory_alone_once_the_directory_was_asked() -> None:
+    stage = Stage()
+    with pytest.raises(DirectoryUnavailable):
+        stage.wrap(carried(), Plain(), last_chance=False, memory_only=True)
+    assert not stage.scene.store.searches
+    first = stage.report()
+    stage.known.expansions.clear()
+    stage.scene.store.down = True
+    wrapped = stage.wrap(carried(), Plain(), last_chance=False, memory_only=True)
+    assert strictly(b"".join(wrapped.chunks())) == first
+
+
 def test_at_the_last_chance_the_report_is_incomplete() -> None:
     stage = Stage()
     stage.scene.store.down = True
