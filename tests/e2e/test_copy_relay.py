@@ -320,3 +320,32 @@ def test_a_second_relay_and_a_maildir_that_takes_nothing(relaying: Relaying) -> 
     assert relaying.ends() == [(token, "refused")]
     assert kept(relaying)[token].endswith(b"\r\n\r\nx\r\n")
     wait_until(lambda: relaying.status()["problem"] is None, "the status to tell that it is over")
+
+
+def test_an_archive_that_says_nothing_and_a_state_that_is_not_to_be_had(relaying: Relaying) -> None:
+    wait_until(relaying.serves, "the relay to serve")
+    silent, other = relaying.decided()[0], relaying.decided()[0]
+    relaying.archive.answers = {"rcpt": SILENT}
+    relaying.send([silent], b"Subject: x\r\n\r\nx\r\n")
+    wait_until(lambda: relaying.status()["down"], "the archive to be left alone", pause=0.5)
+    assert relaying.status()["down"] == {relaying.archive.next_hop: "nothing came in time"}
+    relaying.postfix.said(f"to=<{silent}@{DOMAIN}>", "the server of this copy does not take it now")
+
+    state = relaying.daemon.directory / "state"
+    state.rename(relaying.daemon.directory / "aside")
+    state.write_bytes(b"")  # no mode keeps root out
+    relaying.archive.answers = {}
+    relaying.send([other], b"Subject: y\r\n\r\ny\r\n")
+    relaying.daemon.said("copies are deferred, or will be: ")
+    relaying.postfix.said(f"to=<{other}@{DOMAIN}>", "what becomes of this copy cannot be recorded now")
+    wait_until(lambda: relaying.status()["problem"] is not None, "the status to tell")
+    assert "the copy relay defers copies" in relaying.daemon.cli("status").stdout
+    assert (relaying.ends(), relaying.archive.filed) == ([], [])
+
+    state.unlink()
+    (relaying.daemon.directory / "aside").rename(state)
+    both = {silent, other}
+    wait_until(lambda: relaying.settled(after_a_flush=True) == both, "both copies to come through", pause=0.5)
+    assert sorted(relaying.ends()) == sorted([(silent, "accepted"), (other, "accepted")])
+    assert len(relaying.archive.filed) == 2
+    wait_until(lambda: relaying.status()["problem"] is None, "the status to tell that it is over")
