@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import time
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.delivery.next_hop import NextHop
 from ldapmilter.postfix.postconf import PostconfFailed, find_postconf, run_postconf
-from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.terms import Terms, host_name
 
 if TYPE_CHECKING:
@@ -120,6 +118,10 @@ def try_out(hop: NextHop, config: Config, targets: Sequence[str]) -> list[Server
         config: the relay's settings.
         targets: whom they would be for; none: only whether the sender may be.
     """
+    import asyncio  # noqa: PLC0415 - where there is a relay only: it takes long to load
+
+    from ldapmilter.relay.client import CopyClient  # noqa: PLC0415 - it loads asyncio
+
     relay = config.relay
     client = CopyClient(Terms(host_name=host_name(), starttls=relay.starttls, ca_file=relay.ca_file))
     seconds = _TARGETS_SECONDS if targets else _SECONDS
