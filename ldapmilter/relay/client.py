@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from msgspec import Struct
 
 from ldapmilter.relay.answers import ServerAnswer
-from ldapmilter.relay.stuffing import stuffed
+from ldapmilter.relay.no_answer import NoAnswer
+from ldapmilter.relay.outgoing import Outgoing, pieces
 from ldapmilter.relay.terms import tls_context
-from ldapmilter.relay.wire import NoAnswer, Wire
+from ldapmilter.relay.wire import Wire
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.answers import Step
@@ -34,23 +35,6 @@ _USES: Final = 100
 """Of one connection."""
 _IDLE_CONNECTIONS: Final = 32
 """To one server."""
-_PIECE_OCTETS: Final = 64 * 1024
-"""Of a message that are gathered before they are sent."""
-
-
-class Outgoing(Struct, frozen=True, kw_only=True):
-    """A copy on its way out."""
-
-    target: str
-    """Its recipient."""
-    sender: str
-    """Its envelope sender; empty: the null sender."""
-    chunks: Callable[[], Iterator[bytes]]
-    """Its octets in pieces, anew for each server that is tried."""
-    on_disk: bool = False
-    """Whether the disk is read for them."""
-    eight_bit: bool
-    """Whether an octet of it has its highest bit set."""
 
 
 class _Connection(Struct):
@@ -223,7 +207,7 @@ class CopyClient:
             )
             if answer.becomes != "goes on":
                 return answer
-            answer = await wire.send_message(_pieces(copy), until)
+            answer = await wire.send_message(pieces(copy), until)
         except NoAnswer as error:
             return error.answer
         else:
@@ -268,31 +252,6 @@ class CopyClient:
         rcpt: tuple[Step, bytes] = "rcpt", b"RCPT TO:<" + _path(copy.target) + b">"
         yield from [(mail, rcpt)] if pipelined else [(mail,), (rcpt,)]
         yield (("data", b"DATA"),)
-
-
-async def _pieces(copy: Outgoing) -> AsyncIterator[bytes]:
-    """Yield a copy as it goes out after DATA, in pieces none of which, but the last, is small."""
-    pieces = _gathered(stuffed(copy.chunks()))
-    if not copy.on_disk:
-        for piece in pieces:
-            yield piece
-        return
-    loop = asyncio.get_running_loop()
-    while read := await loop.run_in_executor(None, next, pieces, b""):
-        yield read
-
-
-def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    held: list[bytes] = []
-    octets = 0
-    for chunk in chunks:
-        held.append(chunk)
-        octets += len(chunk)
-        if octets >= _PIECE_OCTETS:
-            yield b"".join(held)
-            held, octets = [], 0
-    if held:
-        yield b"".join(held)
 
 
 def _path(address: str) -> bytes:

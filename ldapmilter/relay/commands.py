@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import LdapmilterError
-from ldapmilter.relay.client import Outgoing
-from ldapmilter.relay.handling import DONE
+from ldapmilter.relay.outgoing import Outgoing
+from ldapmilter.relay.replies import DONE
 from ldapmilter.relay.stored import KnownCopy
 
 if TYPE_CHECKING:

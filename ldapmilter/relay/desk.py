@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ldapmilter.relay.handling import BUSY
+from ldapmilter.relay.replies import BUSY
 
 if TYPE_CHECKING:
     import asyncio

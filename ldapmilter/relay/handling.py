@@ -1,9 +1,4 @@
-"""The books of the relay: what is known of a copy, how it ends, whether it is kept, and what Postfix is told.
-
-Postfix gets 250 for what its archive's server has accepted, or what lies in the Maildir, and for what has ended before,
-once the audit has it on disk. It gets 451 otherwise, with one of four fixed texts: what a server says may
-name addresses, and is for the audit alone.
-"""
+"""The books of the relay: what is known of a copy, how it ends, whether it is kept, and what Postfix is told."""
 
 from __future__ import annotations
 
@@ -23,6 +18,7 @@ from ldapmilter.relay.end_line import end_line
 from ldapmilter.relay.ends import FATES
 from ldapmilter.relay.kept import KeepError, fields_of
 from ldapmilter.relay.lag import Lag
+from ldapmilter.relay.replies import DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.stored import StateError
 from ldapmilter.relay.wrapping import as_it_came
 
@@ -42,12 +38,6 @@ if TYPE_CHECKING:
     from ldapmilter.relay.wrapping import Wrapping
 
 _log = logging.getLogger(__name__)
-
-DONE: Final = "250 2.0.0 settled"
-LATER: Final = "451 4.4.1 the server of this copy does not take it now"
-BUSY: Final = "451 4.3.2 the relay is busy with this copy, or with others"
-UNKNOWN: Final = "451 4.3.0 this copy is not known here yet"
-NO_RECORD: Final = "451 4.3.0 what becomes of this copy cannot be recorded now"
 
 _NO_FACTS: Final[frozenset[End]] = frozenset({"repeat", "discarded"})
 """Ends that are nothing unless they are recorded: who asked to discard a copy was told that it is not."""

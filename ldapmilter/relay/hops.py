@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ldapmilter.delivery.next_hop import NextHop
-    from ldapmilter.relay.client import CopyClient, Outgoing
+    from ldapmilter.relay.client import CopyClient
+    from ldapmilter.relay.outgoing import Outgoing
 
 DOWN_SECONDS: Final = 30.0
 """For which a server that could not be reached, or fell silent, is not tried."""

@@ -23,9 +23,10 @@ from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.commands import Commands
 from ldapmilter.relay.desk import Desk
 from ldapmilter.relay.following import HORIZON, Following
-from ldapmilter.relay.handling import BUSY, Handling
+from ldapmilter.relay.handling import Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import Maildir
+from ldapmilter.relay.replies import BUSY
 from ldapmilter.relay.session import RelaySession
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.delivery.settings import RelaySettings
-    from ldapmilter.relay.client import Outgoing
+    from ldapmilter.relay.outgoing import Outgoing
     from ldapmilter.relay.spool import Spooled
     from ldapmilter.relay.wrapping import Wrapping
 

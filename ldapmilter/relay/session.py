@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiosmtpd.lmtp import LMTP
 
 from ldapmilter.errors import LdapmilterError
-from ldapmilter.relay.handling import BUSY, NO_RECORD
+from ldapmilter.relay.replies import BUSY, NO_RECORD
 from ldapmilter.relay.spool import Spooled
 from ldapmilter.relay.stuffing import Unstuffer
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ldapmilter.relay.batches import Batches
-from ldapmilter.relay.client import Outgoing
-from ldapmilter.relay.handling import BUSY, DONE
+from ldapmilter.relay.outgoing import Outgoing
+from ldapmilter.relay.replies import BUSY, DONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import ssl
 import time
 from typing import TYPE_CHECKING, Final, cast
 
 from ldapmilter.relay.answers import ServerAnswer
+from ldapmilter.relay.no_answer import NoAnswer, why_not
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
@@ -24,14 +24,6 @@ _MOST_OCTETS: Final = 64 * 1024
 _CLOSE_SECONDS: Final = 2.0
 """For which a server may take to let go of a connection that is closed."""
 _TEXT_LETTERS: Final = 1000
-
-
-class NoAnswer(Exception):
-    """There is no reply to go on from; the answer says why."""
-
-    def __init__(self, answer: ServerAnswer) -> None:
-        super().__init__(answer.text)
-        self.answer = answer
 
 
 class Wire(asyncio.Protocol):
@@ -94,7 +86,7 @@ class Wire(asyncio.Protocol):
             raise self._none("tls", TimeoutError() if late else error) from error
         if transport is None:
             raise self._none("tls", "the connection was closed")
-        self._use(transport)
+        self._transport = transport
 
     async def ask(self, step: Step, command: bytes, until: float) -> ServerAnswer:
         """Say one line, or nothing, and return the reply.
@@ -146,7 +138,7 @@ class Wire(asyncio.Protocol):
         except OSError as error:
             if self._received:
                 return await self._early(until)
-            raise self._none("end", _why(error)) from error  # a slow line is not silence
+            raise self._none("end", why_not(error)) from error  # a slow line is not silence
         answer = await self.hear("end", until)
         self._in_message = False
         return answer
@@ -171,7 +163,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._use(cast("asyncio.Transport", transport))
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Take octets; a server that goes on without being asked is not read."""
@@ -196,9 +188,6 @@ class Wire(asyncio.Protocol):
         self._wake()
 
     # -- inside -----------------------------------------------------------------------------
-
-    def _use(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
 
     @property
     def _connected(self) -> asyncio.Transport:
@@ -285,7 +274,7 @@ class Wire(asyncio.Protocol):
         return line.removesuffix(b"\r")
 
     def _none(self, step: Step, why: str | Exception) -> NoAnswer:
-        text = why if isinstance(why, str) else _why(why)
+        text = why if isinstance(why, str) else why_not(why)
         silent = isinstance(why, TimeoutError)
         return NoAnswer(ServerAnswer(server=self.hop.text, step=step, text=text[:_TEXT_LETTERS], silent=silent))
 
@@ -293,15 +282,3 @@ class Wire(asyncio.Protocol):
 def _be_late(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_exception(TimeoutError())
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "nothing came in time"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not good: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    number = getattr(error, "errno", None) or 0
-    # asyncio puts words of its own in the place of the system's; a name that is not found has a number below zero.
-    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -327,7 +327,7 @@ def test_an_archive_that_says_nothing_and_a_state_that_is_not_to_be_had(relaying
     silent, other = relaying.decided()[0], relaying.decided()[0]
     relaying.archive.answers = {"rcpt": SILENT}
     relaying.send([silent], b"Subject: x\r\n\r\nx\r\n")
-    wait_until(lambda: relaying.status()["down"], "the archive to be left alone", pause=0.5)
+    wait_until(lambda: relaying.status()["down"] != {}, "the archive to be left alone", pause=0.5)
     assert relaying.status()["down"] == {relaying.archive.next_hop: "nothing came in time"}
     relaying.postfix.said(f"to=<{silent}@{DOMAIN}>", "the server of this copy does not take it now")
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.delivery.next_hop import parse_next_hops
-from ldapmilter.relay.client import CopyClient, Outgoing
+from ldapmilter.relay.client import CopyClient
+from ldapmilter.relay.outgoing import Outgoing
 from ldapmilter.relay.terms import Terms
 from tests.support.archive_server import DROP, SILENT, TAKE_AND_DROP, ArchiveServer
 from tests.support.certificates import make_certificates

@@ -17,9 +17,10 @@ from ldapmilter.relay.adoption import adopt
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.commands import CommandRefused, Commands
 from ldapmilter.relay.following import Following
-from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN, Handling
+from ldapmilter.relay.handling import Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import KeepError, KeptCopy, Maildir
+from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.spool import Room, Spooled
 from ldapmilter.relay.state import RelayState
 from ldapmilter.relay.stored import StateError, StateReader
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldapmilter.delivery.next_hop import NextHop
-    from ldapmilter.relay.client import Outgoing
+    from ldapmilter.relay.outgoing import Outgoing
     from ldapmilter.relay.stored import KnownCopy
 
 MESSAGE = b"Subject: one\r\n\r\ntext\r\n"

@@ -6,8 +6,8 @@ import asyncio
 
 from ldapmilter.delivery.next_hop import NextHop, parse_next_hops
 from ldapmilter.relay.answers import ServerAnswer
-from ldapmilter.relay.client import Outgoing
 from ldapmilter.relay.hops import DOWN_SECONDS, Hops
+from ldapmilter.relay.outgoing import Outgoing
 
 FIRST, SECOND = parse_next_hops("smtp:[one.example]:25 lmtp:unix:/two")
 COPY = Outgoing(target="v@a.example", sender="", chunks=lambda: iter(()), eight_bit=False)

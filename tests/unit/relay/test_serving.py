@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from ldapmilter.delivery.token import TokenKey
 from ldapmilter.relay import client as client_module
 from ldapmilter.relay import session as session_module
-from ldapmilter.relay.handling import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
+from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.stored import StateError
