@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import time
 from typing import TYPE_CHECKING, Final, cast
 
@@ -12,6 +11,7 @@ from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.no_answer import NoAnswer, why_not
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterable, Callable
 
     from ldapmilter.delivery.next_hop import NextHop
