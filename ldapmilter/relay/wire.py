@@ -46,6 +46,8 @@ class Wire(asyncio.Protocol):
         """Whether octets that were sent have to leave before others follow."""
         self._in_message = False
         """Whether a message was begun, and there is no reply to it."""
+        self._is_lost = False
+        """Whether asyncio has let go of the connection."""
         self._waiter: asyncio.Future[None] | None = None
 
     # -- what is said, and heard ------------------------------------------------------------
@@ -153,11 +155,11 @@ class Wire(asyncio.Protocol):
         if transport is None:
             return
         if not politely or self._in_message or self._ended is not None:
-            transport.abort()
+            self._abort(transport)
             return
         transport.write(b"QUIT\r\n")
         transport.close()
-        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, transport.abort)
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._abort, transport)
 
     # -- what asyncio calls -----------------------------------------------------------------
 
@@ -172,11 +174,16 @@ class Wire(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        """Take note that nothing comes any more. asyncio would go on sending what it has, the end of a message, too."""
+        self._end(None)
+        if self._in_message and self._transport is not None:
+            self._abort(self._transport)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note that nothing comes any more."""
-        lost = exc if isinstance(exc, OSError) else ConnectionResetError(0, "the connection was closed")
-        self._ended = self._ended or lost
-        self._wake()
+        """Take note that nothing comes any more, and nothing leaves."""
+        self._is_lost = True
+        self._end(exc)
 
     def pause_writing(self) -> None:
         """Wait before more is sent."""
@@ -188,6 +195,15 @@ class Wire(asyncio.Protocol):
         self._wake()
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _end(self, why: Exception | None) -> None:
+        lost = why if isinstance(why, OSError) else ConnectionResetError(0, "the connection was closed")
+        self._ended = self._ended or lost
+        self._wake()
+
+    def _abort(self, transport: asyncio.Transport) -> None:
+        if not self._is_lost:  # asyncio fails where it has let go of the connection already
+            transport.abort()
 
     @property
     def _connected(self) -> asyncio.Transport:

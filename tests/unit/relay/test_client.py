@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,61 @@ def test_a_message_whose_end_has_not_left_is_never_accepted_unheard() -> None:
     assert (answer.step, answer.code, answer.hop_is_down) == ("end", None, False)
     assert taken
     assert not taken[-1].endswith(b"\r\n.\r\n")
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certificates: Path, *, encrypted: bool) -> None:
+    """It has closed its side, and reads on: whatever it takes, there is no word of it."""
+    taken: list[bytes] = []
+    with socket.create_server((LOOPBACK, 0)) as archive:
+
+        def half_close() -> None:
+            connection, _ = archive.accept()
+            connection.settimeout(HANG)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"220 x\r\n")
+                connection.recv(1000)
+                connection.sendall(b"250-x\r\n250 STARTTLS\r\n")
+                if encrypted:
+                    connection.recv(1000)
+                    connection.sendall(b"220 x\r\n")
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+                    connection = context.wrap_socket(connection, server_side=True)
+                    connection.recv(1000)
+                    connection.sendall(b"250 x\r\n")
+                for reply in (b"250 fine\r\n", b"250 fine\r\n", b"354 go on\r\n"):
+                    connection.recv(1000)
+                    connection.sendall(reply)
+                connection.recv(10)
+                # As much as can lie in buffers on the way has left by now, and the end has not.
+                assert stuck.wait(HANG)
+                socket.socket.shutdown(connection, socket.SHUT_WR)
+                while octets := connection.recv(1 << 20):
+                    taken.append(octets[-5:])
+            connection.close()
+
+        stuck = threading.Event()
+        thread = threading.Thread(target=half_close)
+        thread.start()
+        (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
+
+        def chunks() -> Iterator[bytes]:
+            yield from large().chunks()
+            stuck.set()
+
+        async def scene() -> ServerAnswer:
+            one = client("may" if encrypted else "no")
+            wanted = Outgoing(target="v@a.example", sender="", chunks=chunks, eight_bit=False)
+            asyncio.get_running_loop().call_later(1.0, stuck.set)
+            answer = await one.hand_on(hop, wanted, time.monotonic() + HANG)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join, HANG)
+            one.close()
+            return answer
+
+        answer = asyncio.run(scene())
+    assert (answer.step, answer.code, answer.text) == ("end", None, "the connection was closed")
+    assert not (taken and taken[-1].endswith(b"\r\n.\r\n"))
 
 
 def test_what_was_taken_without_a_word_is_in_doubt(archive: ArchiveServer) -> None:
