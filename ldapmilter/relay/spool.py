@@ -70,6 +70,10 @@ class Spooled:
         self._memory = bytearray()
         self._file: int | None = None
         self._counted = (0, 0)
+        self._lock = threading.Lock()
+        """Over what is said of readers; never held while the disk is waited for."""
+        self._reading = 0
+        self._is_closed = False
         self.size = 0
         """In octets."""
         self.eight_bit = False
@@ -109,30 +113,51 @@ class Spooled:
         """Yield the octets, in pieces, from the first to the last; any number of times, side by side.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or the message was let go of: what has been read is not all of it.
         """
-        if self._file is None:
-            octets = bytes(self._memory)
-            yield from (octets[at : at + _PIECE] for at in range(0, len(octets), _PIECE))
-            return
-        at = 0
-        while at < self.size:
-            piece = os.pread(self._file, _PIECE, at)
+        size, at = self.size, 0
+        while at < size or self._is_closed:
+            piece = self._piece(at)
             if not piece:
-                message = f"a temporary file ends after {at} of {self.size} octets"
+                message = f"a temporary file ends after {at} of {size} octets"
                 raise OSError(message)
             at += len(piece)
             yield piece
 
+    def _piece(self, at: int) -> bytes:
+        """Read octets from a position.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        with self._lock:
+            if self._is_closed:
+                message = "the message was let go of while it was read"
+                raise OSError(message)
+            file = self._file
+            self._reading += 1
+        try:
+            return bytes(self._memory[at : at + _PIECE]) if file is None else os.pread(file, _PIECE, at)
+        finally:
+            with self._lock:
+                self._reading -= 1
+                self._close_file()
+
     def close(self) -> None:
-        """Let it go."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """Let it go; whoever reads it still fails."""
+        with self._lock:
+            self._is_closed = True
+            self._close_file()
         memory, files = self._counted
         self._count(-memory, -files)
         self._memory = bytearray()
         self.size = 0
+
+    def _close_file(self) -> None:
+        # Not under whoever reads it: the descriptor may be another file's at once.
+        if self._is_closed and not self._reading and self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _count(self, memory: int, files: int) -> None:
         self._counted = self._counted[0] + memory, self._counted[1] + files

@@ -70,3 +70,19 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOENT
     message.close()
     assert (room.in_memory, room.in_files) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [100_000, IN_MEMORY + 100_000])
+def test_a_message_that_is_let_go_of_while_it_is_read_does_not_end_early(tmp_path: Path, size: int) -> None:
+    """Whoever reads it would hand on, or keep, its beginning as the whole."""
+    message = Spooled(Room(), tmp_path)
+    message.write(b"x" * size)
+    begun = message.chunks()
+    not_begun = message.chunks()
+    taken = len(next(begun))
+    message.close()
+    for rest in (begun, not_begun):
+        with pytest.raises(OSError, match="let go of"):
+            taken += sum(map(len, rest))
+    with pytest.raises(OSError, match="let go of"):
+        next(message.chunks())
