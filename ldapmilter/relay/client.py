@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from msgspec import Struct
 
 from ldapmilter.relay.answers import ServerAnswer
+from ldapmilter.relay.names import Names
 from ldapmilter.relay.no_answer import NoAnswer
 from ldapmilter.relay.outgoing import Outgoing, pieces
 from ldapmilter.relay.terms import tls_context
@@ -60,6 +61,8 @@ class CopyClient:
         self._clock = clock
         self._idle: dict[str, list[_Connection]] = defaultdict(list)
         self._context: ssl.SSLContext | None = None
+        self._names = Names()
+        self._is_closed = False
 
     async def hand_on(self, hop: NextHop, copy: Outgoing, until: float) -> ServerAnswer:
         """Hand a copy on to one server, and return what it said last.
@@ -110,7 +113,8 @@ class CopyClient:
         return answers[: len(targets) or 1]
 
     def close(self) -> None:
-        """Hang up wherever nothing is going on."""
+        """Hang up wherever nothing is going on, and where something is, after that."""
+        self._is_closed = True
         idle = [connection for connections in self._idle.values() for connection in connections]
         self._idle.clear()
         for connection in idle:
@@ -133,7 +137,7 @@ class CopyClient:
         connections = self._idle[connection.wire.hop.text]
         while connections and connection.idle_since - connections[0].idle_since >= _IDLE_SECONDS:
             connections.pop(0).wire.close(politely=True)
-        if connection.uses >= _USES or len(connections) >= _IDLE_CONNECTIONS:
+        if self._is_closed or connection.uses >= _USES or len(connections) >= _IDLE_CONNECTIONS:
             connection.wire.close(politely=True)
         else:
             connections.append(connection)
@@ -155,7 +159,7 @@ class CopyClient:
         return await self._greeted(hop, until, encrypted=False)  # better than not at all (RFC 7435)
 
     async def _greeted(self, hop: NextHop, until: float, *, encrypted: bool) -> _Connection:
-        wire = Wire(hop, self._clock)
+        wire = Wire(hop, self._names, self._clock)
         await wire.connect(until)
         try:
             await self._expect(wire, "banner", b"", until)

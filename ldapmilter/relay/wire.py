@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.no_answer import NoAnswer, why_not
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, Callable
+    from collections.abc import AsyncIterable, Awaitable, Callable
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.answers import Step
+    from ldapmilter.relay.names import Names
+
+ResultT = TypeVar("ResultT")
 
 _REPLY_LINE: Final = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?\Z", re.DOTALL)
 _FINE: Final = 250
@@ -29,14 +32,16 @@ _TEXT_LETTERS: Final = 1000
 class Wire(asyncio.Protocol):
     """One connection; everything is called in the event loop that it was connected in."""
 
-    def __init__(self, hop: NextHop, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, hop: NextHop, names: Names, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; nothing is connected yet.
 
         Args:
             hop: where to.
+            names: finds where that is.
             clock: seconds, monotonic.
         """
         self.hop = hop
+        self._names = names
         self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._received = b""
@@ -53,20 +58,26 @@ class Wire(asyncio.Protocol):
     # -- what is said, and heard ------------------------------------------------------------
 
     async def connect(self, until: float) -> None:
-        """Connect.
+        """Connect; to the first of its addresses that takes it, each of which has its share of the time.
 
         Raises:
             NoAnswer: nobody is there, or not in time.
         """
         loop = asyncio.get_running_loop()
-        if self.hop.kind == "lmtp" and self.hop.path:
-            connecting = loop.create_unix_connection(lambda: self, self.hop.path)
-        else:
-            connecting = loop.create_connection(lambda: self, self.hop.host, self.hop.port)
         try:
-            await asyncio.wait_for(connecting, until - self._clock())
-        except asyncio.TimeoutError:
-            raise self._none("connect", TimeoutError()) from None
+            if self.hop.kind == "lmtp" and self.hop.path:
+                await self._in_time(loop.create_unix_connection(lambda: self, self.hop.path), self._left(until))
+                return
+            addresses = await self._in_time(self._names.addresses(self.hop.host), self._left(until))
+            for number, address in enumerate(addresses, 1):
+                share = self._left(until) / (len(addresses) - number + 1)
+                try:
+                    await self._in_time(loop.create_connection(lambda: self, address, self.hop.port), share)
+                except OSError:
+                    if number == len(addresses):
+                        raise
+                else:
+                    return
         except OSError as error:
             raise self._none("connect", error) from error
 
@@ -204,6 +215,18 @@ class Wire(asyncio.Protocol):
     def _abort(self, transport: asyncio.Transport) -> None:
         if not self._is_lost:  # asyncio fails where it has let go of the connection already
             transport.abort()
+
+    @staticmethod
+    async def _in_time(work: Awaitable[ResultT], seconds: float) -> ResultT:
+        """Wait for something.
+
+        Raises:
+            TimeoutError: not in time.
+        """
+        try:
+            return await asyncio.wait_for(work, seconds)
+        except asyncio.TimeoutError:
+            raise TimeoutError from None  # Python 3.10 has two
 
     @property
     def _connected(self) -> asyncio.Transport:

@@ -18,7 +18,7 @@ from ldapmilter.relay.outgoing import Outgoing
 from ldapmilter.relay.terms import Terms
 from tests.support.archive_server import DROP, SILENT, TAKE_AND_DROP, ArchiveServer
 from tests.support.certificates import make_certificates
-from tests.support.ports import HANG, LOOPBACK, free_port
+from tests.support.ports import HANG, LOOPBACK, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -393,3 +393,95 @@ def test_a_refusal_is_that_of_its_step_however_many_are_told_at_once(
         assert "DATA" not in archive.commands
         archive.answers = {}
         assert hand_on(archive, copy()).becomes == "accepted"
+
+
+def test_a_connection_that_served_while_all_were_let_go_of_is_let_go_of(archive: ArchiveServer) -> None:
+    """Nobody would use it again, or hang up."""
+    (hop,) = parse_next_hops(archive.next_hop)
+    told, may_answer = threading.Event(), threading.Event()
+
+    def choose(moment: str, _who: str) -> None:
+        if moment == "end":
+            told.set()
+            assert may_answer.wait(HANG)
+
+    archive.choose = choose
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        one = client()
+        copies = asyncio.ensure_future(one.hand_on(hop, copy(), time.monotonic() + HANG))
+        await loop.run_in_executor(None, told.wait, HANG)
+        one.close()
+        may_answer.set()
+        assert (await copies).becomes == "accepted"
+        await loop.run_in_executor(None, wait_until, lambda: "QUIT" in archive.commands, "the end of the connection")
+
+    asyncio.run(scene())
+
+
+def test_a_name_that_is_slow_to_be_found_holds_up_nobody_else(
+    archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = socket.getaddrinfo
+    may_fail = threading.Event()
+    asked: list[str] = []
+
+    def find(host: Any, *more: Any, **named: Any) -> Any:
+        asked.append(host)
+        if host == "slow.example":
+            assert may_fail.wait(HANG)
+            raise socket.gaierror(-2, "Name or service not known")
+        return found(LOOPBACK, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+    slow, fast = parse_next_hops(f"smtp:[slow.example]:25 smtp:[fast.example]:{archive.port}")
+
+    async def scene() -> None:
+        one = client()
+        waiting = [asyncio.ensure_future(one.hand_on(slow, copy(), time.monotonic() + HANG)) for _ in range(50)]
+        answer = await one.hand_on(fast, large(on_disk=True), time.monotonic() + 10.0)
+        assert answer.becomes == "accepted"
+        assert not any(each.done() for each in waiting)
+        may_fail.set()
+        answers = await asyncio.gather(*waiting)
+        assert {(each.step, each.code, each.text) for each in answers} == {
+            ("connect", None, "Name or service not known")
+        }
+        one.close()
+
+    try:
+        asyncio.run(scene())
+    finally:
+        may_fail.set()
+    assert asked.count("slow.example") == 1
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.2", archive.port))
+        silent.listen(0)
+        full = [socket.socket() for _ in range(3)]
+        for one in full:
+            one.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            one.connect_ex(("127.0.0.2", archive.port))
+
+        def find(_host: Any, port: int, **_named: Any) -> Any:
+            family, kind = socket.AF_INET, socket.SOCK_STREAM
+            return [(family, kind, 6, "", (address, port)) for address in ("127.0.0.2", LOOPBACK)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", find)
+        (hop,) = parse_next_hops(f"smtp:[two.example]:{archive.port}")
+
+        async def scene() -> ServerAnswer:
+            mine = client()
+            answer = await mine.hand_on(hop, copy(), time.monotonic() + 4.0)
+            mine.close()
+            return answer
+
+        answer = asyncio.run(scene())
+        for one in full:
+            one.close()
+    assert answer.becomes == "accepted"
