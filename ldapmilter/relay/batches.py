@@ -48,9 +48,14 @@ class Batches(Generic[ItemT, ResultT]):
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._waiting = self._waiting, []
-        done = loop.run_in_executor(self._threads, self._work, [item for item, _ in batch])
+        results = [result for _, result in batch]
+        try:
+            done = loop.run_in_executor(self._threads, self._work, [item for item, _ in batch])
+        except RuntimeError as error:  # the threads are closed
+            _fail(results, error)
+            return
         self._at_work = True
-        done.add_done_callback(partial(self._end, loop, [result for _, result in batch]))
+        done.add_done_callback(partial(self._end, loop, results))
 
     def _end(
         self,
@@ -65,10 +70,14 @@ class Batches(Generic[ItemT, ResultT]):
             for result in results:
                 result.cancel()
         elif (error := done.exception()) is not None:
-            for result in results:
-                if not result.done():
-                    result.set_exception(error)
+            _fail(results, error)
         else:
             for result, value in zip(results, done.result(), strict=True):
                 if not result.done():
                     result.set_result(value)
+
+
+def _fail(results: Sequence[asyncio.Future[ResultT]], error: BaseException) -> None:
+    for result in results:
+        if not result.done():
+            result.set_exception(error)

@@ -70,3 +70,26 @@ def test_an_error_is_that_of_its_batch_alone(threads: ThreadPoolExecutor) -> Non
         assert await doubled(1) == 2
 
     asyncio.run(scene())
+
+
+def test_what_waits_when_the_threads_are_closed_is_told(threads: ThreadPoolExecutor) -> None:
+    """And what is done by then has its result."""
+    work = Doubling()
+
+    async def scene() -> None:
+        doubled = Batches(work, threads)
+        first = asyncio.ensure_future(doubled(1))
+        await asyncio.get_running_loop().run_in_executor(threads, work.begun.wait, HANG)
+        second = asyncio.ensure_future(doubled(2))
+        await asyncio.sleep(0)
+        threads.shutdown(wait=False)
+        work.may_go_on.set()
+        done, waiting = await asyncio.wait({first, second}, timeout=HANG)
+        assert (done, waiting) == ({first, second}, set())
+        assert first.result() == 2
+        for late in (second, asyncio.ensure_future(doubled(3))):
+            with pytest.raises(RuntimeError, match="shutdown"):
+                await late
+
+    asyncio.run(scene())
+    assert work.batches == [[1]]
