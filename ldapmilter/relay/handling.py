@@ -116,6 +116,9 @@ class Handling:
                 return self.end(copy, end, why=kept.fields.get("Why", ""))
         except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
+        except Exception:  # noqa: BLE001 - other copies are looked up with it
+            _log.exception("unexpected error with a copy")
+            return BUSY
         return Presented(copy=copy, wrapped=self._wrapped_at_once(copy, message))
 
     def _wrapped_at_once(self, copy: KnownCopy, message: Spooled) -> Wrapped | None:
@@ -155,10 +158,15 @@ class Handling:
     def accepted(self, copies: Sequence[tuple[KnownCopy, ServerAnswer]]) -> list[str]:
         """Record that servers have accepted copies; return the replies."""
         now = self._clock()
-        lines = [
-            end_line(copy, "accepted", answer, now, host=self._host, target=copy.target) for copy, answer in copies
-        ]
-        return self._record(lines)
+        replies, lines = [BUSY] * len(copies), {}
+        for number, (copy, answer) in enumerate(copies):
+            try:
+                lines[number] = end_line(copy, "accepted", answer, now, host=self._host, target=copy.target)
+            except Exception:  # noqa: BLE001 - other copies are recorded with it
+                _log.exception("unexpected error with a copy")
+        for number, reply in zip(lines, self._record(list(lines.values())), strict=True):
+            replies[number] = reply
+        return replies
 
     def not_accepted(self, copy: KnownCopy, wrapped: Wrapped, answer: ServerAnswer) -> str:
         """Keep a copy that was refused, or is overdue, and record it; note of another one that it was tried.

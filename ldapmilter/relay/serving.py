@@ -52,7 +52,7 @@ ANSWER_SECONDS: Final = 240.0
 _AUDIT_SECONDS: Final = 20.0
 """For which a line may take to come to disk."""
 _THREADS: Final = 32
-"""Copies that wait for the disk or the directory at a time."""
+"""Copies that wait for the disk at a time."""
 _TICK_SECONDS: Final = 1.0
 _TOGETHER_SECONDS: Final = 0.25
 """For which ends wait for others, so that the state takes them over in one step."""
@@ -188,10 +188,18 @@ class Relay:
         return True
 
     async def close(self) -> None:
-        """Let go of everything; threads that still wait are left to the end of the process."""
+        """Let go of everything; threads that still wait are left to the end of the process.
+
+        Copies that are under way stop where they are: nobody would record that a server accepts one.
+        """
         for session in list(self._desk.sessions):
             session.hang_up()
+        under_way = list(self._desk.copies)
+        for copies in under_way:
+            copies.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         self._client.close()
+        self._taking.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._beside.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(LdapmilterError):

@@ -7,8 +7,9 @@ through is done for many at a time.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ldapmilter.relay.batches import Batches
 from ldapmilter.relay.outgoing import Outgoing
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
+_DIRECTORY_THREADS: Final = 32
+"""Copies that wait for the directory at a time."""
+
 
 class Taking:
     """Takes copies from Postfix; all of its life in one event loop."""
@@ -35,13 +39,21 @@ class Taking:
         Args:
             handling: keeps the books.
             hops: hands copies on; may be replaced while copies are taken.
-            threads: for whatever may have to wait for the disk or the directory.
+            threads: for what may have to wait for the disk.
         """
         self.hops = hops
         self._handling = handling
         self._threads = threads
-        self._presented = Batches(handling.presented, threads)
-        self._accepted = Batches(handling.accepted, threads)
+        # Threads of their own: copies that wait for the directory, or are kept on a slow disk, hold up no other.
+        self._asking = ThreadPoolExecutor(_DIRECTORY_THREADS, thread_name_prefix="directory")
+        self._books = ThreadPoolExecutor(2, thread_name_prefix="books")
+        self._presented = Batches(handling.presented, self._books)
+        self._accepted = Batches(handling.accepted, self._books)
+
+    def close(self) -> None:
+        """Take no more; a thread that still waits is left to the end of the process."""
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self._books.shutdown(wait=False, cancel_futures=True)
 
     async def take(self, token: str, message: Spooled, until: float) -> str:
         """Take a copy that Postfix presents; return the reply.
@@ -69,7 +81,7 @@ class Taking:
             return await self._in_thread(partial(handling.without_a_server, copy, message))
         wrapped: Wrapped | str | None = presented.wrapped
         if wrapped is None:
-            wrapped = await self._in_thread(partial(handling.wrapped, copy, message))
+            wrapped = await self._in_thread(partial(handling.wrapped, copy, message), self._asking)
         if isinstance(wrapped, str):
             return wrapped
         outgoing = Outgoing(
@@ -84,5 +96,5 @@ class Taking:
             return await self._accepted((copy, answer))
         return await self._in_thread(partial(handling.not_accepted, copy, wrapped, answer))
 
-    async def _in_thread(self, work: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def _in_thread(self, work: Callable[[], ResultT], threads: Executor | None = None) -> ResultT:
+        return await asyncio.get_running_loop().run_in_executor(threads or self._threads, work)

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import errno
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
+import ldapmilter.relay.handling as handling_module
+import ldapmilter.relay.taking as taking_module
 from ldapmilter.errors import AuditError, DirectoryUnavailable, InvalidValue
 from ldapmilter.relay.adoption import adopt
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.commands import CommandRefused, Commands
 from ldapmilter.relay.following import Following
-from ldapmilter.relay.handling import Handling
+from ldapmilter.relay.handling import Handling, Presented
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import KeepError, KeptCopy, Maildir
 from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
@@ -25,6 +29,7 @@ from ldapmilter.relay.spool import Room, Spooled
 from ldapmilter.relay.state import RelayState
 from ldapmilter.relay.stored import StateError, StateReader
 from ldapmilter.relay.taking import Taking
+from tests.support.ports import HANG
 from tests.support.relay import decision, new_token, relay_settings, utc, write_audit
 
 if TYPE_CHECKING:
@@ -104,10 +109,11 @@ class Office:
     def take(self, token: str, octets: bytes = MESSAGE) -> str:
         message = Spooled(Room(), self.directory)
         message.write(octets)
+        taking = Taking(self.handling, self.hops, self.threads)  # type: ignore[arg-type]
         try:
-            taking = Taking(self.handling, self.hops, self.threads)  # type: ignore[arg-type]
             return asyncio.run(taking.take(token, message, 0.0))
         finally:
+            taking.close()
             message.close()
             if self.keeps_up:
                 self.handling.catch_up()
@@ -584,6 +590,69 @@ def test_what_is_not_in_memory_is_waited_for_apart_from_other_copies(office: Off
     office.handling._wrap = wrap
     assert [office.take(token) for token in tokens] == [DONE] * 2
     assert asked == [(tokens[0], True), (tokens[0], False), (tokens[1], True)]
+
+
+def test_copies_that_wait_for_the_directory_hold_up_no_other(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking_module, "_DIRECTORY_THREADS", 2)
+    waiting = [office.decided(delivery="journal") for _ in range(5)]
+    others = [office.decided() for _ in range(3)]
+    may_go_on = threading.Event()
+
+    def wrap(copy: KnownCopy, message: Spooled, *, last_chance: bool, memory_only: bool = False) -> Spooled:
+        del last_chance
+        if memory_only and copy.token in waiting:
+            raise DirectoryUnavailable("not read yet")
+        assert memory_only or may_go_on.wait(HANG)
+        return message
+
+    office.handling._wrap = wrap
+    message = Spooled(Room(), office.directory)
+    message.write(MESSAGE)
+
+    async def scene() -> None:
+        taking = Taking(office.handling, office.hops, office.threads)  # type: ignore[arg-type]
+        slow = [asyncio.ensure_future(taking.take(token, message, 0.0)) for token in waiting]
+        for _ in range(2):
+            quick = asyncio.gather(*(taking.take(token, message, 0.0) for token in others))
+            assert await asyncio.wait_for(quick, HANG / 4) == [DONE] * 3
+        assert not any(one.done() for one in slow)
+        may_go_on.set()
+        assert await asyncio.gather(*slow) == [DONE] * 5
+        taking.close()
+
+    try:
+        asyncio.run(scene())
+    finally:
+        may_go_on.set()
+        message.close()
+
+
+def test_a_bug_with_one_copy_costs_no_other(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = office.decided(), office.decided()
+    message = Spooled(Room(), office.directory)
+    message.write(MESSAGE)
+    read, made = office.maildir.read, handling_module.end_line  # type: ignore[attr-defined]
+
+    def reading(token: str) -> KeptCopy | None:
+        if token == bad:
+            raise ValueError("a bug")
+        return read(token)
+
+    monkeypatch.setattr(office.maildir, "read", reading)
+    first, second = office.handling.presented([(bad, message), (good, message)])
+    assert first == BUSY
+    assert isinstance(second, Presented)
+
+    def making(copy: KnownCopy, *more: Any, **named: Any) -> Any:
+        if copy.token == bad:
+            raise ValueError("a bug")
+        return made(copy, *more, **named)
+
+    monkeypatch.setattr(handling_module, "end_line", making)
+    worse = replace(second.copy, token=bad)
+    assert office.handling.accepted([(worse, office.hops.answer), (second.copy, office.hops.answer)]) == [BUSY, DONE]
+    assert [line["token"] for line in office.written] == [good]
+    message.close()
 
 
 def test_who_was_found_is_in_the_file_with_whatever_is_written_next(office: Office) -> None:

@@ -26,7 +26,7 @@ from tests.support.ports import HANG, LOOPBACK, wait_until
 from tests.support.relay import DOMAIN, decision, ends, new_token, relay_settings, write_audit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
     from pathlib import Path
 
     from ldapmilter.delivery.settings import RelaySettings
@@ -99,6 +99,11 @@ def hold(moment: str, until: threading.Event) -> None:
     """Have the archive answer at the end of a message only once it may."""
     if moment == "end":
         until.wait(HANG)
+
+
+def send_and_be_hung_up_on(relay: Running, token: str) -> None:
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        relay.send([token])
 
 
 def line(client: smtplib.LMTP) -> str:
@@ -344,6 +349,33 @@ def test_a_drain_lets_what_is_under_way_end(relay: Running, archive: ArchiveServ
     wait_until(lambda: relay.do(relay.relay.drain(1)), "the end")
     with pytest.raises(OSError, match="refused"), socket.create_connection((LOOPBACK, relay.port), timeout=HANG):
         pass
+
+
+def test_a_copy_that_is_under_way_at_the_end_is_not_taken_after_it(
+    relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would record that it was."""
+    (token,) = relay.decided()
+    began, may_go_on = threading.Event(), threading.Event()
+    pieces = client_module._pieces
+
+    async def held(copy: Any) -> AsyncIterator[bytes]:
+        async for piece in pieces(copy):
+            yield b"X-First: here\r\n"
+            began.set()
+            await asyncio.get_running_loop().run_in_executor(None, may_go_on.wait, HANG)
+            yield piece
+
+    monkeypatch.setattr(client_module, "_pieces", held)
+    sending = threading.Thread(target=send_and_be_hung_up_on, args=(relay, token))
+    sending.start()
+    assert began.wait(HANG)
+    assert relay.do(relay.relay.drain(0.1)) is False
+    relay.do(relay.relay.close())
+    may_go_on.set()
+    sending.join(HANG)
+    wait_until(lambda: not archive._open, "the archive to be hung up on")
+    assert archive.filed == []
 
 
 def test_copies_that_wait_for_a_silent_archive_hold_up_no_other(tmp_path: Path, archive: ArchiveServer) -> None:
