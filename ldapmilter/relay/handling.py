@@ -18,7 +18,7 @@ from ldapmilter.relay.end_line import end_line
 from ldapmilter.relay.ends import FATES
 from ldapmilter.relay.kept import KeepError, fields_of
 from ldapmilter.relay.lag import Lag
-from ldapmilter.relay.replies import DONE, LATER, NO_RECORD, UNKNOWN
+from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.stored import StateError
 from ldapmilter.relay.wrapping import as_it_came
 

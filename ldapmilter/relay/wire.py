@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.no_answer import NoAnswer, why_not
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, Awaitable, Callable
+    from collections.abc import AsyncIterable, Callable
 
     from ldapmilter.delivery.next_hop import NextHop
     from ldapmilter.relay.answers import Step
     from ldapmilter.relay.names import Names
-
-ResultT = TypeVar("ResultT")
 
 _REPLY_LINE: Final = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?\Z", re.DOTALL)
 _FINE: Final = 250
@@ -37,7 +35,7 @@ class Wire(asyncio.Protocol):
 
         Args:
             hop: where to.
-            names: finds where that is.
+            names: finds the way there.
             clock: seconds, monotonic.
         """
         self.hop = hop
@@ -58,26 +56,13 @@ class Wire(asyncio.Protocol):
     # -- what is said, and heard ------------------------------------------------------------
 
     async def connect(self, until: float) -> None:
-        """Connect; to the first of its addresses that takes it, each of which has its share of the time.
+        """Connect.
 
         Raises:
             NoAnswer: nobody is there, or not in time.
         """
-        loop = asyncio.get_running_loop()
         try:
-            if self.hop.kind == "lmtp" and self.hop.path:
-                await self._in_time(loop.create_unix_connection(lambda: self, self.hop.path), self._left(until))
-                return
-            addresses = await self._in_time(self._names.addresses(self.hop.host), self._left(until))
-            for number, address in enumerate(addresses, 1):
-                share = self._left(until) / (len(addresses) - number + 1)
-                try:
-                    await self._in_time(loop.create_connection(lambda: self, address, self.hop.port), share)
-                except OSError:
-                    if number == len(addresses):
-                        raise
-                else:
-                    return
+            await self._names.connect(self, self.hop, until, self._clock)
         except OSError as error:
             raise self._none("connect", error) from error
 
@@ -215,18 +200,6 @@ class Wire(asyncio.Protocol):
     def _abort(self, transport: asyncio.Transport) -> None:
         if not self._is_lost:  # asyncio fails where it has let go of the connection already
             transport.abort()
-
-    @staticmethod
-    async def _in_time(work: Awaitable[ResultT], seconds: float) -> ResultT:
-        """Wait for something.
-
-        Raises:
-            TimeoutError: not in time.
-        """
-        try:
-            return await asyncio.wait_for(work, seconds)
-        except asyncio.TimeoutError:
-            raise TimeoutError from None  # Python 3.10 has two
 
     @property
     def _connected(self) -> asyncio.Transport:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from ldapmilter.delivery.token import TokenKey
 from ldapmilter.relay import client as client_module
 from ldapmilter.relay import session as session_module
+from ldapmilter.relay.outgoing import pieces
 from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
 from ldapmilter.relay.sole import SoleRelay
@@ -357,7 +358,6 @@ def test_a_copy_that_is_under_way_at_the_end_is_not_taken_after_it(
     """Nobody would record that it was."""
     (token,) = relay.decided()
     began, may_go_on = threading.Event(), threading.Event()
-    pieces = client_module._pieces
 
     async def held(copy: Any) -> AsyncIterator[bytes]:
         async for piece in pieces(copy):
@@ -366,7 +366,7 @@ def test_a_copy_that_is_under_way_at_the_end_is_not_taken_after_it(
             await asyncio.get_running_loop().run_in_executor(None, may_go_on.wait, HANG)
             yield piece
 
-    monkeypatch.setattr(client_module, "_pieces", held)
+    monkeypatch.setattr(client_module, "pieces", held)
     sending = threading.Thread(target=send_and_be_hung_up_on, args=(relay, token))
     sending.start()
     assert began.wait(HANG)
