@@ -167,7 +167,9 @@ class CopyClient:
             if encrypted and "STARTTLS" in extensions:
                 context = await self._tls(hop)
                 await self._expect(wire, "tls", b"STARTTLS", until)
-                await wire.encrypt(context, until)
+                # Where it may go on in the clear, half of the time is left for that.
+                clear = 0.0 if self._terms.starttls == "must" else (until - self._clock()) / 2
+                await wire.encrypt(context, until - clear)
                 extensions = await self._hello(wire, until)
             elif encrypted and self._terms.starttls == "must":
                 self._give_up(hop, "it does not offer STARTTLS")

@@ -28,4 +28,7 @@ def why_not(error: Exception) -> str:
         return f"TLS: {error.reason or error}"
     number = getattr(error, "errno", None) or 0
     # asyncio puts words of its own in the place of the system's; a name that is not found has a number below zero.
-    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", None) or error or type(error).__name__)
+    if number > 0:
+        return os.strerror(number)
+    said = str(getattr(error, "strerror", None) or error)
+    return said or ("the connection was closed" if isinstance(error, ConnectionError) else type(error).__name__)

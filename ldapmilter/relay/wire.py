@@ -198,7 +198,9 @@ class Wire(asyncio.Protocol):
         self._wake()
 
     def _abort(self, transport: asyncio.Transport) -> None:
-        if not self._is_lost:  # asyncio fails where it has let go of the connection already
+        if self._is_lost:  # abort fails where asyncio has let go of the connection already
+            transport.close()
+        else:
             transport.abort()
 
     @property

@@ -485,3 +485,55 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
         for one in full:
             one.close()
     assert answer.becomes == "accepted"
+
+
+@pytest.mark.parametrize("starttls", ["may", "must"])
+@pytest.mark.parametrize("shakes", ["hangs up", "is silent"])
+def test_a_server_that_offers_encryption_and_does_not_shake_hands(starttls: str, shakes: str) -> None:
+    filed: list[bytes] = []
+    with socket.create_server((LOOPBACK, 0)) as archive:
+
+        def serve(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(HANG)
+                connection.sendall(b"220 x\r\n")
+                connection.recv(1000)
+                connection.sendall(b"250-x\r\n250 STARTTLS\r\n")
+                if connection.recv(1000).startswith(b"STARTTLS"):
+                    connection.sendall(b"220 x\r\n")
+                    while shakes == "is silent" and connection.recv(1000):
+                        pass
+                    connection.recv(1000)
+                    return
+                for reply in (b"250 x\r\n", b"250 x\r\n", b"354 x\r\n"):
+                    connection.sendall(reply)
+                    filed.append(connection.recv(1000))
+                connection.sendall(b"250 2.0.0 filed\r\n")
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=(archive.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
+
+        async def scene() -> ServerAnswer:
+            one = client(starttls)
+            answer = await one.hand_on(hop, copy(), time.monotonic() + 3.0)
+            one.close()
+            return answer
+
+        answer = asyncio.run(scene())
+        archive.shutdown(socket.SHUT_RDWR)
+    if starttls == "may":
+        assert (answer.becomes, len(filed)) == ("accepted", 3)
+    else:
+        text = "nothing came in time" if shakes == "is silent" else "the connection was closed"
+        assert (answer.step, answer.code, answer.text, answer.silent) == ("tls", None, text, shakes == "is silent")
+
+
+def test_no_time_is_left() -> None:
+    (hop,) = parse_next_hops("smtp:[slow.example]:25")
+    answer = asyncio.run(client().hand_on(hop, copy(), time.monotonic() - 1.0))
+    assert (answer.step, answer.code, answer.text) == ("connect", None, "nothing came in time")
