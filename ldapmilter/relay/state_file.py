@@ -39,7 +39,7 @@ CREATE INDEX copies_by_state ON copies (state, fate, decided_at);
 CREATE INDEX copies_by_message_id ON copies (message_id);
 CREATE INDEX copies_by_message ON copies (message);
 CREATE TABLE messages (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- no number twice: an expansion may come late
     record BLOB NOT NULL,         -- the decision's line of the audit, compressed (zlib)
     expansion TEXT,               -- who the recipients lead to, once that was read
     ended_at REAL                 -- of its last copy; NULL: one is under way

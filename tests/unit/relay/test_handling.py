@@ -655,6 +655,22 @@ def test_a_bug_with_one_copy_costs_no_other(office: Office, monkeypatch: pytest.
     message.close()
 
 
+def test_no_message_has_the_number_of_one_that_is_gone(office: Office) -> None:
+    token = office.decided(delivery="journal")
+    office.handling.catch_up()
+    (gone,) = office.state.copies()
+    back = utc(office.now)
+    write_audit(office.audit, decision([token], at=office.now + 1, delivery="journal", takes_back=back))
+    office.handling.catch_up()
+    assert office.state.copies() == []
+    office.decided(delivery="journal")
+    office.handling.catch_up()
+    (copy,) = office.state.copies()
+    office.state.store_expansion(gone.message or 0, "of the one that is gone, found out late")
+    assert copy.message != gone.message
+    assert office.state.expansion(copy.message) is None
+
+
 def test_who_was_found_is_in_the_file_with_whatever_is_written_next(office: Office) -> None:
     office.decided(delivery="journal")
     office.handling.catch_up()
