@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ldapmilter.checks.mailing_lists import ListInUse
     from ldapmilter.directory.zimbra import ZimbraDirectory
     from ldapmilter.policy.effect import Reason
-    from ldapmilter.policy.list_values import MailingList
     from ldapmilter.policy.settings import Policy
 
 
@@ -74,19 +73,9 @@ def _covered(one: ListInUse) -> ListCoverage:
         "dn": one.entry.dn,
         "members_outside": one.outside,
         "lacks_settings": one.outside and (settings is None or not settings.acts),
-        "settings": [_setting(reason) for reason in _reasons(settings)] if settings is not None else [],
+        "settings": [_setting(one.reason) for one in settings.each()] if settings is not None else [],
         "invalid": [notice.text for notice in settings.notices] if settings is not None else [],
     }
-
-
-def _reasons(settings: MailingList) -> Iterator[Reason]:
-    for one in (settings.from_when, settings.reply_to, settings.headers):
-        if one is not None:
-            yield one.reason
-    yield from (field.reason for field in settings.fields)
-    for text in (settings.tag, settings.bounces):
-        if text is not None:
-            yield text.reason
 
 
 def _setting(reason: Reason) -> SettingDocument:

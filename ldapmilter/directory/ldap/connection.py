@@ -1,7 +1,6 @@
 """One ldap3 connection: made, secured, bound, asked, dropped. Which server to ask is decided elsewhere.
 
-No type of ldap3 leaves this module, :mod:`~ldapmilter.directory.ldap.decoding` and
-:mod:`~ldapmilter.directory.ldap.tls`. What is asked is written by :mod:`~ldapmilter.directory.ldap.request`.
+No type of ldap3 leaves this package. What is asked is written by :mod:`~ldapmilter.directory.ldap.request`.
 """
 
 from __future__ import annotations
