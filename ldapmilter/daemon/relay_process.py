@@ -227,5 +227,5 @@ def _run(config: Config, log: LogTarget, listening: socket.socket, channel: sock
 
 
 def _leave(status: int) -> NoReturn:
-    # Threads may still wait for a server; nobody waits for them.
+    # Threads may still wait for the disk or the directory; nobody waits for them.
     os._exit(status)
