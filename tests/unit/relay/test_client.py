@@ -111,7 +111,7 @@ def test_an_answer_at_every_step(archive: ArchiveServer, moment: str, reply: str
 
 def test_silence_ends(archive: ArchiveServer) -> None:
     archive.answers = {"rcpt": SILENT}
-    answer = hand_on(archive, copy(), seconds=2.0)
+    answer = hand_on(archive, copy(), seconds=4.0)
     assert (answer.step, answer.code, answer.text) == ("rcpt", None, "nothing came in time")
     assert answer.hop_is_down
 
@@ -138,9 +138,16 @@ def test_a_message_whose_end_has_not_left_is_never_accepted_unheard() -> None:
         thread.start()
         (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
 
+        passed = [0.0]
+
+        def chunks() -> Iterator[bytes]:
+            passed[0] = HANG - 1.0  # for the message a second is left, however long it took to get there
+            return large().chunks()
+
         async def scene() -> ServerAnswer:
-            one = client()
-            answer = await one.hand_on(hop, large(), time.monotonic() + 1.5)
+            one = CopyClient(Terms(host_name="relay.example", starttls="no"), lambda: time.monotonic() + passed[0])
+            message = Outgoing(target="v@a.example", sender="", chunks=chunks, eight_bit=False)
+            answer = await one.hand_on(hop, message, time.monotonic() + HANG)
             gave_up.set()
             await asyncio.get_running_loop().run_in_executor(None, thread.join, HANG)
             one.close()
@@ -440,7 +447,7 @@ def test_a_name_that_is_slow_to_be_found_holds_up_nobody_else(
     async def scene() -> None:
         one = client()
         waiting = [asyncio.ensure_future(one.hand_on(slow, copy(), time.monotonic() + HANG)) for _ in range(50)]
-        answer = await one.hand_on(fast, large(on_disk=True), time.monotonic() + 10.0)
+        answer = await one.hand_on(fast, large(on_disk=True), time.monotonic() + HANG)
         assert answer.becomes == "accepted"
         assert not any(each.done() for each in waiting)
         may_fail.set()
@@ -477,7 +484,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
 
         async def scene() -> ServerAnswer:
             mine = client()
-            answer = await mine.hand_on(hop, copy(), time.monotonic() + 4.0)
+            answer = await mine.hand_on(hop, copy(), time.monotonic() + 8.0)
             mine.close()
             return answer
 
@@ -518,9 +525,11 @@ def test_a_server_that_offers_encryption_and_does_not_shake_hands(starttls: str,
         threading.Thread(target=accept, daemon=True).start()
         (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
 
+        seconds = 8.0 if shakes == "is silent" else HANG
+
         async def scene() -> ServerAnswer:
             one = client(starttls)
-            answer = await one.hand_on(hop, copy(), time.monotonic() + 3.0)
+            answer = await one.hand_on(hop, copy(), time.monotonic() + seconds)
             one.close()
             return answer
 
