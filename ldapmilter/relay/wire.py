@@ -51,6 +51,8 @@ class Wire(asyncio.Protocol):
         """Whether a message was begun, and there is no reply to it."""
         self._is_lost = False
         """Whether asyncio has let go of the connection."""
+        self._has_last_words = False
+        """Whether what is to be read was said before octets could not be sent any more."""
         self._waiter: asyncio.Future[None] | None = None
 
     # -- what is said, and heard ------------------------------------------------------------
@@ -138,6 +140,8 @@ class Wire(asyncio.Protocol):
                 return await self._early(until)
             raise self._none("end", why_not(error)) from error  # a slow line is not silence
         answer = await self.hear("end", until)
+        if self._has_last_words:
+            return self._before_the_end(answer)
         self._in_message = False
         return answer
 
@@ -179,6 +183,9 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that nothing comes any more, and nothing leaves."""
         self._is_lost = True
+        if exc is not None and self._in_message and not self._received:
+            self._received = self._last_words()
+            self._has_last_words = bool(self._received)
         self._end(exc)
 
     def pause_writing(self) -> None:
@@ -196,6 +203,21 @@ class Wire(asyncio.Protocol):
         lost = why if isinstance(why, OSError) else ConnectionResetError(0, "the connection was closed")
         self._ended = self._ended or lost
         self._wake()
+
+    def _last_words(self) -> bytes:
+        """Return what a server has said that takes no more octets: asyncio does not read it once a write has failed.
+
+        Under TLS it cannot be read; at another attempt it is.
+        """
+        transport = self._transport
+        if transport is None or transport.get_extra_info("ssl_object") is not None:
+            return b""
+        try:
+            with transport.get_extra_info("socket").dup() as connection:
+                octets: bytes = connection.recv(_MOST_OCTETS)
+        except OSError:
+            return b""
+        return octets
 
     def _abort(self, transport: asyncio.Transport) -> None:
         if self._is_lost:  # abort fails where asyncio has let go of the connection already
@@ -248,7 +270,14 @@ class Wire(asyncio.Protocol):
             self._left(until)
 
     async def _early(self, until: float) -> ServerAnswer:
-        answer = await self.hear("end", until)
+        return self._before_the_end(await self.hear("end", until))
+
+    def _before_the_end(self, answer: ServerAnswer) -> ServerAnswer:
+        """Return an answer that came before the server had all: it counts, unless it accepts.
+
+        Raises:
+            NoAnswer: it does.
+        """
         if answer.becomes == "accepted":
             raise self._none("end", f"answered before the end of the message: {answer.code} {answer.text}")
         return answer

@@ -16,6 +16,7 @@ from ldapmilter.delivery.next_hop import parse_next_hops
 from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.outgoing import Outgoing
 from ldapmilter.relay.terms import Terms
+from ldapmilter.relay.wire import Wire
 from tests.support.archive_server import DROP, SILENT, TAKE_AND_DROP, ArchiveServer
 from tests.support.certificates import make_certificates
 from tests.support.ports import HANG, LOOPBACK, free_port, wait_until
@@ -212,6 +213,50 @@ def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certifica
         answer = asyncio.run(scene())
     assert (answer.step, answer.code, answer.text) == ("end", None, "the connection was closed")
     assert not (taken and taken[-1].endswith(b"\r\n.\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "becomes", "code"), [(b"552 5.3.4 too big", "refused", 552), (b"250 2.0.0 fine", "next hop", None)]
+)
+def test_what_a_server_said_before_it_takes_no_more_is_heard(
+    reply: bytes, becomes: str, code: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((LOOPBACK, 0)) as archive:
+        gone = threading.Event()
+
+        def refuse() -> None:
+            connection, _ = archive.accept()
+            connection.settimeout(HANG)
+            with connection:
+                connection.sendall(b"220 x\r\n")
+                for answer in (b"250 x\r\n", b"250 fine\r\n", b"250 fine\r\n", b"354 go on\r\n"):
+                    connection.recv(1000)
+                    connection.sendall(answer)
+                connection.recv(10)
+                connection.sendall(reply + b"\r\n")
+            gone.set()  # what it has not read makes it a reset
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        sent: list[float] = []
+
+        async def without_a_look(_wire: Wire, until: float) -> None:
+            if sent:  # the second piece meets a server that is gone, and asyncio has not read since
+                assert gone.wait(HANG)
+            sent.append(until)
+
+        monkeypatch.setattr(Wire, "_until_room", without_a_look)
+        (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
+
+        async def scene() -> ServerAnswer:
+            one = client()
+            answer = await one.hand_on(hop, large(), time.monotonic() + HANG)
+            one.close()
+            return answer
+
+        answer = asyncio.run(scene())
+        thread.join(HANG)
+    assert (answer.step, answer.becomes, answer.code) == ("end", becomes, code)
 
 
 def test_what_was_taken_without_a_word_is_in_doubt(archive: ArchiveServer) -> None:
