@@ -6,6 +6,7 @@ of all others; the count is what the relay defers by (:class:`Room`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -71,8 +72,9 @@ class Spooled:
         self._file: int | None = None
         self._counted = (0, 0)
         self._lock = threading.Lock()
-        """Over what is said of readers; never held while the disk is waited for."""
-        self._reading = 0
+        """Over what is said of users; never held while the disk is waited for."""
+        self._users = 0
+        """Who reads or writes at present."""
         self._is_closed = False
         self.size = 0
         """In octets."""
@@ -83,8 +85,12 @@ class Spooled:
         """Append octets.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: the file cannot be written, or the message was let go of.
         """
+        with self._in_use():
+            self._append(octets)
+
+    def _append(self, octets: bytes) -> None:
         if not self.eight_bit and not octets.isascii():
             self.eight_bit = True
         self.size += len(octets)
@@ -130,34 +136,46 @@ class Spooled:
         Raises:
             OSError: they cannot be read.
         """
-        with self._lock:
-            if self._is_closed:
-                message = "the message was let go of while it was read"
-                raise OSError(message)
+        with self._in_use():
             file = self._file
-            self._reading += 1
-        try:
             return bytes(self._memory[at : at + _PIECE]) if file is None else os.pread(file, _PIECE, at)
-        finally:
-            with self._lock:
-                self._reading -= 1
-                self._close_file()
 
     def close(self) -> None:
-        """Let it go; whoever reads it still fails."""
+        """Let it go; whoever reads or writes it still fails."""
         with self._lock:
             self._is_closed = True
-            self._close_file()
+            self._let_go()
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep what there is until the end of the block.
+
+        Raises:
+            OSError: the message was let go of.
+        """
+        with self._lock:
+            if self._is_closed:
+                message = "the message was let go of while it was in use"
+                raise OSError(message)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._let_go()
+
+    def _let_go(self) -> None:
+        # Not under whoever uses it: the descriptor may be another file's at once.
+        if not self._is_closed or self._users:
+            return
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
         memory, files = self._counted
         self._count(-memory, -files)
         self._memory = bytearray()
         self.size = 0
-
-    def _close_file(self) -> None:
-        # Not under whoever reads it: the descriptor may be another file's at once.
-        if self._is_closed and not self._reading and self._file is not None:
-            os.close(self._file)
-            self._file = None
 
     def _count(self, memory: int, files: int) -> None:
         self._counted = self._counted[0] + memory, self._counted[1] + files

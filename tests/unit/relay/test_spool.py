@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import os
+import threading
+from pathlib import Path
 
 import pytest
 
 from ldapmilter.relay.spool import IN_MEMORY, Room, Spooled
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.ports import HANG
 
 
 def test_a_small_message_stays_in_memory(tmp_path: Path) -> None:
@@ -86,3 +86,44 @@ def test_a_message_that_is_let_go_of_while_it_is_read_does_not_end_early(tmp_pat
             taken += sum(map(len, rest))
     with pytest.raises(OSError, match="let go of"):
         next(message.chunks())
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_message_that_is_let_go_of_while_it_is_written_writes_into_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    """The disk is slow and the client has gone: the next file that is opened would have its descriptor."""
+    room = Room(memory=0)
+    message = Spooled(room, tmp_path)
+    if begun:
+        message.write(b"begun")
+    at_work, may_go_on = threading.Event(), threading.Event()
+    write = os.write
+
+    def slow(descriptor: int, octets: memoryview) -> int:
+        written = write(descriptor, octets[:1])
+        at_work.set()
+        assert may_go_on.wait(HANG)
+        return written
+
+    monkeypatch.setattr(os, "write", slow)
+    writing = threading.Thread(target=message.write, args=(b"text",))
+    writing.start()
+    assert at_work.wait(HANG)
+    message.close()
+    opened = [(tmp_path / f"{number}").open("wb") for number in range(5)]
+    descriptors = open_files()
+    may_go_on.set()
+    writing.join(HANG)
+    for file in opened:
+        file.close()
+    assert [(tmp_path / f"{number}").read_bytes() for number in range(5)] == [b""] * 5
+    assert (room.in_memory, room.in_files) == (0, 0)
+    assert open_files() == descriptors - 1 - len(opened)
+    with pytest.raises(OSError, match="let go of"):
+        message.write(b"more")
+    assert (room.in_memory, room.in_files) == (0, 0)
