@@ -51,7 +51,8 @@ def _row(copy: KnownCopy, now: float, *, addresses: bool) -> list[str]:
 
 def _said(copy: KnownCopy) -> str:
     said = " ".join(filter(None, (copy.server, str(copy.code or ""), copy.reply)))
-    return "; ".join(filter(None, (said, copy.why)))
+    other = f"another message, {copy.other_message_id}" if copy.other_message_id is not None else ""
+    return "; ".join(filter(None, (said, copy.why, other)))
 
 
 def _domain(address: str) -> str:
@@ -94,6 +95,7 @@ def _document(copy: KnownCopy, now: float, *, addresses: bool) -> dict[str, Any]
     }
     if addresses:
         shown |= {"target": copy.target, "server": copy.server, "reply": copy.reply, "why": copy.why}
+        shown["other_message_id"] = copy.other_message_id
     return shown
 
 

@@ -37,9 +37,11 @@ def in_lines(token: str, ends: Sequence[EndLine]) -> Iterator[str]:
         to = f" for {end['target']}" if end["state"] == "resent" else ""
         reply = f": {' '.join(filter(None, (str(end['code'] or ''), end['reply'])))}" if end["code"] else ""
         why = f"; {end['why']}" if end["why"] else ""
+        other = end.get("other_message_id")  # not in lines of earlier versions
+        awaited = f"; ANOTHER MESSAGE, {other}: the one that was decided was still to come" if other is not None else ""
         tries = "1 attempt" if end["attempts"] == 1 else f"{end['attempts']} attempts"
         after = f" ({tries}, {in_words(end['seconds'])} after the decision)" if end["state"] != "repeat" else ""
-        yield f"fate: {words} {end['time']}{by}{to}{reply}{why}{after}"
+        yield f"fate: {words} {end['time']}{by}{to}{reply}{why}{awaited}{after}"
 
 
 def with_ends(record: Mapping[str, Any], ends: Mapping[str, Sequence[EndLine]]) -> dict[str, Any]:

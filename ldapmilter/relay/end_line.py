@@ -46,5 +46,6 @@ def end_line(
         "attempts": copy.attempts + (answer is not None),
         "seconds": round(max(0.0, now - copy.since), 3) if copy.since else 0.0,
         "why": why or (answer.text if answer is not None and answer.code is None else ""),
+        "other_message_id": copy.other_message_id,
         "takes_back": None,
     }

@@ -44,6 +44,8 @@ class EndLine(TypedDict):
     attempts: int
     seconds: float
     why: str
+    other_message_id: str | None
+    """Of what came with the token, where that was not the message that was decided."""
     takes_back: str | None
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _START: Final = f'{{"event":"{EVENT}",'.encode("ascii")
 _MOST_OCTETS: Final = 1024 * 1024
 _SHAPE: Final = shape_of(EndLine)
-_ADDED: Final = frozenset({"takes_back"})
+_ADDED: Final = frozenset({"takes_back", "other_message_id"})
 
 
 def ends_of(audit: Path, tokens: Collection[str]) -> dict[str, list[EndLine]]:

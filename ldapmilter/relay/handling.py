@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import AuditError, LdapmilterError
 from ldapmilter.plain import plain
+from ldapmilter.relay.another_message import other_message_id
 from ldapmilter.relay.at_work import AtWork
 from ldapmilter.relay.end_line import end_line
 from ldapmilter.relay.ends import FATES
@@ -106,8 +107,10 @@ class Handling:
     def _presented(self, token: str, message: Spooled) -> Presented | str:
         try:
             copy = self._known(token)
-            if (reply := self.record_owed(token)) is not None:
+            other = other_message_id(copy.message_id, message.chunks())
+            if (reply := self._settled(token, other)) is not None:
                 return reply
+            copy = self._told_apart(copy, other)
             if copy.state == "ended" or not copy.is_known:
                 return Presented(copy=copy)
             if (kept := self.maildir.read(token)) is not None:
@@ -120,6 +123,35 @@ class Handling:
             _log.exception("unexpected error with a copy")
             return BUSY
         return Presented(copy=copy, wrapped=self._wrapped_at_once(copy, message))
+
+    def _settled(self, token: str, other: str | None) -> str | None:
+        """Record an end that is owed; return the reply, ``None``: none is, or it was the end of another message."""
+        owed = self._unwritten.get(token)
+        reply = self.record_owed(token)
+        was_another = owed is not None and owed["other_message_id"] is not None
+        return None if reply == DONE and was_another and other is None else reply
+
+    def _told_apart(self, copy: KnownCopy, other: str | None) -> KnownCopy:
+        """Return what is known of a copy, as what comes is the message that was decided, or another one.
+
+        Raises:
+            StateError: the state cannot be written.
+            KeepError: another message, which is kept under the token, cannot be set aside.
+        """
+        if copy.state == "ended":
+            if copy.other_message_id is None or other is not None:
+                return copy
+            self.maildir.set_aside(copy.token)
+            self.state.reopen(copy.token)
+            return replace(copy, state="waiting", fate="", other_message_id=None)
+        if other is None:
+            return copy
+        _log.warning(
+            "token %s: the message that comes is not the one that was decided, by its Message-ID; it is handed on as it"
+            " is, and the copy still awaited (docs/copies.md, content filters)",
+            copy.token,
+        )
+        return replace(copy, other_message_id=other)
 
     def _wrapped_at_once(self, copy: KnownCopy, message: Spooled) -> Wrapped | None:
         """Return what the archive gets, unless that takes the disk or the directory."""

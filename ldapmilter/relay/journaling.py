@@ -95,8 +95,8 @@ class Journaling:
         Raises:
             DirectoryUnavailable: somebody whom the message went to cannot be looked up now.
         """
-        if copy.delivery != "journal":
-            return message
+        if copy.delivery != "journal" or copy.other_message_id is not None:
+            return message  # a report would say of another message who sent it to whom
         record = self._state.record(copy.message)
         said = decided(record, copy.token) if record is not None else None
         if said is None or copy.message is None:

@@ -33,6 +33,8 @@ _MOST_HEADER: Final = 64 * 1024
 _SETTLED_NANOSECONDS: Final = 2_000_000_000
 _FOLDERS: Final = ("tmp", "new", "cur")
 PREFIX: Final = "X-Ldapmilter-"
+_OTHER: Final = "other"
+"""Where messages lie that came with a copy's token, were kept, and were none."""
 
 
 class KeepError(LdapmilterError):
@@ -170,6 +172,25 @@ class Maildir:
         """
         path = self.find(token)
         return None if path is None else read_kept(path)
+
+    def set_aside(self, token: str) -> None:
+        """Move what is kept under a token to ``other/``, if there is something: it is no copy, and the copy has come.
+
+        Raises:
+            KeepError: that cannot be.
+        """
+        path = self.find(token)
+        if path is None:
+            return
+        folder = self.path / _OTHER
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            path.rename(folder / token)
+            sync_directory(folder)
+            sync_directory(path.parent)
+        except OSError as error:
+            message = f"{path}: what is kept there cannot be set aside: {error.strerror}"
+            raise KeepError(message) from error
 
     def copies(self) -> Iterator[KeptCopy | KeepError]:
         """Yield every kept copy; of a file that is none, or cannot be read, why.

@@ -50,6 +50,16 @@ def read_original(octets: Iterable[bytes]) -> Original:
     return Original(fields=reader.finish(), size=size, eight_bit=eight_bit)
 
 
+def fields_of_header(octets: Iterable[bytes]) -> Mapping[str, tuple[str, ...]]:
+    """Return the named fields (:attr:`Original.fields`); octets are taken as far as the header goes."""
+    reader = _HeaderReader()
+    for chunk in octets:
+        reader.feed(chunk)
+        if reader.is_over:
+            break
+    return reader.finish()
+
+
 def occurs(needle: bytes, octets: Iterable[bytes]) -> bool:
     """Whether some octets stand anywhere in a message."""
     before = b""
@@ -73,21 +83,21 @@ class _HeaderReader:
         self._last = bytearray()
         self._found: dict[str, list[bytearray]] = {}
         self._left = MAX_FIELD_OCTETS
-        self._over = False
+        self.is_over = False
 
     def feed(self, chunk: bytes) -> None:
-        if self._over:
+        if self.is_over:
             return
         lines = chunk.split(b"\n")
         for part in lines[:-1]:
             self._append(part)
             if not self._is_header():
-                self._over = True
+                self.is_over = True
                 return
         self._append(lines[-1])
 
     def finish(self) -> dict[str, tuple[str, ...]]:
-        if self._line and not self._over:
+        if self._line and not self.is_over:
             self._is_header()
         return {
             name: tuple(value.decode("utf-8", "surrogateescape").strip(" \t\r\n") for value in values)

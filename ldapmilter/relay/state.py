@@ -139,6 +139,19 @@ class RelayState(StateReader):
                 (now, server, code, reply, why, token),
             )
 
+    def reopen(self, token: str) -> None:
+        """Let a copy wait that another message has ended: the one that was decided has come.
+
+        Raises:
+            StateError: that cannot be noted.
+        """
+        with self._changing() as connection:
+            connection.execute(
+                "UPDATE copies SET state = 'waiting', fate = '', ended_at = NULL, kept_at = NULL,"
+                " other_message_id = NULL WHERE token = ? AND other_message_id IS NOT NULL",
+                (token,),
+            )
+
     def store_expansion(self, message: int, text: str) -> None:
         """Store who the recipients of a message lead to; it goes to the file with whatever is written next."""
         with self._lock:

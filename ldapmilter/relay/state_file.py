@@ -33,7 +33,8 @@ CREATE TABLE copies (
     server TEXT NOT NULL,
     code INTEGER,
     reply TEXT NOT NULL,
-    why TEXT NOT NULL
+    why TEXT NOT NULL,
+    other_message_id TEXT         -- of what ended it, where that was not the message decided, which may still come
 ) WITHOUT ROWID;
 CREATE INDEX copies_by_state ON copies (state, fate, decided_at);
 CREATE INDEX copies_by_message_id ON copies (message_id);

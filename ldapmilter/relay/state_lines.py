@@ -71,13 +71,16 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
     if taken_back is not None:
         _take_back_end(connection, token, as_time(taken_back))
         return
+    other = line.get("other_message_id")
     connection.execute(UNKNOWN, (token,))
     connection.execute(
         "UPDATE copies SET state = 'ended', fate = ?, ended_at = ?, tried_at = ?, seen_at = coalesce(seen_at, ?),"
         " kept_at = CASE WHEN ? THEN ? ELSE kept_at END,"
-        " target = CASE WHEN target = '' THEN ? ELSE target END, attempts = ?, server = ?, code = ?, reply = ?, why = ?"
-        # By what follows what, not by the clock, which may be set back: only a kept copy may end once more.
-        " WHERE token = ? AND (ended_at IS NULL OR fate = 'kept')",
+        " target = CASE WHEN target = '' THEN ? ELSE target END, attempts = ?, server = ?, code = ?, reply = ?,"
+        " why = ?, other_message_id = ?"
+        # By what follows what, not by the clock, which may be set back: once more may end what is kept, and what
+        # another message has ended.
+        " WHERE token = ? AND (ended_at IS NULL OR other_message_id IS NOT NULL OR (fate = 'kept' AND ?))",
         (
             *(end[1], at, at, at, end[1] == "kept", at),
             *(str(line.get("target") or ""), int(line.get("attempts") or 0)),
@@ -86,13 +89,15 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
                 line.get("code"),
                 str(line.get("reply") or ""),
                 str(line.get("why") or ""),
+                other,
             ),
-            token,
+            *(token, other is None),
         ),
     )
     connection.execute(
         "UPDATE messages SET ended_at = ? WHERE id = (SELECT message FROM copies WHERE token = ?)"
-        " AND NOT EXISTS (SELECT 1 FROM copies WHERE message = messages.id AND state != 'ended')",
+        " AND NOT EXISTS (SELECT 1 FROM copies WHERE message = messages.id"
+        "     AND (state != 'ended' OR other_message_id IS NOT NULL))",
         (at, token),
     )
     if at is not None:
@@ -109,7 +114,7 @@ def _take_back_end(connection: sqlite3.Connection, token: str, ended_at: float |
     if undone.rowcount:
         return
     connection.execute(
-        "UPDATE copies SET state = 'waiting', fate = '', ended_at = NULL, kept_at = NULL"
+        "UPDATE copies SET state = 'waiting', fate = '', ended_at = NULL, kept_at = NULL, other_message_id = NULL"
         " WHERE token = ? AND ended_at = ?",
         (token, ended_at),
     )

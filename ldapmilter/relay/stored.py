@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from ldapmilter.relay.ends import Fate
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Of the tables; a file of another one is made again from the audit."""
 BUSY_SECONDS: Final = 10.0
 """For which another process may have the file locked."""
 
 _COLUMNS: Final = (
     "token, message, target, classes, delivery, queue_id, message_id, state, fate, decided_at, seen_at, tried_at,"
-    " ended_at, attempts, server, code, reply, why"
+    " ended_at, attempts, server, code, reply, why, other_message_id"
 )
 
 CopyState = Literal["decided", "waiting", "ended"]
@@ -62,6 +62,8 @@ class KnownCopy(Struct, frozen=True, kw_only=True):
     code: int | None = None
     reply: str = ""
     why: str = ""
+    other_message_id: str | None = None
+    """Of what came with the token and is handled, or ended it, where that is not the message that was decided."""
 
     @property
     def is_known(self) -> bool:

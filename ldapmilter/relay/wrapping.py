@@ -32,7 +32,7 @@ class Wrapping(Protocol):
 def as_it_came(copy: KnownCopy, message: Spooled, *, last_chance: bool, memory_only: bool = False) -> Wrapped:
     """Wrap nothing: a tracked copy goes on as it came."""
     del memory_only
-    if copy.delivery == "tracked" or last_chance:
+    if copy.delivery == "tracked" or copy.other_message_id is not None or last_chance:
         return message
     text = f"delivery {copy.delivery} is not known to this version"
     raise DirectoryUnavailable(text)

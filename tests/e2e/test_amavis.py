@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 ANN, BOB, JOE = "ann@example.test", "bob@example.test", "joe@client.example.net"
 REGISTER = "register@archive.test"
+PROGRAM = """\
+MIME-Version: 1.0\r
+Content-Type: application/octet-stream; name="setup.exe"\r
+Content-Disposition: attachment; filename="setup.exe"\r
+\r
+MZ\r
+"""
 VAULT, LEGAL, DEAD = "vault@example.test", "legal@example.test", "bounce-archive@example.test"
 
 
@@ -36,7 +43,13 @@ def archive() -> Iterator[ArchiveServer]:
 
 
 @pytest.fixture(scope="module")
-def postfix(archive: ArchiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postfix]:
+def amavis() -> Iterator[Amavis]:
+    with Amavis(free_port()) as filtering:
+        yield filtering
+
+
+@pytest.fixture(scope="module")
+def postfix(archive: ArchiveServer, amavis: Amavis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postfix]:
     folder, port = tmp_path_factory.mktemp("relay"), free_port()
     sections = {
         "copy register": {
@@ -71,11 +84,9 @@ def postfix(archive: ArchiveServer, tmp_path_factory: pytest.TempPathFactory) ->
             *account(DEAD),
         ]
     )
-    back = free_port()
     with (
         Slapd(records) as slapd,
         Daemon(slapd, sections) as daemon,
-        Amavis(back) as amavis,
         Postfix(
             milters=daemon.socket,
             users={ANN: "a-password"},
@@ -87,7 +98,7 @@ def postfix(archive: ArchiveServer, tmp_path_factory: pytest.TempPathFactory) ->
             services=[
                 "smtp-amavis unix - - n - 4 smtp -o smtp_send_xforward_command=yes -o smtp_dns_support_level=disabled",
                 (
-                    f"127.0.0.1:{back} inet n - n - - smtpd -o content_filter= -o smtpd_milters="
+                    f"127.0.0.1:{amavis.forward} inet n - n - - smtpd -o content_filter= -o smtpd_milters="
                     " -o mynetworks=127.0.0.0/8"
                     " -o smtpd_relay_restrictions=permit_mynetworks,reject"
                     " -o receive_override_options=no_unknown_recipient_checks,no_address_mappings"
@@ -98,12 +109,19 @@ def postfix(archive: ArchiveServer, tmp_path_factory: pytest.TempPathFactory) ->
         yield started
 
 
-def mailed(postfix: Postfix, sender: str, recipients: list[str], *, login: str | None = None) -> dict[str, list[bytes]]:
+def mailed(
+    postfix: Postfix, sender: str, recipients: list[str], *, login: str | None = None, content: str = "\r\nHello.\r\n"
+) -> dict[str, list[bytes]]:
     """Send a message; return all that was delivered of it, and about it, by mailbox."""
     token = uuid.uuid4().hex
-    message = f"From: {sender}\r\nMessage-ID: <{token}@client.test>\r\nSubject: minutes\r\n\r\nHello.\r\n".encode()
+    message = f"From: {sender}\r\nMessage-ID: <{token}@client.test>\r\nSubject: minutes\r\n{content}".encode()
     sent = postfix.send(sender, recipients, message, login=login, password="a-password" if login else None)
     assert sent.accepted, sent
+    return delivered(postfix, token)
+
+
+def delivered(postfix: Postfix, token: str) -> dict[str, list[bytes]]:
+    """Return all that was delivered with a word in it, by mailbox."""
     postfix.queue_idle()
     return {
         mailbox: found
@@ -157,3 +175,27 @@ def test_one_report_comes_through_the_filter(postfix: Postfix, archive: ArchiveS
     assert journal.recipients == tuple(f"Bcc: {recipient}" for recipient in recipients)
     assert b"amavis" in journal.original.partition(b"\r\n\r\n")[0].lower()
     assert b"Sales" in journal.original
+
+
+def test_a_banned_file_is_reported_when_it_is_released(
+    postfix: Postfix, amavis: Amavis, archive: ArchiveServer
+) -> None:
+    archive.filed.clear()
+    # The filter tells every recipient, and a copy's recipient is one; nobody gets the message.
+    told = mailed(postfix, ANN, [JOE], login=ANN, content=PROGRAM)
+    for recipient in (JOE, VAULT, LEGAL):
+        (notice,) = told[recipient]
+        assert b"Subject: BANNED contents" in head(notice)
+    (filed,) = archive.wait_filed(1)
+    assert b"X-MS-Journal-Report" not in filed.octets
+    assert b"Subject: BANNED contents" in filed.octets
+    # Released, it comes as any other, and the notice has not taken the place of the report.
+    (file,) = amavis.quarantine.iterdir()
+    assert amavis.release(file).startswith("setreply=250 ")
+    postfix.queue_idle()
+    _, filed = archive.wait_filed(2)
+    assert filed.recipient == REGISTER
+    journal = strictly(filed.octets)
+    assert journal.recipients == (f"Bcc: {JOE}",)
+    assert b'filename="setup.exe"' in journal.original
+    assert any(b'filename="setup.exe"' in message for message in postfix.messages(JOE))

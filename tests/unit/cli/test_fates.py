@@ -61,6 +61,17 @@ def test_accepted_refused_and_not_told(audit: Audit) -> None:
     ]
 
 
+def test_another_message_is_told_apart(audit: Audit) -> None:
+    notice = {**end(1, NOW, "accepted"), "other_message_id": "<notice@filter.example>"}
+    old = {key: value for key, value in end(1, NOW + 1, "accepted").items() if key != "other_message_id"}
+    audit.file.write_bytes(b"".join(map(line, [message(1), notice, old])))
+    awaited = "; ANOTHER MESSAGE, <notice@filter.example>: the one that was decided was still to come"
+    assert audit.fates() == [
+        f"fate: accepted 2026-06-15T10:00:00.000Z by {SERVER}: 250 Ok{awaited} {AFTER}",
+        f"fate: accepted 2026-06-15T10:00:01.000Z by {SERVER}: 250 Ok {AFTER}",
+    ]
+
+
 def test_in_other_files_and_in_order_of_time(audit: Audit) -> None:
     audit.file.with_name("audit.jsonl.2.gz").write_bytes(gzip.compress(line(message(1))))
     audit.file.with_name("audit.jsonl.1").write_bytes(line(end(1, NOW + 9, "repeat")))

@@ -50,6 +50,7 @@ def end(number: int, at: float, state: str) -> dict[str, Any]:
         "attempts": 1,
         "seconds": 1.5,
         "why": "",
+        "other_message_id": None,
         "takes_back": None,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import threading
 import time
@@ -159,6 +160,7 @@ def test_an_accepted_copy_ends_once(office: Office) -> None:
         "attempts": 1,
         "seconds": 3.0,
         "why": "",
+        "other_message_id": None,
         "takes_back": None,
     }
     copy = office.state.copy(token)
@@ -760,3 +762,105 @@ def test_a_file_in_the_maildir_that_is_no_copy_costs_no_other(office: Office, ca
     told = [record.getMessage() for record in caplog.records if "is no copy that the relay kept" in record.getMessage()]
     assert len(told) == 3
     assert sum(isinstance(kept, KeepError) for kept in office.maildir.copies()) == 3
+
+
+# -- another message with a copy's token ------------------------------------------------------
+
+DECIDED = b"Message-ID: <one@example.com>\r\nSubject: one\r\n\r\ntext\r\n"
+NOTICE_ID = "<notice@filter.example>"
+NOTICE = b"Message-ID: <notice@filter.example>\r\nSubject: BANNED contents in mail to you\r\n\r\nlook\r\n"
+
+
+@pytest.mark.parametrize("octets", [DECIDED, DECIDED.replace(b"<one@", b"\r\n  <ONE@"), MESSAGE])
+def test_the_message_that_was_decided_is_no_other(office: Office, octets: bytes) -> None:
+    token = office.decided(message_id="<one@example.com>")
+    assert office.take(token, octets) == DONE
+    assert office.written[0]["other_message_id"] is None
+    assert office.take(token, octets) == DONE
+    assert [line["state"] for line in office.written] == ["accepted", "repeat"]
+
+
+def test_a_filters_notice_does_not_take_the_place_of_the_copy(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    token = office.decided()
+    assert office.take(token, NOTICE) == DONE
+    assert (office.written[0]["state"], office.written[0]["other_message_id"]) == (
+        "accepted",
+        NOTICE_ID,
+    )
+    assert f"token {token}: the message that comes is not the one that was decided" in caplog.text
+    assert office.take(token, NOTICE) == DONE
+    assert office.take(token, DECIDED) == DONE
+    assert office.take(token, DECIDED) == DONE
+    assert [octets for _, octets in office.hops.given] == [NOTICE, DECIDED]
+    assert [line["state"] for line in office.written] == ["accepted", "repeat", "accepted", "repeat"]
+    assert office.written[2]["other_message_id"] is None
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert (copy.fate, copy.other_message_id) == ("accepted", None)
+
+
+def test_a_copy_waits_visibly_although_a_notice_had_its_token(office: Office) -> None:
+    token = office.decided()
+    office.take(token, NOTICE)
+    office.hops.answer = server("rcpt", 451)
+    assert office.take(token, DECIDED) == LATER
+    copy = office.state.copy(token)
+    assert copy is not None
+    assert (copy.state, copy.attempts, copy.code) == ("waiting", 2, 451)
+    office.now += 3 * DAY
+    assert office.take(token, DECIDED) == DONE
+    assert office.written[-1]["state"] == "kept"
+    kept = office.maildir.read(token)
+    assert kept is not None
+    assert b"".join(kept.chunks()) == DECIDED
+
+
+def test_a_notice_that_was_kept_makes_room_for_the_copy(office: Office) -> None:
+    token = office.decided()
+    office.hops.answer = server("end", 554)
+    assert office.take(token, NOTICE) == DONE
+    assert (office.written[0]["state"], office.written[0]["other_message_id"]) == ("refused", NOTICE_ID)
+    assert office.take(token, DECIDED) == DONE
+    kept = office.maildir.read(token)
+    assert kept is not None
+    assert b"".join(kept.chunks()) == DECIDED
+    assert (office.settings.kept / "other" / token).read_bytes().endswith(NOTICE)
+    office.hops.answer = server("end", 250)
+    (told,) = office.commands().serve({"action": "resend", "tokens": [token]})["results"]
+    assert told["state"] == "resent"
+    assert office.take(token, DECIDED) == DONE
+    assert [line["state"] for line in office.written] == ["refused", "refused", "resent", "repeat"]
+
+
+def test_a_notice_whose_end_is_owed_does_not_end_the_copy(office: Office) -> None:
+    token = office.decided()
+    office.audit_fails = True
+    assert office.take(token, NOTICE) == NO_RECORD
+    assert office.take(token, DECIDED) == NO_RECORD
+    office.audit_fails = False
+    assert office.take(token, DECIDED) == DONE
+    assert [octets for _, octets in office.hops.given] == [NOTICE, DECIDED]
+    assert [line["other_message_id"] for line in office.written] == [NOTICE_ID, None]
+
+
+def test_the_state_made_again_knows_which_message_ended_a_copy(office: Office) -> None:
+    noticed, done = office.decided(delivery="journal"), office.decided()
+    for token, octets in ((noticed, NOTICE), (done, NOTICE), (done, DECIDED)):
+        office.take(token, octets)
+        office.now += 10
+    lines = [json.loads(line) for line in office.audit.read_text().splitlines()]
+    other = RelayState(office.directory / "again.sqlite")
+    for _ in range(2):
+        other.take(lines)
+    found = {token: other.copy(token) for token in (noticed, done)}
+    assert [copy and (copy.state, copy.fate, copy.other_message_id) for copy in found.values()] == [
+        ("ended", "accepted", NOTICE_ID),
+        ("ended", "accepted", None),
+    ]
+    # The decision of the one whose message has not come is needed as long as it may come.
+    later = {**lines[-1], "token": "beef", "time": utc(office.now + 3 * DAY)}
+    other.take([later])
+    copy = found[noticed]
+    assert copy is not None
+    assert other.record(copy.message) is not None
+    other.close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.errors import DirectoryUnavailable
 from ldapmilter.relay.journaling import Journaling
@@ -69,6 +70,12 @@ class Stage:
 def test_a_tracked_copy_goes_on_as_it_came() -> None:
     message = Plain()
     assert Stage().wrap(carried(delivery="tracked"), message, last_chance=False) is message
+
+
+def test_no_report_is_made_of_another_message() -> None:
+    message = Plain()
+    copy = replace(carried(), other_message_id="<notice@filter.example>")
+    assert Stage().wrap(copy, message, last_chance=False) is message
 
 
 def test_a_report_of_what_the_audit_and_the_directory_say() -> None:
