@@ -42,6 +42,8 @@ class Wire(asyncio.Protocol):
         self._names = names
         self._clock = clock
         self._transport: asyncio.Transport | None = None
+        self._clear: asyncio.Transport | None = None
+        """What octets leave by, below any encryption."""
         self._received = b""
         self._ended: OSError | None = None
         """Set once nothing comes any more: why."""
@@ -51,8 +53,8 @@ class Wire(asyncio.Protocol):
         """Whether a message was begun, and there is no reply to it."""
         self._is_lost = False
         """Whether asyncio has let go of the connection."""
-        self._has_last_words = False
-        """Whether what is to be read was said before octets could not be sent any more."""
+        self._is_early = False
+        """Whether what is to be read was said before all of the message had left."""
         self._waiter: asyncio.Future[None] | None = None
 
     # -- what is said, and heard ------------------------------------------------------------
@@ -140,7 +142,7 @@ class Wire(asyncio.Protocol):
                 return await self._early(until)
             raise self._none("end", why_not(error)) from error  # a slow line is not silence
         answer = await self.hear("end", until)
-        if self._has_last_words:
+        if self._is_early:
             return self._before_the_end(answer)
         self._in_message = False
         return answer
@@ -165,11 +167,13 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self._clear = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Take octets; a server that goes on without being asked is not read."""
         self._received += data
+        if self._in_message and self._clear is not None and self._clear.get_write_buffer_size():
+            self._is_early = True
         if len(self._received) > _MOST_OCTETS and self._transport is not None:
             self._transport.pause_reading()
         self._wake()
@@ -185,7 +189,7 @@ class Wire(asyncio.Protocol):
         self._is_lost = True
         if exc is not None and self._in_message and not self._received:
             self._received = self._last_words()
-            self._has_last_words = bool(self._received)
+            self._is_early = bool(self._received)
         self._end(exc)
 
     def pause_writing(self) -> None:

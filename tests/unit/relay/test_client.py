@@ -160,6 +160,27 @@ def test_a_message_whose_end_has_not_left_is_never_accepted_unheard() -> None:
     assert not taken[-1].endswith(b"\r\n.\r\n")
 
 
+def accepted(archive: socket.socket, certificates: Path | None) -> socket.socket:
+    """Return a connection on which the message comes next; certificates: it is encrypted."""
+    connection, _ = archive.accept()
+    connection.settimeout(HANG)
+    connection.sendall(b"220 x\r\n")
+    connection.recv(1000)
+    connection.sendall(b"250-x\r\n250 STARTTLS\r\n")
+    if certificates is not None:
+        connection.recv(1000)
+        connection.sendall(b"220 x\r\n")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+        connection = context.wrap_socket(connection, server_side=True)
+        connection.recv(1000)
+        connection.sendall(b"250 x\r\n")
+    for reply in (b"250 fine\r\n", b"250 fine\r\n", b"354 go on\r\n"):
+        connection.recv(1000)
+        connection.sendall(reply)
+    return connection
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certificates: Path, *, encrypted: bool) -> None:
     """It has closed its side, and reads on: whatever it takes, there is no word of it."""
@@ -167,23 +188,8 @@ def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certifica
     with socket.create_server((LOOPBACK, 0)) as archive:
 
         def half_close() -> None:
-            connection, _ = archive.accept()
-            connection.settimeout(HANG)
+            connection = accepted(archive, certificates if encrypted else None)
             with contextlib.suppress(OSError):
-                connection.sendall(b"220 x\r\n")
-                connection.recv(1000)
-                connection.sendall(b"250-x\r\n250 STARTTLS\r\n")
-                if encrypted:
-                    connection.recv(1000)
-                    connection.sendall(b"220 x\r\n")
-                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
-                    connection = context.wrap_socket(connection, server_side=True)
-                    connection.recv(1000)
-                    connection.sendall(b"250 x\r\n")
-                for reply in (b"250 fine\r\n", b"250 fine\r\n", b"354 go on\r\n"):
-                    connection.recv(1000)
-                    connection.sendall(reply)
                 connection.recv(10)
                 # As much as can lie in buffers on the way has left by now, and the end has not.
                 assert stuck.wait(HANG)
@@ -251,6 +257,43 @@ def test_what_a_server_said_before_it_takes_no_more_is_heard(
         async def scene() -> ServerAnswer:
             one = client()
             answer = await one.hand_on(hop, large(), time.monotonic() + HANG)
+            one.close()
+            return answer
+
+        answer = asyncio.run(scene())
+        thread.join(HANG)
+    assert (answer.step, answer.becomes, answer.code) == ("end", becomes, code)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(
+    ("reply", "becomes", "code"), [(b"552 5.3.4 too big", "refused", 552), (b"250 2.0.0 fine", "next hop", None)]
+)
+def test_what_a_server_says_before_the_end_has_left_accepts_nothing(
+    certificates: Path, reply: bytes, becomes: str, code: int | None, monkeypatch: pytest.MonkeyPatch, *, encrypted: bool
+) -> None:
+    async def without_a_look(_wire: Wire, _until: float) -> None:
+        """All of it is written at once, and waits for a server that reads no more."""
+
+    monkeypatch.setattr(Wire, "_until_room", without_a_look)
+    with socket.create_server((LOOPBACK, 0)) as archive:
+        heard = threading.Event()
+
+        def answer_early() -> None:
+            connection = accepted(archive, certificates if encrypted else None)
+            connection.recv(10)
+            connection.sendall(reply + b"\r\n")
+            assert heard.wait(HANG)
+            connection.close()
+
+        thread = threading.Thread(target=answer_early)
+        thread.start()
+        (hop,) = parse_next_hops(f"smtp:[{LOOPBACK}]:{archive.getsockname()[1]}")
+
+        async def scene() -> ServerAnswer:
+            one = client("may" if encrypted else "no")
+            answer = await one.hand_on(hop, large(), time.monotonic() + HANG)
+            heard.set()
             one.close()
             return answer
 
