@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ldapmilter.config import parse
@@ -41,6 +42,17 @@ _FIRST_LINE_SECONDS: Final = 30.0
 _PATIENCE_SECONDS: Final = 15.0
 """For which the relay of a parent before, which ends, is waited for: less than a parent waits for a report."""
 _FAILED: Final = 1
+_THREADS: Final = 32
+"""Large messages that wait for the disk at a time."""
+
+
+class _NotWaitedFor(ThreadPoolExecutor):
+    """Threads for a loop whose end waits for none of them, however long the disk takes."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's
+        """Begin nothing more; ``asyncio.run`` would wait, and the process ends right after it."""
+        del wait
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
 class RelayProcess:
@@ -215,6 +227,7 @@ def _run(config: Config, log: LogTarget, listening: socket.socket, channel: sock
     writer = LogWriter(log)
 
     async def main() -> int:
+        asyncio.get_running_loop().set_default_executor(_NotWaitedFor(_THREADS, thread_name_prefix="disk"))
         return await RelayProcess(config, listening, channel).run()
 
     try:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+CLOSE_SECONDS: Final = 1.0
+"""For which whoever writes at the end is waited for."""
 _SEEN: Final = (
     "UPDATE copies SET seen_at = coalesce(seen_at, ?), state = 'waiting' WHERE token = ? AND state != 'ended'"
 )
@@ -47,9 +49,14 @@ class RelayState(StateReader):
         """Not in the file yet."""
 
     def close(self) -> None:
-        """Let it go."""
-        with self._lock, contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+        """Let it go; where a disk that does not answer has it, after a moment without it: the end closes it."""
+        if not self._lock.acquire(timeout=CLOSE_SECONDS):
+            return
+        try:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+        finally:
+            self._lock.release()
 
     def is_there(self) -> bool:
         """Whether the file is the one that was opened, and whole as far as is known."""

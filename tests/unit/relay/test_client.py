@@ -270,7 +270,13 @@ def test_what_a_server_said_before_it_takes_no_more_is_heard(
     ("reply", "becomes", "code"), [(b"552 5.3.4 too big", "refused", 552), (b"250 2.0.0 fine", "next hop", None)]
 )
 def test_what_a_server_says_before_the_end_has_left_accepts_nothing(
-    certificates: Path, reply: bytes, becomes: str, code: int | None, monkeypatch: pytest.MonkeyPatch, *, encrypted: bool
+    certificates: Path,
+    reply: bytes,
+    becomes: str,
+    code: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    encrypted: bool,
 ) -> None:
     async def without_a_look(_wire: Wire, _until: float) -> None:
         """All of it is written at once, and waits for a server that reads no more."""
