@@ -102,34 +102,48 @@ class Handling:
 
     def presented(self, copies: Sequence[tuple[str, Spooled]]) -> list[Presented | str]:
         """Return for each token and its octets what is known, or the reply where there is nothing more to do."""
-        return [self._presented(token, message) for token, message in copies]
+        # In one step: after an outage of the audit there may be many, and all others wait meanwhile.
+        owed = {token: line for token, _ in copies if (line := self._unwritten.get(token)) is not None}
+        replies = dict(zip(owed, self._record(list(owed.values())), strict=True)) if owed else {}
+        was_another = {
+            token for token, line in owed.items() if line["other_message_id"] is not None and replies[token] == DONE
+        }
+        found = [
+            replies[token]
+            if token in owed and token not in was_another
+            else self._presented(token, message, was_another=token in was_another)
+            for token, message in copies
+        ]
+        lines = [one for one in found if isinstance(one, dict)]
+        recorded = iter(self._record(lines) if lines else ())
+        return [next(recorded) if isinstance(one, dict) else one for one in found]
 
-    def _presented(self, token: str, message: Spooled) -> Presented | str:
+    def _presented(self, token: str, message: Spooled, *, was_another: bool) -> Presented | EndLine | str:
+        """Look one up; an end that is a fact, and that the audit does not have, is returned to be recorded.
+
+        Args:
+            token: a valid one.
+            message: its octets.
+            was_another: whether an end that was owed until now is another message's than the copy's.
+        """
         try:
             copy = self._known(token)
             other = other_message_id(copy.message_id, message.chunks())
-            if (reply := self._settled(token, other)) is not None:
-                return reply
+            if was_another and other is not None:
+                return DONE
             copy = self._told_apart(copy, other)
             if copy.state == "ended" or not copy.is_known:
                 return Presented(copy=copy)
             if (kept := self.maildir.read(token)) is not None:
                 # It was kept and the audit does not say so: the relay ended in between.
                 end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
-                return self.end(copy, end, why=kept.fields.get("Why", ""))
+                return self._line(copy, end, why=kept.fields.get("Why", ""))
         except (AuditError, StateError, KeepError) as error:
             return self.cannot_record(error)
         except Exception:  # noqa: BLE001 - other copies are looked up with it
             _log.exception("unexpected error with a copy")
             return BUSY
         return Presented(copy=copy, wrapped=self._wrapped_at_once(copy, message))
-
-    def _settled(self, token: str, other: str | None) -> str | None:
-        """Record an end that is owed; return the reply, ``None``: none is, or it was the end of another message."""
-        owed = self._unwritten.get(token)
-        reply = self.record_owed(token)
-        was_another = owed is not None and owed["other_message_id"] is not None
-        return None if reply == DONE and was_another and other is None else reply
 
     def _told_apart(self, copy: KnownCopy, other: str | None) -> KnownCopy:
         """Return what is known of a copy, as what comes is the message that was decided, or another one.
@@ -269,8 +283,12 @@ class Handling:
             why: what the answer does not tell.
             target: another one than the copy's.
         """
-        line = end_line(copy, state, answer, self._clock(), host=self._host, target=target or copy.target, why=why)
-        return self._record([line])[0]
+        return self._record([self._line(copy, state, answer, why, target)])[0]
+
+    def _line(
+        self, copy: KnownCopy, state: End, answer: ServerAnswer | None = None, why: str = "", target: str = ""
+    ) -> EndLine:
+        return end_line(copy, state, answer, self._clock(), host=self._host, target=target or copy.target, why=why)
 
     def _keep(self, copy: KnownCopy, wrapped: Wrapped, state: End, answer: ServerAnswer | None, why: str) -> str:
         """Keep a copy and record it.

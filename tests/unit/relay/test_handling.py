@@ -73,6 +73,8 @@ class Office:
         self.audit = directory / "audit.jsonl"
         self.audit.touch(mode=0o600)
         self.written: list[Mapping[str, Any]] = []
+        self.writes = 0
+        """How often the audit was written to, or tried."""
         self.audit_fails = False
         self.keeps_up = True
         """Whether the state catches up after each copy, as the relay has it do in a moment."""
@@ -96,6 +98,7 @@ class Office:
         )
 
     def write(self, lines: Sequence[Mapping[str, object]]) -> list[AuditError | None]:
+        self.writes += 1
         if self.audit_fails:
             return [AuditError("the disk has not answered")] * len(lines)
         self.written += lines
@@ -316,6 +319,31 @@ def test_a_crash_between_the_maildir_and_the_audit_keeps_the_copy_once(office: O
     assert office.take(token) == DONE
     assert [(line["state"], line["why"]) for line in office.written] == [("refused", "refused by the server")]
     assert (office.kept(), len(office.hops.given)) == ([token], 1)
+
+
+@pytest.mark.parametrize(("answer", "crash"), [(250, False), (550, False), (550, True)])
+def test_what_could_not_be_recorded_is_recorded_in_one_step(office: Office, answer: int, *, crash: bool) -> None:
+    """One after another they would hold up everybody else, a wait for the disk each."""
+    tokens = [office.decided() for _ in range(50)]
+    office.hops.answer = server("end", answer)
+    office.audit_fails = True
+    assert {office.take(token) for token in tokens} == {NO_RECORD}
+    office.audit_fails = False
+    if crash:
+        office.handling = office.handler()
+    else:
+        new = office.decided()
+    writes = office.writes
+    message = Spooled(Room(), office.directory)
+    message.write(MESSAGE)
+    presented = office.handling.presented([(token, message) for token in tokens])
+    assert presented == [DONE] * len(tokens)
+    assert office.writes == writes + 1
+    assert [line["token"] for line in office.written] == tokens
+    if not crash:
+        assert isinstance(office.handling.presented([(new, message)])[0], Presented)
+        assert office.writes == writes + 1
+    message.close()
 
 
 def test_a_maildir_that_takes_nothing(office: Office) -> None:
