@@ -32,6 +32,12 @@ class Batches(Generic[ItemT, ResultT]):
         self._threads = threads
         self._waiting: list[tuple[ItemT, asyncio.Future[ResultT]]] = []
         self._at_work = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing is being worked on, and nothing waits for it."""
+        await self._idle.wait()
 
     async def __call__(self, item: ItemT) -> ResultT:
         """Have one item worked on, with all others that wait; return its result.
@@ -52,9 +58,11 @@ class Batches(Generic[ItemT, ResultT]):
         try:
             done = loop.run_in_executor(self._threads, self._work, [item for item, _ in batch])
         except RuntimeError as error:  # the threads are closed
+            self._idle.set()
             _fail(results, error)
             return
         self._at_work = True
+        self._idle.clear()
         done.add_done_callback(partial(self._end, loop, results))
 
     def _end(
@@ -66,6 +74,8 @@ class Batches(Generic[ItemT, ResultT]):
         self._at_work = False
         if self._waiting:
             self._begin(loop)
+        else:
+            self._idle.set()
         if done.cancelled():
             for result in results:
                 result.cancel()

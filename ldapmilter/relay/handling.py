@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -316,6 +317,23 @@ class Handling:
         """
         owed = self._unwritten.get(token)
         return self._record([owed])[0] if owed is not None and (not states or owed["state"] in states) else None
+
+    def owes(self) -> bool:
+        """Whether ends that are facts are not in the audit."""
+        return bool(self._unwritten)
+
+    def record_all_owed(self) -> None:
+        """Record all that is owed, but for copies that somebody is at work on.
+
+        Raises:
+            KeepError: a copy that was sent again, which is recorded now, cannot be removed.
+        """
+        with contextlib.ExitStack() as mine:
+            tokens = [token for token in list(self._unwritten) if mine.enter_context(self.at_work.on(token))]
+            lines = [line for token in tokens if (line := self._unwritten.get(token)) is not None]
+            for line, reply in zip(lines, self._record(lines) if lines else (), strict=True):
+                if reply == DONE and line["state"] == "resent":
+                    self.maildir.remove(line["token"])
 
     def _record(self, lines: Sequence[EndLine]) -> list[str]:
         """Bring lines of ends to disk; return the replies."""

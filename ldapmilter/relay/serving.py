@@ -59,6 +59,8 @@ _TOGETHER_SECONDS: Final = 0.25
 _FORGET_SECONDS: Final = 3600.0
 _TRY_SECONDS: Final = 5.0
 """After which a state or Maildir that could not be used is tried again."""
+_LAST_ENDS_SECONDS: Final = 2.0
+"""For which ends may take to be recorded when the relay ends."""
 _TRY_LOST_SECONDS: Final = 60.0
 
 
@@ -140,7 +142,7 @@ class Relay:
 
     async def look_after(self) -> None:
         """Keep up with the audit, and forget what is old; until it is cancelled."""
-        await asyncio.gather(self._keep_in_step(), self._look_for_lost())
+        await asyncio.gather(self._keep_in_step(), self._look_for_lost(), self._record_owed())
 
     async def _keep_in_step(self) -> None:
         loop = asyncio.get_running_loop()
@@ -172,6 +174,16 @@ class Relay:
                 await asyncio.sleep(_TRY_LOST_SECONDS)
             await asyncio.sleep(_TICK_SECONDS)
 
+    async def _record_owed(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._handling.owes():
+                try:
+                    await loop.run_in_executor(self._beside, self._handling.record_all_owed)
+                except LdapmilterError as error:
+                    self._handling.cannot_record(error)
+            await asyncio.sleep(_TRY_SECONDS)
+
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Accept no more, let copies under way end, for so many seconds at most; return whether all have."""
         self._desk.draining = True
@@ -198,6 +210,8 @@ class Relay:
         for copies in under_way:
             copies.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._last_ends(), _LAST_ENDS_SECONDS)
         self._client.close()
         self._taking.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -207,6 +221,15 @@ class Relay:
         self._state.close()
         self._sole.release()
         await asyncio.sleep(0)  # connections are let go of in the loop's next turn
+
+    async def _last_ends(self) -> None:
+        """Record what is a fact: another relay would hand those copies on again."""
+        await self._taking.recorded()
+        if self._handling.owes():
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._beside, self._handling.record_all_owed)
+            except (LdapmilterError, RuntimeError) as error:  # RuntimeError: it was closed before
+                _log.error("copies may come to their servers again: %s", plain(str(error)))
 
     def reload(self, settings: RelaySettings) -> None:
         """Let other settings count. State, Maildir, key and socket stay: they need another start."""

@@ -55,6 +55,10 @@ class Taking:
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._books.shutdown(wait=False, cancel_futures=True)
 
+    async def recorded(self) -> None:
+        """Wait until all that servers have accepted is recorded, or could not be."""
+        await self._accepted.idle()
+
     async def take(self, token: str, message: Spooled, until: float) -> str:
         """Take a copy that Postfix presents; return the reply.
 

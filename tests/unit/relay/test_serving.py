@@ -15,7 +15,9 @@ import pytest
 from msgspec.structs import replace
 
 from ldapmilter.delivery.token import TokenKey
+from ldapmilter.errors import AuditError
 from ldapmilter.relay import client as client_module
+from ldapmilter.relay import serving as serving_module
 from ldapmilter.relay import session as session_module
 from ldapmilter.relay.outgoing import pieces
 from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
@@ -394,6 +396,55 @@ def test_copies_that_wait_for_a_silent_archive_hold_up_no_other(tmp_path: Path, 
             may_answer.set()
             sending.join(HANG)
             assert replies == [DONE] * 40
+
+
+@pytest.mark.parametrize("ends_now", [False, True])
+def test_what_could_not_be_recorded_is_recorded_without_the_copy_and_at_the_end(
+    relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch, *, ends_now: bool
+) -> None:
+    """Postfix may come with it in an hour; another relay would know nothing of it, and hand it on again."""
+    (token,) = relay.decided()
+    monkeypatch.setattr(relay.relay._handling, "_write", lambda lines: [AuditError("no space")] * len(lines))
+    assert relay.send([token]) == [NO_RECORD]
+    monkeypatch.undo()
+    assert ends(relay.audit) == []
+    if ends_now:
+        relay.do(relay.relay.close())
+        assert ends(relay.audit) == [(token, "accepted")]
+        return
+    looking_after = asyncio.run_coroutine_threadsafe(relay.relay.look_after(), relay.loop)
+    wait_until(lambda: ends(relay.audit) == [(token, "accepted")], "the end to be recorded")
+    looking_after.cancel()
+    assert relay.send([token]) == [DONE]
+    assert len(archive.filed) == 1
+
+
+def test_what_a_server_has_accepted_is_recorded_before_the_end(
+    relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_module, "_LAST_ENDS_SECONDS", HANG)
+    tokens = relay.decided(2)
+    began, may_go_on = threading.Event(), threading.Event()
+    write = relay.relay._handling._write
+
+    def slow(lines: Any) -> Any:
+        began.set()
+        assert may_go_on.wait(HANG)
+        return write(lines)
+
+    monkeypatch.setattr(relay.relay._handling, "_write", slow)
+    sending = [threading.Thread(target=send_and_be_hung_up_on, args=(relay, token)) for token in tokens]
+    for one in sending:
+        one.start()
+    assert began.wait(HANG)
+    archive.wait_filed(2)
+    wait_until(lambda: len(relay.relay._taking._accepted._waiting) == 1, "the other one to wait")
+    closing = asyncio.run_coroutine_threadsafe(relay.relay.close(), relay.loop)
+    for one in sending:
+        one.join(HANG)
+    may_go_on.set()
+    closing.result(HANG)
+    assert sorted(ends(relay.audit)) == sorted((token, "accepted") for token in tokens)
 
 
 def test_the_next_server_in_order(tmp_path: Path, archive: ArchiveServer) -> None:
