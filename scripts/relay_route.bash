@@ -32,11 +32,48 @@ find_router() {
 }
 
 normalise_relay() {
+    case $relay in
+    unix:* | local:* | inet:*) ;;
+    *) usage_error "'$relay' is no place that a relay listens at: unix:/path, or inet:host:port" ;;
+    esac
     milter=$relay
     normalise_milter
     relay=$milter
     relay_domain=${relay_domain,,}
     [[ $relay_domain =~ ^[a-z0-9_-]+(\.[a-z0-9_-]+)+$ ]] || usage_error "--relay-domain '$relay_domain' is no domain"
+}
+
+# Leave with a message where the domain is somebody's: all mail to it would go to the relay, which takes copies alone.
+refuse_hosted() {
+    local name token value told
+    if [ "$router" = zimbra ]; then
+        if run_prov "asking for the domain $relay_domain" -l -m gd "$relay_domain" zimbraDomainName; then
+            refuse_domain "Zimbra hosts $relay_domain"
+        elif [[ $failure != *NO_SUCH_DOMAIN* ]]; then
+            die "$UNAVAILABLE" "$failure. Nothing was changed; running this again is safe"
+        fi
+        return 0
+    fi
+    for name in mydestination virtual_alias_domains virtual_mailbox_domains relay_domains; do
+        value=$("$postconf" -c "$postfix_dir" -xh "$name") || die "$PROBLEM" "postconf cannot read $postfix_dir/main.cf"
+        split "$value" || continue
+        for token in ${tokens[@]+"${tokens[@]}"}; do
+            case $token in
+            *:*)
+                if told=$("${postconf%postconf}postmap" -c "$postfix_dir" -q "$relay_domain" "${token#proxy:}" 2>&1); then
+                    refuse_domain "$name ($token) names $relay_domain"
+                elif [ -n "$told" ]; then
+                    note "$name: whether $token names $relay_domain cannot be asked: ${told//$'\n'/ }"
+                fi
+                ;;
+            /*) if grep -qixF -- "$relay_domain" "$token" 2>/dev/null; then refuse_domain "$name ($token) names $relay_domain"; fi ;;
+            *) if [ "${token,,}" = "$relay_domain" ]; then refuse_domain "$name names $relay_domain"; fi ;;
+            esac
+        done
+    done
+}
+refuse_domain() { # WHY
+    die "$PROBLEM" "$1: mail to it would go to the copy relay, which takes nothing but copies. Nothing was changed: give [relay] domain and --relay-domain a domain that is nobody's, such as copies.invalid"
 }
 
 # Set $own and $effective: what is set here, and what counts.
@@ -133,32 +170,48 @@ transport_is_right() {
 }
 
 # Postfix reads such a table when a process starts.
-reload_postfix() {
+reload_postfix() { # WHAT has changed: list or content
     if [ "$router" = zimbra ]; then
-        note "Postfix takes another content of a table over at its next reload: zmmtactl reload"
+        # zmconfigd reloads it where the list of tables has changed.
+        [ "$1" = content ] || return 0
+        note "Postfix takes the new content of the table over at its next reload: zmmtactl reload"
     elif postfix -c "$postfix_dir" status >/dev/null 2>&1; then
         postfix -c "$postfix_dir" reload >/dev/null 2>&1 || die "$PROBLEM" "postfix reload failed; the route holds after the next one"
         say "  postfix -c $postfix_dir reload"
     fi
 }
 
-# How many copies for the relay wait in the queue.
-queued() { # FILE: a table of ours
-    local domain rest postqueue=${postconf%postconf}postqueue directory=() patterns=()
+# Leave with a message where copies for the relay are in the queue, or the queue cannot be asked: without a route they
+# bounce, and the bounce of a copy reaches nobody.
+refuse_while_queued() {
+    local path domain rest postqueue=${postconf%postconf}postqueue directory=() patterns=(-e "@$relay_domain")
+    local list told status=0 count
     if [ "$router" = postfix ]; then directory=(-c "$postfix_dir"); fi
-    # shellcheck disable=SC2034 # what follows the domain
-    while read -r domain rest; do patterns+=(-e "@$domain"); done 2>/dev/null <"$1" || true
-    if [ ! -x "$postqueue" ] || [ "${#patterns[@]}" -eq 0 ]; then
-        echo 0
-        return 0
-    fi
-    "$postqueue" ${directory[@]+"${directory[@]}"} -p 2>/dev/null | grep -cF "${patterns[@]}" || true
+    for path in "${first#texthash:}" "${last#texthash:}"; do
+        [ -r "$path" ] || continue
+        # shellcheck disable=SC2034 # what follows the domain
+        while read -r domain rest; do [ -z "$domain" ] || patterns+=(-e "@$domain"); done <"$path"
+    done
+    list=$(mktemp) || die "$USAGE" "no temporary file can be made"
+    told=$("$postqueue" ${directory[@]+"${directory[@]}"} -p 2>&1 >"$list") || status=$?
+    count=$(grep -ciF "${patterns[@]}" "$list" || true)
+    rm -f "$list"
+    told=${told//$'\n'/ }
+    [ "$status" -eq 0 ] ||
+        die "$PROBLEM" "whether copies for the relay are in Postfix's queue cannot be asked: ${told:-$postqueue -p ended with $status}. Nothing was changed: have Postfix run, and run this again"
+    case $count in
+    0) return 0 ;;
+    1) count="1 copy for the relay is" ;;
+    *) count="$count copies for the relay are" ;;
+    esac
+    die "$PROBLEM" "$count in Postfix's queue, and would bounce to nobody. Nothing was changed: let the relay take what is there (postqueue -f), or delete it (postsuper -d)"
 }
 
 register_relay() {
     local path stale=()
     normalise_relay
     find_router
+    refuse_hosted
     read_transport
     mapfile -t domains < <(routed_domains)
     without_route "$effective"
@@ -177,13 +230,18 @@ register_relay() {
     else
         say "running:"
     fi
+    answers "$relay" ||
+        note "nothing answers at $relay: copies wait in Postfix's queue until the daemon runs with [relay] listen = $relay"
     if [ "$dry_run" = yes ]; then exit "$FINE"; fi
     if [ "$router" = zimbra ] && [ -z "$own" ] && [ -n "$inherited" ]; then
         note "$TRANSPORT came from the global config ($inherited); $server gets a value of its own, and later changes of the global one do not reach it"
     fi
     for path in ${stale[@]+"${stale[@]}"}; do write_table "$path"; done
-    if [ "$effective" != "$wanted" ]; then set_transport "$wanted"; fi
-    if [ "$effective" != "$wanted" ] || [ "${#stale[@]}" -gt 0 ]; then reload_postfix; fi
+    if [ "$effective" != "$wanted" ]; then
+        set_transport "$wanted" && reload_postfix list
+    elif [ "${#stale[@]}" -gt 0 ]; then
+        reload_postfix content
+    fi
     say "routed: $relay_domain to lmtp:$relay"
     [ "${#domains[@]}" -eq 1 ] || say "and, for copies that are under way: $(printf '%s\n' "${domains[@]}" | grep -vxF -- "$relay_domain" | paste -sd ' ' -)"
 }
@@ -199,8 +257,9 @@ unregister_relay() {
         if [ -e "$path" ]; then left+=("$path"); fi
     done
     split "$own"
-    local listed=no count
+    local listed=no
     if position "$first" >/dev/null || position "$last" >/dev/null; then listed=yes; fi
+    if [ "$listed" = yes ] || [ "${#left[@]}" -gt 0 ]; then refuse_while_queued; fi
     if [ "$listed" = no ] && [ "${#left[@]}" -eq 0 ]; then
         say "the copy relay is not routed: nothing to change"
     elif [ "$dry_run" = yes ]; then
@@ -211,10 +270,7 @@ unregister_relay() {
         say "running:"
     fi
     if [ "$dry_run" = yes ]; then exit "$FINE"; fi
-    count=$(queued "${last#texthash:}")
-    [ "$count" = 0 ] ||
-        die "$PROBLEM" "$count copies for the relay are in Postfix's queue, and would bounce to nobody. Nothing was changed: let the relay take them (postqueue -f), or delete them"
-    if [ "$listed" = yes ]; then set_transport "$wanted" && reload_postfix; fi
+    if [ "$listed" = yes ]; then set_transport "$wanted" && reload_postfix list; fi
     # Only when Postfix names them no more: mail waits for a table that is not there.
     for path in ${left[@]+"${left[@]}"}; do rm -f "$path" && say "  removed $path"; done
     say "not routed any more: the copy relay"

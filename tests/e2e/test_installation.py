@@ -171,6 +171,29 @@ def test_what_postfix_still_asks_is_not_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "opt/ldapmilter").exists()
 
 
+def test_nothing_is_removed_while_copies_are_routed_to_the_relay_or_kept_by_it(tmp_path: Path) -> None:
+    postconf = tmp_path / "opt/zimbra/common/sbin/postconf"
+    postconf.parent.mkdir(parents=True)
+    table = "texthash:/opt/zimbra/conf/ldapmilter-relay"
+    postconf.write_text(f'#!/bin/sh\n[ "$2" = transport_maps ] && echo {table}\n', encoding="ascii")
+    postconf.chmod(0o755)
+    (tmp_path / "opt/ldapmilter").mkdir(parents=True)
+    (tmp_path / "opt/ldapmilter/pyvenv.cfg").touch()
+    kept = tmp_path / "var/lib/ldapmilter/kept/new" / (48 * "0")
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    done = run("uninstall", tmp_path)
+    assert (done.returncode, "transport_maps names ldapmilter-relay" in done.stderr) == (1, True), done.stderr
+    postconf.unlink()
+    done = run("uninstall", tmp_path, "--purge")
+    assert (done.returncode, "holds 1 copy that its archive has not taken" in done.stderr) == (1, True), done.stderr
+    assert (tmp_path / "opt/ldapmilter").exists()
+    assert run("uninstall", tmp_path).returncode == 0
+    assert kept.exists()
+    assert run("uninstall", tmp_path, "--purge", "--force").returncode == 0
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize(
     ("service", "command"),
     [

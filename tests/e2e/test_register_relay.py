@@ -11,7 +11,7 @@ import pytest
 from ldapmilter.postfix.transport import ask_postfix
 from ldapmilter.socket_address import parse_socket
 from tests.e2e.test_register import CONFIG_DN, HOST, SERVER_DN, Site
-from tests.support.builders import global_config, server
+from tests.support.builders import domain, global_config, server
 from tests.support.directory_data import base_records
 from tests.support.ports import HANG, wait_until
 from tests.support.postfix import Postfix
@@ -40,7 +40,7 @@ def transport_maps(postfix: Postfix) -> str:
 
 @pytest.fixture(scope="module")
 def zimbra() -> Iterator[Site]:
-    records = merge([*base_records(), *global_config(), *server(HOST, ["mta"])])
+    records = merge([*base_records(), *global_config(), *server(HOST, ["mta"]), *domain("example.test")])
     with Slapd(records) as slapd, Postfix() as postfix, ZimbraHome(slapd, postfix) as home, home.zmconfigd():
         site = Site(slapd, postfix, home)
         yield site
@@ -89,12 +89,25 @@ def test_zimbra_routes_copies_and_keeps_everybody_elses_tables(zimbra: Site, oth
     assert of_zimbra(zimbra, "register", "--relay", RELAY).returncode == 0
     assert state(zimbra.postfix) == "routed"
 
+    # A queue that cannot be asked may hold copies, which would bounce to nobody: the route stays.
+    with zimbra.home.without("postqueue"):
+        for arguments in (["--dry-run"], []):
+            held = of_zimbra(zimbra, "unregister", "--relay", *arguments)
+            assert (held.returncode, "in Postfix's queue cannot be asked" in held.stderr) == (1, True), held.stderr
+    assert state(zimbra.postfix) == "routed"
+
     gone = of_zimbra(zimbra, "unregister", "--relay")
     assert (gone.returncode, gone.stderr) == (0, "")
     assert zimbra.values(SERVER_DN, MAPS) == []
     assert transport_maps(zimbra.postfix) == others
     assert not list(conf.glob("ldapmilter-relay*"))
     assert of_zimbra(zimbra, "unregister", "--relay").stdout.startswith("the copy relay is not routed: nothing")
+
+
+def test_a_domain_that_zimbra_hosts_is_never_routed_to_the_relay(zimbra: Site, others: str) -> None:
+    done = of_zimbra(zimbra, "register", "--relay", RELAY, "--relay-domain", "example.test", "--dry-run")
+    assert (done.returncode, "Zimbra hosts example.test" in done.stderr) == (1, True), done.stderr
+    assert transport_maps(zimbra.postfix) == others
 
 
 def of_postfix(postfix: Postfix, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -108,6 +121,9 @@ def test_a_plain_postfix_routes_copies_and_keeps_them_without_the_relay() -> Non
         dry = of_postfix(postfix, "register", "--relay", RELAY, "--dry-run")
         assert (dry.returncode, transport_maps(postfix)) == (0, before)
         assert "postconf -c" in dry.stdout
+        assert f"nothing answers at {RELAY}: copies wait in Postfix's queue" in dry.stdout
+        hosted = of_postfix(postfix, "register", "--relay", RELAY, "--relay-domain", "example.test")
+        assert (hosted.returncode, "virtual_mailbox_domains names example.test" in hosted.stderr) == (1, True)
         done = of_postfix(postfix, "register", "--relay", RELAY)
         assert (done.returncode, done.stderr) == (0, "")
         ours = f"texthash:{postfix.config_directory}/ldapmilter-relay"
@@ -130,8 +146,12 @@ def test_a_plain_postfix_routes_copies_and_keeps_them_without_the_relay() -> Non
         postfix.sendmail("ann@example.test", [f"{48 * '0'}@copies.invalid"], b"Subject: x\n\nx\n")
         assert "copy relay not routed" in postfix.said("status=deferred")[0]
         wait_until(lambda: any(_files(postfix, "deferred")), "the copy to lie among the deferred")
+        (postfix.config_directory / "ldapmilter-relay-missing").rename(postfix.directory / "elsewhere")
         held = of_postfix(postfix, "unregister", "--relay")
-        assert (held.returncode, "1 copies for the relay are in Postfix's queue" in held.stderr) == (1, True)
+        assert (held.returncode, "1 copy for the relay is" in held.stderr) == (1, True), held.stderr
+        (postfix.directory / "elsewhere").rename(postfix.config_directory / "ldapmilter-relay-missing")
+        held = of_postfix(postfix, "unregister", "--relay", "--dry-run")
+        assert (held.returncode, "1 copy for the relay is in Postfix's queue" in held.stderr) == (1, True)
         assert transport_maps(postfix) == f"{before} {ours}-missing"
 
         subprocess.run(
@@ -152,7 +172,7 @@ def _files(postfix: Postfix, queue: str) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--relay", "127.0.0.1:10024"], "is not a milter"),
+        (["--relay", "127.0.0.1:10024"], "is no place that a relay listens at"),
         (["--relay", "inet:0.0.0.0:10024"], "is where a milter listens"),
         (["--relay", RELAY, "--relay-domain", "x"], "is no domain"),
         (["--relay", RELAY, "--postfix-dir", "/nowhere"], "has no main.cf"),

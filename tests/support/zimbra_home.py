@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
@@ -25,6 +25,8 @@ from tests.support.zmprov.errors import ServiceError
 from tests.support.zmprov.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Self
 
     from tests.support.postfix import Postfix
@@ -83,8 +85,9 @@ class ZimbraHome:
             self._command("bin/zmprov", zmprov)
         self._command("bin/zmhostname", f"#!/bin/sh\necho {hostname}\n")
         if postfix is not None:
-            command = f'#!/bin/sh\nexec /usr/sbin/postconf -c {postfix.config_directory} "$@"\n'
-            self._command("common/sbin/postconf", command)
+            for name in ("postconf", "postmap", "postqueue"):
+                command = f'#!/bin/sh\nexec /usr/sbin/{name} -c {postfix.config_directory} "$@"\n'
+                self._command(f"common/sbin/{name}", command)
         keys = {
             "ldap_url": slapd.uri,
             "ldap_master_url": slapd.uri,
@@ -119,6 +122,17 @@ class ZimbraHome:
         path.unlink(missing_ok=True)
         if script:
             self._command("before", f"#!/bin/bash\n{script}\n")
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Have one of Postfix's commands fail meanwhile."""
+        path = self.directory / "common" / "sbin" / name
+        text = path.read_text(encoding="utf-8")
+        self._command(f"common/sbin/{name}", f"#!/bin/sh\necho '{name}: fatal: it does not work' >&2\nexit 69\n")
+        try:
+            yield
+        finally:
+            self._command(f"common/sbin/{name}", text)
 
     def calls(self) -> list[str]:
         """Return the arguments of every `zmprov` so far."""
