@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import LdapmilterError
+from ldapmilter.relay.kept import KeepError
 from ldapmilter.relay.outgoing import Outgoing
 from ldapmilter.relay.replies import DONE
-from ldapmilter.relay.stored import KnownCopy
+from ldapmilter.relay.stored import KnownCopy, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,9 @@ MOST_TOKENS: Final = 50
 """Of one request; whoever has more asks again."""
 SECONDS: Final = 240.0
 """For which one copy may take."""
+TURN_SECONDS: Final = 20.0
+"""For which a request waits for another one."""
+_ENDS: Final = "the relay ends: ask again in a moment"
 
 
 class CommandRefused(LdapmilterError):
@@ -59,6 +63,15 @@ class Commands:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
+        self._ending = False
+
+    def at_work(self) -> bool:
+        """Whether a request is being served."""
+        return self._lock.locked()
+
+    def end(self) -> None:
+        """Begin with no further copy: the relay ends."""
+        self._ending = True
 
     def serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Serve a request: ``action`` is ``resend``, ``discard`` or ``learn``.
@@ -70,11 +83,18 @@ class Commands:
         Raises:
             LdapmilterError: it cannot be served; nothing was done.
         """
-        with self._lock:
+        if not self._lock.acquire(timeout=TURN_SECONDS):
+            message = "the relay is at work on another request: ask again when that is done"
+            raise CommandRefused(message)
+        try:
+            if self._ending:
+                raise CommandRefused(_ENDS)
             try:
                 return self._serve(request)
             finally:
                 self._handling.catch_up()  # whoever asked looks at once what has become of it
+        finally:
+            self._lock.release()
 
     def _serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         action = request.get("action")
@@ -85,7 +105,7 @@ class Commands:
             if not why:
                 message = "to discard a copy takes a reason (--why TEXT)"
                 raise CommandRefused(message)
-            return {"results": [self._discard(token, why) for token in _tokens(request)]}
+            return {"results": [self._with(token, self._discard, why) for token in _tokens(request)]}
         if action == "learn":
             return {"lines": self._handling.following.learn(Path(str(request.get("file") or "")))}
         message = f"the relay knows no action {action!r}"
@@ -101,9 +121,21 @@ class Commands:
         for number, token in enumerate(tokens):
             if number:
                 self._sleep(RESEND_PAUSE)
-            with self._handling.at_work.on(token) as mine:
-                results.append(self._resend_one(token, to) if mine else _unchanged(token, "the relay is at work on it"))
+            results.append(self._with(token, self._resend_one, to))
         return results
+
+    def _with(self, token: str, work: Callable[[str, str], dict[str, Any]], how: str) -> dict[str, Any]:
+        """Do something with a copy, if nobody else does; what cannot be done with it concerns no other."""
+        if self._ending:
+            return _unchanged(token, _ENDS)
+        with self._handling.at_work.on(token) as mine:
+            if not mine:
+                return _unchanged(token, "the relay is at work on it")
+            try:
+                self._handling.catch_up()  # it may have ended just now
+                return work(token, how)
+            except (KeepError, StateError) as error:
+                return _unchanged(token, str(error))
 
     def _resend_one(self, token: str, to: str) -> dict[str, Any]:
         handling = self._handling
@@ -113,7 +145,12 @@ class Commands:
         if (reply := handling.record_owed(token, "resent")) is not None:
             return self._resent(token, reply, {"code": None, "reply": "it was accepted before", "server": ""})
         copy = handling.state.copy(token) or _of_file(token, kept)
-        target = to or copy.target or kept.fields.get("Target", "")
+        if copy.state == "ended" and copy.fate != "kept":  # it could not be removed then
+            return _unchanged(token, f"it has ended: {copy.fate}")
+        return self._hand_over(copy, kept, to or copy.target or kept.fields.get("Target", ""))
+
+    def _hand_over(self, copy: KnownCopy, kept: KeptCopy, target: str) -> dict[str, Any]:
+        handling, token = self._handling, copy.token
         hops = handling.hops_for(target)
         if not hops:
             return _unchanged(token, "no next hop takes copies for its target: --to ADDRESS names another")
@@ -137,27 +174,31 @@ class Commands:
         handling = self._handling
         if reply != DONE:
             return {**_unchanged(token, f"it was accepted, which cannot be recorded: {handling.problem}"), **told}
-        handling.maildir.remove(token)
-        return {"token": token, "state": "resent", "why": "", **told}
+        why = ""
+        try:
+            handling.maildir.remove(token)
+        except KeepError as error:
+            why = str(error)
+        return {"token": token, "state": "resent", "why": why, **told}
 
     # -- discarding -------------------------------------------------------------------------
 
     def _discard(self, token: str, why: str) -> dict[str, Any]:
         handling = self._handling
-        with handling.at_work.on(token) as mine:
-            if not mine:
-                return _unchanged(token, "the relay is at work on it")
-            handling.catch_up()  # it may have ended just now
-            kept = handling.maildir.read(token)
-            copy = handling.state.copy(token) or (_of_file(token, kept) if kept is not None else None)
-            if copy is None:
-                return _unchanged(token, "no such copy is known here")
-            if copy.state == "ended" and copy.fate != "kept":
-                return _unchanged(token, f"it has ended: {copy.fate}")
-            if handling.end(copy, "discarded", why=why) != DONE:
-                return _unchanged(token, f"it cannot be recorded: {handling.problem}")
+        kept = handling.maildir.read(token)
+        copy = handling.state.copy(token) or (_of_file(token, kept) if kept is not None else None)
+        if copy is None:
+            return _unchanged(token, "no such copy is known here")
+        if copy.state == "ended" and copy.fate != "kept":
+            return _unchanged(token, f"it has ended: {copy.fate}")
+        if handling.end(copy, "discarded", why=why) != DONE:
+            return _unchanged(token, f"it cannot be recorded: {handling.problem}")
+        told = why
+        try:
             handling.maildir.remove(token)
-            return {"token": token, "state": "discarded", "code": None, "reply": "", "why": why}
+        except KeepError as error:
+            told = f"{why}; {error}"
+        return {"token": token, "state": "discarded", "code": None, "reply": "", "why": told}
 
 
 def _tokens(request: Mapping[str, Any]) -> list[str]:

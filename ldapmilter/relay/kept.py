@@ -8,6 +8,7 @@ file in ``tmp/``, while Postfix still has the copy. The name is made of the toke
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -33,6 +34,10 @@ _MOST_HEADER: Final = 64 * 1024
 _SETTLED_NANOSECONDS: Final = 2_000_000_000
 _FOLDERS: Final = ("tmp", "new", "cur")
 PREFIX: Final = "X-Ldapmilter-"
+_DIGEST: Final = "Sha256"
+"""Of a copy's octets: a file that was cut off, or edited, is not the copy."""
+_NO_DIGEST: Final = "0" * 64
+"""In its place until all octets are there."""
 _OTHER: Final = "other"
 """Where messages lie that came with a copy's token, were kept, and were none."""
 
@@ -56,19 +61,28 @@ class KeptCopy(Struct, frozen=True, kw_only=True):
         return self.fields["Token"]
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield its octets in pieces.
+        """Yield its octets in pieces; the last one only where all are as they were kept.
 
         Raises:
-            KeepError: they cannot be read.
+            KeepError: they cannot be read, or were changed.
         """
+        digest, held = hashlib.sha256(), b""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.begins)
                 while piece := file.read(_PIECE):
-                    yield piece
+                    digest.update(piece)
+                    if held:
+                        yield held
+                    held = piece
         except OSError as error:
             message = f"{self.path}: the kept copy cannot be read: {error.strerror}"
             raise KeepError(message) from error
+        if self.fields.get(_DIGEST, digest.hexdigest()) != digest.hexdigest():
+            message = f"{self.path}: the kept copy was changed since it was kept: bring the file back, or --discard it"
+            raise KeepError(message)
+        if held:
+            yield held
 
 
 class Maildir:
@@ -123,9 +137,13 @@ class Maildir:
             descriptor = os.open(half, _FLAGS, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(_block({"Token": token, **fields}))
+                    digest, block = hashlib.sha256(), _block({"Token": token, _DIGEST: _NO_DIGEST, **fields})
+                    file.write(block)
                     for chunk in chunks:
+                        digest.update(chunk)
                         file.write(chunk)
+                    file.seek(block.index(_NO_DIGEST.encode("ascii")))
+                    file.write(digest.hexdigest().encode("ascii"))
                     file.flush()
                     os.fsync(file.fileno())
                 half.rename(whole)

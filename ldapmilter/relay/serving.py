@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import math
@@ -114,6 +115,9 @@ class Relay:
         self._commands = Commands(self._handling, self._hand_on)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="beside")
+        # A copy that is sent again may take minutes, and whoever asks meanwhile waits here.
+        self._commanding = ThreadPoolExecutor(4, thread_name_prefix="command")
+        self._sent_again: set[concurrent.futures.Future[ServerAnswer]] = set()
         self._desk = Desk(
             host_name=self._host_name,
             room=self._room,
@@ -187,13 +191,14 @@ class Relay:
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Accept no more, let copies under way end, for so many seconds at most; return whether all have."""
         self._desk.draining = True
+        self._commands.end()
         if self._server is not None:
             self._server.close()
         for session in list(self._desk.sessions):
             if session.is_idle():
                 session.hang_up()
         deadline = time.monotonic() + seconds
-        while self._desk.sessions or self._desk.copies:
+        while self._desk.sessions or self._desk.copies or self._commands.at_work():
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(0.05)
@@ -206,6 +211,9 @@ class Relay:
         """
         for session in list(self._desk.sessions):
             session.hang_up()
+        self._commands.end()
+        for sent_again in list(self._sent_again):
+            sent_again.cancel()
         under_way = list(self._desk.copies)
         for copies in under_way:
             copies.cancel()
@@ -215,6 +223,7 @@ class Relay:
         self._client.close()
         self._taking.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._commanding.shutdown(wait=False, cancel_futures=True)
         self._beside.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(LdapmilterError):
             self._audit.close()
@@ -225,6 +234,8 @@ class Relay:
     async def _last_ends(self) -> None:
         """Record what is a fact: another relay would hand those copies on again."""
         await self._taking.recorded()
+        while self._commands.at_work():  # noqa: ASYNC110 - a thread's
+            await asyncio.sleep(0.02)
         if self._handling.owes():
             try:
                 await asyncio.get_running_loop().run_in_executor(self._beside, self._handling.record_all_owed)
@@ -248,9 +259,9 @@ class Relay:
         """
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._beside, self._commands.serve, request)
+            return await loop.run_in_executor(self._commanding, self._commands.serve, request)
         finally:
-            with contextlib.suppress(LdapmilterError):
+            with contextlib.suppress(LdapmilterError, RuntimeError):  # RuntimeError: the relay has ended
                 await loop.run_in_executor(self._beside, self._count)
 
     def report(self) -> dict[str, Any]:
@@ -328,7 +339,14 @@ class Relay:
         """Hand a copy on in the event loop; for a thread."""
         if self._loop is None:
             return ServerAnswer(server="", step="connect", text="the relay does not serve yet")
-        return asyncio.run_coroutine_threadsafe(self._taking.hops.hand_on(hops, copy, until), self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(self._taking.hops.hand_on(hops, copy, until), self._loop)
+        self._sent_again.add(future)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            return ServerAnswer(server="", step="connect", text="the relay ends")
+        finally:
+            self._sent_again.discard(future)
 
     def _terms(self, settings: RelaySettings) -> Terms:
         return Terms(host_name=self._host_name, starttls=settings.starttls, ca_file=settings.ca_file)

@@ -447,6 +447,54 @@ def test_what_a_server_has_accepted_is_recorded_before_the_end(
     assert sorted(ends(relay.audit)) == sorted((token, "accepted") for token in tokens)
 
 
+def keep_one(relay: Running, archive: ArchiveServer) -> str:
+    (token,) = relay.decided()
+    archive.answers = {"rcpt": "550 5.1.1 nobody"}
+    assert relay.send([token]) == [DONE]
+    archive.answers = {}
+    return token
+
+
+def test_a_copy_that_is_sent_again_is_waited_for_at_the_end(relay: Running, archive: ArchiveServer) -> None:
+    token = keep_one(relay, archive)
+    may_answer = threading.Event()
+    archive.choose = lambda moment, _: hold(moment, may_answer)
+    request = {"action": "resend", "tokens": [token]}
+    asked = asyncio.run_coroutine_threadsafe(relay.relay.command(request), relay.loop)
+    wait_until(lambda: "DATA" in archive.commands, "the archive to be at work")
+    assert relay.do(relay.relay.drain(0.1)) is False
+    may_answer.set()
+    assert asked.result(HANG)["results"][0]["state"] == "resent"
+    assert relay.do(relay.relay.drain(HANG)) is True
+    assert ends(relay.audit) == [(token, "refused"), (token, "resent")]
+
+
+def test_a_copy_that_is_sent_again_at_the_end_is_not_taken_after_it(
+    relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = keep_one(relay, archive)
+    began, may_go_on = threading.Event(), threading.Event()
+
+    async def held(copy: Any) -> AsyncIterator[bytes]:
+        async for piece in pieces(copy):
+            yield b"X-First: here\r\n"
+            began.set()
+            await asyncio.get_running_loop().run_in_executor(None, may_go_on.wait, HANG)
+            yield piece
+
+    monkeypatch.setattr(client_module, "pieces", held)
+    request = {"action": "resend", "tokens": [token]}
+    asked = asyncio.run_coroutine_threadsafe(relay.relay.command(request), relay.loop)
+    assert began.wait(HANG)
+    relay.do(relay.relay.close())
+    may_go_on.set()
+    (told,) = asked.result(HANG)["results"]
+    assert (told["state"], told["why"]) == ("unchanged", "it was not accepted: the relay ends")
+    wait_until(lambda: not archive._open, "the archive to be hung up on")
+    assert archive.filed == []
+    assert (relay.directory / "kept" / "new" / token).exists()
+
+
 def test_the_next_server_in_order(tmp_path: Path, archive: ArchiveServer) -> None:
     with ArchiveServer("lmtp", path=tmp_path / "second") as second:
         relay = Running(tmp_path, relay_settings(tmp_path, f"{archive.next_hop} {second.next_hop}"))
