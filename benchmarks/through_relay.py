@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _SINK: Final = "/usr/sbin/smtp-sink"
 _TARGET: Final = "vault@archive.test"
 _SIZE: Final = 4096
+_MESSAGE_ID: Final = "<one@client.test>"
 _LIMIT: Final = 300.0
 _LOG_SECONDS: Final = 10.0
 _LAG_SECONDS: Final = 1.2
@@ -55,12 +56,18 @@ class Site:
 
     def hand_in(self, way: Way, messages: int) -> None:
         """Put messages into the queue, each with one copy; nothing is delivered yet."""
-        body = b"Subject: x\r\n\r\n" + b"y" * 70 + b"\r\n" + (b"z" * 70 + b"\r\n") * (_SIZE // 72)
+        body = (
+            f"Message-ID: {_MESSAGE_ID}\r\nSubject: x\r\n\r\n".encode()
+            + b"y" * 70
+            + b"\r\n"
+            + (b"z" * 70 + b"\r\n") * (_SIZE // 72)
+        )
         tokens = [new_token(self.daemon.directory) for _ in range(messages)] if way != "direct" else []
         if tokens:
             people = {
                 "offered": ["bob@example.test", "kim@client.test"],
                 "identity": {"source": "none", "address": None},
+                "message_id": _MESSAGE_ID,
             }
             for token in tokens:
                 line = decision([token], at=time.time(), target=_TARGET, delivery=way, **people)

@@ -9,26 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ldapmilter.plain import plain
-from ldapmilter.relay.original import fields_of_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 _MOST_CHARACTERS = 900
 
 
-def other_message_id(decided: str, octets: Iterable[bytes]) -> str | None:
+def other_message_id(decided: str, found: Sequence[str]) -> str | None:
     """Return the Message-ID of a message that is not the decided one; ``None``: it is, or that cannot be told.
 
     Args:
         decided: the Message-ID that the milter saw; empty: none. As the audit holds it: what was not UTF-8 is not
             there any more, so one that is not ASCII tells nothing.
-        octets: the message; they are taken as far as the header goes.
+        found: every Message-ID of the message that comes.
     """
-    if not decided or not decided.isascii():
-        return None
-    found = fields_of_header(octets).get("message-id", ())
-    if not any(found) or _normal(decided) in map(_normal, found):
+    if not decided or not decided.isascii() or not any(found) or _normal(decided) in map(_normal, found):
         return None
     return plain(" ".join(found[0].split()))[:_MOST_CHARACTERS]
 

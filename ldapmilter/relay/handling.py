@@ -129,7 +129,7 @@ class Handling:
         """
         try:
             copy = self._known(token)
-            other = other_message_id(copy.message_id, message.chunks())
+            other = other_message_id(copy.message_id, message.values("message-id"))
             if was_another and other is not None:
                 return DONE
             copy = self._told_apart(copy, other)

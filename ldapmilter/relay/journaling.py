@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ldapmilter.directory.interface import Directory
+    from ldapmilter.relay.original import Original
     from ldapmilter.relay.report import ReportSettings
     from ldapmilter.relay.stored import KnownCopy
 
@@ -83,7 +84,7 @@ class Journaling:
         self._seal = seal
         self._clock = clock
 
-    def __call__(self, copy: KnownCopy, message: Wrapped, *, last_chance: bool, memory_only: bool = False) -> Wrapped:
+    def __call__(self, copy: KnownCopy, message: Original, *, last_chance: bool, memory_only: bool = False) -> Wrapped:
         """Return what the archive gets.
 
         Args:

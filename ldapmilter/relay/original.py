@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Struct
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -17,41 +15,33 @@ _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _WANTED = frozenset({b"from", b"to", b"cc", b"subject", b"message-id"})
 
 
-class Octets(Protocol):
+class Original(Protocol):
     """A message in memory or in a file, without dot-stuffing."""
+
+    @property
+    def size(self) -> int:
+        """In octets."""
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether an octet of it is not ASCII."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its octets in pieces of any size; as often as it is asked for."""
 
-
-class Original(Struct, frozen=True, kw_only=True):
-    """What was found in one pass through a message."""
-
-    fields: Mapping[str, tuple[str, ...]]
-    """Values by name in lower case, in message order, folding kept; surrogates for octets that are not UTF-8."""
-    size: int
-    """Octets."""
-    eight_bit: bool
-    """Whether any octet is not ASCII."""
-
     def values(self, name: str) -> tuple[str, ...]:
-        """Return the values of every field of a name (lower case)."""
-        return self.fields.get(name, ())
+        """Return the values of every field of a name (:func:`header_fields`)."""
 
 
-def read_original(octets: Iterable[bytes]) -> Original:
-    """Go through a message once; memory is taken by its named fields only."""
-    reader = _HeaderReader()
-    size, eight_bit = 0, False
-    for chunk in octets:
-        size += len(chunk)
-        eight_bit = eight_bit or not chunk.isascii()
-        reader.feed(chunk)
-    return Original(fields=reader.finish(), size=size, eight_bit=eight_bit)
+def header_fields(octets: Iterable[bytes]) -> Mapping[str, tuple[str, ...]]:
+    """Return the fields that a report names, by name in lower case.
 
+    Args:
+        octets: of a message, in pieces; they are taken as far as the header goes.
 
-def fields_of_header(octets: Iterable[bytes]) -> Mapping[str, tuple[str, ...]]:
-    """Return the named fields (:attr:`Original.fields`); octets are taken as far as the header goes."""
+    Returns:
+        values in message order, folding kept; surrogates for octets that are not UTF-8.
+    """
     reader = _HeaderReader()
     for chunk in octets:
         reader.feed(chunk)
@@ -86,31 +76,35 @@ class _HeaderReader:
         self.is_over = False
 
     def feed(self, chunk: bytes) -> None:
-        if self.is_over:
-            return
-        lines = chunk.split(b"\n")
-        for part in lines[:-1]:
-            self._append(part)
-            if not self._is_header():
-                self.is_over = True
+        start = 0
+        while not self.is_over:
+            end = chunk.find(b"\n", start)
+            if end < 0:
+                self._begun(chunk[start:])
                 return
-        self._append(lines[-1])
+            line = chunk[start:end]
+            if self._line:
+                self._begun(line)
+                line = bytes(self._line)
+                self._line.clear()
+            start = end + 1
+            self.is_over = not self._is_header(line)
 
     def finish(self) -> dict[str, tuple[str, ...]]:
         if self._line and not self.is_over:
-            self._is_header()
+            self._is_header(bytes(self._line))
         return {
             name: tuple(value.decode("utf-8", "surrogateescape").strip(" \t\r\n") for value in values)
             for name, values in self._found.items()
         }
 
-    def _append(self, part: bytes) -> None:
+    def _begun(self, part: bytes) -> None:
+        """Hold a line that has not ended."""
         self._line += part[: max(0, self._left - len(self._line))]
 
-    def _is_header(self) -> bool:
-        """Take the line that has ended; return whether it belongs to the header."""
-        line = bytes(self._line).removesuffix(b"\r")
-        self._line.clear()
+    def _is_header(self, line: bytes) -> bool:
+        """Take a line that has ended; return whether it belongs to the header."""
+        line = line.removesuffix(b"\r")
         if line[:1] in (b" ", b"\t"):
             if self._wanted:
                 self._keep(b"\r\n" + line)

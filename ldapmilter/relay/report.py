@@ -14,14 +14,14 @@ from msgspec import Struct
 from ldapmilter.mailbox.writing import fold, readable_value
 from ldapmilter.plain import plain
 from ldapmilter.relay.envelope_lines import envelope_lines, subject
-from ldapmilter.relay.original import occurs, read_original
+from ldapmilter.relay.original import occurs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ldapmilter.relay.decided import Decided
     from ldapmilter.relay.expansion import Expanded
-    from ldapmilter.relay.original import Octets
+    from ldapmilter.relay.original import Original
 
 _CRLF = b"\r\n"
 
@@ -31,7 +31,7 @@ class JournalReport(Struct, frozen=True, kw_only=True):
 
     head: bytes
     """Header, part one, and the header of part two."""
-    original: Octets
+    original: Original
     tail: bytes
     """The end of part two, after the last CRLF of the message."""
     size: int
@@ -56,27 +56,26 @@ class ReportSettings(Struct, frozen=True, kw_only=True):
 
 
 def build(
-    decided: Decided, expanded: Expanded, original: Octets, settings: ReportSettings, seal: str | None = None
+    decided: Decided, expanded: Expanded, original: Original, settings: ReportSettings, seal: str | None = None
 ) -> JournalReport:
     """Return the report of one copy.
 
     Args:
         decided: what the audit says of the copy.
         expanded: who the recipients lead to.
-        original: the message, ending with CRLF; it is gone through here, and each time the report is.
+        original: the message, ending with CRLF; it is gone through here, for the boundary, and whenever the report is.
         settings: of the configuration.
         seal: the latest seal of the audit, ``NUMBER:HASH``; ``None``: there is none.
     """
-    found = read_original(original.chunks())
-    envelope = "".join(f"{line}\r\n" for line in envelope_lines(decided, expanded, found)).encode(
+    envelope = "".join(f"{line}\r\n" for line in envelope_lines(decided, expanded, original)).encode(
         "utf-8", "backslashreplace"
     )
     boundary = _boundary(decided.token, original, envelope)
-    eight_bit = found.eight_bit or not envelope.isascii() or not decided.target.isascii()
+    eight_bit = original.eight_bit or not envelope.isascii() or not decided.target.isascii()
     fields = [
         ("From", settings.report_from),
         ("To", decided.target),
-        ("Subject", readable_value(subject(found))),
+        ("Subject", readable_value(subject(original))),
         ("Date", format_datetime(datetime.fromisoformat(decided.time.replace("Z", "+00:00")))),
         ("Message-ID", f"<{decided.token}@{settings.domain}>"),
         ("X-MS-Journal-Report", ""),
@@ -103,19 +102,19 @@ def build(
             envelope,
             _CRLF,
             delimiter,
-            _part("message/rfc822", eight_bit=found.eight_bit),
+            _part("message/rfc822", eight_bit=original.eight_bit),
         )
     )
     tail = f"\r\n--{boundary}--\r\n".encode("ascii")
     return JournalReport(
-        head=head, original=original, tail=tail, size=len(head) + found.size + len(tail), eight_bit=eight_bit
+        head=head, original=original, tail=tail, size=len(head) + original.size + len(tail), eight_bit=eight_bit
     )
 
 
 _EVEN_IF_EMPTY = frozenset({"Subject", "X-MS-Journal-Report"})
 
 
-def _boundary(token: str, original: Octets, envelope: bytes) -> str:
+def _boundary(token: str, original: Original, envelope: bytes) -> str:
     """Return a boundary that stands neither in the message nor in part one; the same for the same message."""
     number = 0
     while True:

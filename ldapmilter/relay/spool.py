@@ -10,10 +10,13 @@ import contextlib
 import os
 import tempfile
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from ldapmilter.relay.original import header_fields
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 IN_MEMORY: Final = 1024 * 1024
@@ -129,6 +132,18 @@ class Spooled:
                 raise OSError(message)
             at += len(piece)
             yield piece
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values of every field of a name (:func:`header_fields`), once all of the message is here.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self._fields.get(name, ())
+
+    @cached_property
+    def _fields(self) -> Mapping[str, tuple[str, ...]]:
+        return header_fields(self.chunks())
 
     def _piece(self, at: int) -> bytes:
         """Read octets from a position.

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ldapmilter.relay.decided import Decided
 from ldapmilter.relay.expansion import Expanded, LeadsOn
+from ldapmilter.relay.original import header_fields
 from ldapmilter.relay.report import JournalReport, ReportSettings, build
 from tests.support import journal_readers
 
@@ -46,11 +47,22 @@ class Pieces:
     """A message in pieces of one size."""
 
     octets: bytes
-    size: int = 7
+    piece: int = 7
+
+    @property
+    def size(self) -> int:
+        return len(self.octets)
+
+    @property
+    def eight_bit(self) -> bool:
+        return not self.octets.isascii()
 
     def chunks(self) -> Iterator[bytes]:
-        for start in range(0, len(self.octets), self.size):
-            yield self.octets[start : start + self.size]
+        for start in range(0, len(self.octets), self.piece):
+            yield self.octets[start : start + self.piece]
+
+    def values(self, name: str) -> tuple[str, ...]:
+        return header_fields(self.chunks()).get(name, ())
 
 
 def decided(**changes: object) -> Decided:

@@ -50,7 +50,6 @@ class Known:
 @dataclass(frozen=True)
 class Plain(Pieces):
     octets: bytes = MESSAGE
-    eight_bit: bool = False
 
 
 def carried(delivery: str = "journal", message: int = 1) -> KnownCopy:

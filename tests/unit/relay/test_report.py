@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from ldapmilter.relay.original import header_fields
 from ldapmilter.relay.report import build
 from tests.support.journal_readers import archived_recipients, by_email, original_by_email, strictly
 from tests.unit.relay.reports import (
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
 class Large:
     """A message of 60 MB that nobody has to hold."""
+
+    eight_bit = False
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.chunks()))
+
+    def values(self, name: str) -> tuple[str, ...]:
+        return header_fields(self.chunks()).get(name, ())
 
     def chunks(self) -> Iterator[bytes]:
         yield MESSAGE
