@@ -62,7 +62,14 @@ class Desk:
         self.sessions: set[Connected] = set()
         self.copies: set[asyncio.Future[list[str]]] = set()
         """Copies under way, a future for each message."""
+        self.writing_late: set[asyncio.Future[None]] = set()
+        """What the disk has not answered in time: until it does, it is not asked for anything else."""
         self.draining = False
+
+    def late(self, writing: asyncio.Future[None]) -> None:
+        """Take note that the disk owes an answer, until it has given it."""
+        self.writing_late.add(writing)
+        writing.add_done_callback(self.writing_late.discard)
 
     # -- what aiosmtpd asks -----------------------------------------------------------------
 

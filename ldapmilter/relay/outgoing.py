@@ -10,8 +10,10 @@ from msgspec import Struct
 from ldapmilter.relay.stuffing import stuffed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
+DISK_SECONDS: Final = 20.0
+"""For which the disk may take to give a piece of a message: meanwhile the server takes no other copy."""
 _PIECE_OCTETS: Final = 64 * 1024
 """Of a message that are gathered before they are sent."""
 
@@ -39,8 +41,21 @@ async def pieces(copy: Outgoing) -> AsyncIterator[bytes]:
             yield piece
         return
     loop = asyncio.get_running_loop()
-    while read := await loop.run_in_executor(None, next, gathered, b""):
+    while read := await _in_time(loop.run_in_executor(None, next, gathered, b"")):
         yield read
+
+
+async def _in_time(reading: Awaitable[bytes]) -> bytes:
+    """Wait for the disk.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    try:
+        return await asyncio.wait_for(reading, DISK_SECONDS)
+    except asyncio.TimeoutError as error:
+        message = "the disk has the message and does not answer"
+        raise OSError(message) from error
 
 
 def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:

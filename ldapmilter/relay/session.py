@@ -32,6 +32,9 @@ _READ_OCTETS: Final = 1 << 20
 """More than the reader ever holds, so that each read empties it."""
 _SILENCE_SECONDS: Final = 300.0
 """After which a client that says nothing is hung up on (RFC 5321, 4.5.3.2)."""
+DISK_SECONDS: Final = 20.0
+"""For which the disk may take to take a piece of a message: Postfix has few sessions for all copies."""
+_NO_ANSWER: Final = "the disk does not answer"
 _MOST_RECIPIENTS: Final = 1000
 _LAST_REPLIES: Final = ("221", "421", "502")
 _SWITCHED_OFF: Final = ("AUTH", "STARTTLS", "HELP", "VRFY", "EXPN", "HELO", "EHLO")
@@ -215,10 +218,31 @@ class RelaySession(LMTP):
             self._reset_timeout()
             plain, rest = taking.feed(octets)
             if problem is None:
-                problem = await _written(message, plain)
+                problem = await self._written(message, plain)
         if rest:
             self._reader.feed_data(rest)  # the commands that follow: the reader is empty
         return problem
+
+    async def _written(self, message: Spooled, octets: bytes) -> str | None:
+        """Append octets; return why that cannot be."""
+        try:
+            if not message.would_touch_the_disk(len(octets)):
+                message.write(octets)
+                return None
+            if self._desk.writing_late:
+                return _NO_ANSWER
+            writing = self.loop.run_in_executor(None, message.write, octets)
+            writing.add_done_callback(_heard)
+            try:
+                await asyncio.wait_for(asyncio.shield(writing), DISK_SECONDS)
+            except asyncio.TimeoutError:
+                if not writing.done():
+                    self._desk.late(writing)
+                    return _NO_ANSWER
+                await writing
+        except OSError as error:
+            return str(error.strerror or error)
+        return None
 
     async def _handled(self, tokens: list[str], message: Spooled) -> list[str]:
         """Handle all copies of a message; they go on when this is cancelled."""
@@ -233,16 +257,10 @@ class RelaySession(LMTP):
         return await asyncio.shield(copies)
 
 
-async def _written(message: Spooled, octets: bytes) -> str | None:
-    """Append octets; return why that cannot be."""
-    try:
-        if message.would_touch_the_disk(len(octets)):
-            await asyncio.get_running_loop().run_in_executor(None, message.write, octets)
-        else:
-            message.write(octets)
-    except OSError as error:
-        return str(error.strerror or error)
-    return None
+def _heard(done: asyncio.Future[None]) -> None:
+    """Take note of what went wrong, where nobody waits for it any more."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _path(keyword: str, arg: str | None) -> str | None:

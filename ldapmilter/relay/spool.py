@@ -73,6 +73,8 @@ class Spooled:
         self._directory = directory
         self._memory = bytearray()
         self._file: int | None = None
+        self._head = bytearray()
+        """The first piece of what lies in a file: what is looked at is the header, and it must not take the disk."""
         self._counted = (0, 0)
         self._lock = threading.Lock()
         """Over what is said of users; never held while the disk is waited for."""
@@ -104,8 +106,10 @@ class Spooled:
         if self._file is None:
             self._file = _nameless(self._directory)
             held, self._memory = self._memory, bytearray()
+            self._head += held[:_PIECE]
             self._count(-len(held), len(held))
             _write(self._file, held)
+        self._head += octets[: _PIECE - len(self._head)]
         self._count(0, len(octets))
         _write(self._file, octets)
 
@@ -152,8 +156,9 @@ class Spooled:
             OSError: they cannot be read.
         """
         with self._in_use():
-            file = self._file
-            return bytes(self._memory[at : at + _PIECE]) if file is None else os.pread(file, _PIECE, at)
+            if self._file is None:
+                return bytes(self._memory[at : at + _PIECE])
+            return bytes(self._head[at:]) or os.pread(self._file, _PIECE, at)
 
     def close(self) -> None:
         """Let it go; whoever reads or writes it still fails."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.delivery.next_hop import parse_next_hops
+from ldapmilter.relay import outgoing as outgoing_module
 from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.outgoing import Outgoing
 from ldapmilter.relay.terms import Terms
@@ -330,6 +331,37 @@ def test_a_message_that_cannot_be_read_to_its_end_is_not_accepted(archive: Archi
     one = Outgoing(target="v@a.example", sender="", chunks=chunks, on_disk=on_disk, eight_bit=False)
     answer = hand_on(archive, one)
     assert (answer.becomes, answer.step, answer.text) == ("next hop", "end", "Input/output error")
+    assert archive.filed == []
+
+
+def test_a_disk_that_gives_nothing_of_a_message_is_not_waited_for(
+    archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has other copies to take."""
+    monkeypatch.setattr(outgoing_module, "DISK_SECONDS", 0.0)
+    answers = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        answers.wait(HANG)
+        yield MESSAGE
+
+    one = Outgoing(target="v@a.example", sender="", chunks=chunks, on_disk=True, eight_bit=True)
+    (hop,) = parse_next_hops(archive.next_hop)
+
+    async def scene() -> ServerAnswer:
+        used = client()
+        answer = await used.hand_on(hop, one, time.monotonic() + HANG)
+        used.close()
+        answers.set()
+        return answer
+
+    answer = asyncio.run(scene())
+    assert (answer.becomes, answer.step, answer.text) == (
+        "next hop",
+        "end",
+        "the disk has the message and does not answer",
+    )
+    assert not answer.hop_is_down
     assert archive.filed == []
 
 

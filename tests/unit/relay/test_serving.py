@@ -23,6 +23,7 @@ from ldapmilter.relay.outgoing import pieces
 from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.serving import Relay
 from ldapmilter.relay.sole import SoleRelay
+from ldapmilter.relay.spool import Spooled
 from ldapmilter.relay.stored import StateError
 from tests.support.archive_server import DROP, SILENT, ArchiveServer
 from tests.support.ports import HANG, LOOPBACK, wait_until
@@ -324,6 +325,34 @@ def test_a_disk_that_holds_no_large_message_defers(relay: Running, monkeypatch: 
     assert relay.relay.report()["octets"] == 0
     monkeypatch.undo()
     assert relay.send(tokens, large * 2000) == [DONE, DONE]
+
+
+def test_a_disk_that_does_not_answer_defers_large_messages_alone(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postfix has few sessions for all copies: large ones must not wait in all of them."""
+    monkeypatch.setattr(session_module, "DISK_SECONDS", 0.0)
+    first, second, small = relay.decided(3)
+    large = (b"x" * 998 + b"\r\n") * 2000
+    answers = threading.Event()
+    calls: list[int] = []
+    write = Spooled.write
+
+    def hang(message: Spooled, octets: bytes) -> None:
+        if message.would_touch_the_disk(len(octets)):
+            calls.append(len(octets))
+            assert answers.wait(HANG)
+        write(message, octets)
+
+    monkeypatch.setattr(Spooled, "write", hang)
+    assert relay.send([first], large) == [NO_RECORD]
+    assert relay.send([second], large) == [NO_RECORD]
+    assert len(calls) == 1  # while it owes an answer it is not asked
+    assert relay.send([small]) == [DONE]
+    answers.set()
+    wait_until(lambda: relay.relay.report()["octets"] == 0, "what was sent to be let go of")
+    monkeypatch.setattr(session_module, "DISK_SECONDS", HANG)
+    wait_until(lambda: relay.send([first, second], large) == [DONE, DONE], "the disk to be asked again")
 
 
 def test_a_bug_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,22 @@ def test_a_large_message_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
     assert (room.in_memory, room.in_files) == (0, 0)
 
 
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_the_beginning_of_a_large_message_is_read_without_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    """Every copy is looked at when it is presented, and all others wait meanwhile."""
+    message = Spooled(Room(memory=memory), tmp_path)
+    whole = b"".join(b"%07d\n" % number for number in range(200_000))
+    for at in range(0, len(whole), 50_000):
+        message.write(whole[at : at + 50_000])
+    assert message.on_disk
+    assert b"".join(message.chunks()) == whole
+    monkeypatch.delattr(os, "pread")
+    assert next(message.chunks()) == whole[: 64 * 1024]
+    message.close()
+
+
 def test_without_memory_left_a_small_message_goes_to_a_file(tmp_path: Path) -> None:
     room = Room(memory=10)
     messages = [Spooled(room, tmp_path) for _ in range(3)]
