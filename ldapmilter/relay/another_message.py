@@ -14,19 +14,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MOST_CHARACTERS = 900
+_COMPARED = 200
+"""Characters of a Message-ID: of a longer one the two sides may have kept different ends."""
 
 
 def other_message_id(decided: str, found: Sequence[str]) -> str | None:
     """Return the Message-ID of a message that is not the decided one; ``None``: it is, or that cannot be told.
 
     Args:
-        decided: the Message-ID that the milter saw; empty: none. As the audit holds it: what was not UTF-8 is not
-            there any more, so one that is not ASCII tells nothing.
+        decided: the Message-ID that the milter saw, as the audit spells it; empty: none.
         found: every Message-ID of the message that comes.
+
+    Whoever writes a message chooses its Message-ID, and must not have it taken for another one. So in doubt it is the
+    one that was decided: octets that are not ASCII are not compared, for the audit spells them in its own way.
     """
-    if not decided or not decided.isascii() or not any(found) or _normal(decided) in map(_normal, found):
+    if not decided.isascii() or not all(map(str.isascii, found)):
+        return None
+    normal = _normal(decided)
+    if not normal or not any(found) or any(_alike(normal, _normal(one)) for one in found):
         return None
     return plain(" ".join(found[0].split()))[:_MOST_CHARACTERS]
+
+
+def _alike(one: str, other: str) -> bool:
+    compared = min(len(one), len(other), _COMPARED)
+    return one[:compared] == other[:compared]
 
 
 def _normal(message_id: str) -> str:

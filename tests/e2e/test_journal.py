@@ -162,6 +162,34 @@ def test_a_message_from_outside(office: Office) -> None:
     assert journal.recipients == ("Recipient: bob@example.test", "Recipient: dan@example.test")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Message-ID: <\xe9\xff@client.test>",
+        b"Message-ID: <\xc3\xa9@client.test>",
+        b"Message-ID: <" + b"x" * 5_000 + b"@client.test>",
+        b"Message-ID: <" + b"x" * 90_000 + b"@client.test>",
+        b"Message-ID: <" + b"x" * 200_000 + b"@client.test>",
+        b"message-id \t:\r\n\t<a(comment\\)\r\n b@client.test>  \t",
+        b'Message-ID: <"a\\"b\r\n\tc"@[192.0.2.1]> trailing words',
+        b"Message-ID: <\x01\x1b[31m\x7f@client.test>",
+        b"Message-ID: <one@client.test>\r\nMessage-ID: <two@client.test>",
+        b"Message-ID:\r\nMessage-ID: <two@client.test>",
+        b"Message-ID: =?utf-8?q?=3Cone=40client.test=3E?=",
+        b"Message-ID: \r <bare@client.test>",
+        b"Message-ID: <>",
+        b"Resent-Message-ID: <again@client.test>",
+        b"Received: from nowhere\r\nX-Long: " + b"y" * 70_000 + b"\r\nMessage-ID: <late@client.test>",
+    ],
+    ids=lambda header: repr(header[:50]),
+)
+def test_nobody_escapes_a_report_by_the_message_id(office: Office, header: bytes) -> None:
+    message = b"Subject: a secret\r\n" + header + b"\r\n\r\nHello.\r\n"
+    office.scene.postfix.send("joe@client.test", ["bob@example.test"], message)
+    journal = office.report()
+    assert (journal.subject, journal.recipients) == ("a secret", ("Recipient: bob@example.test",))
+
+
 def test_a_message_of_sendmail(office: Office) -> None:
     office.scene.postfix.sendmail(
         ANN, ["bob@example.test"], b"From: Ann <ann@example.test>\nTo: bob@example.test\n\nHi.\n"
