@@ -174,9 +174,10 @@ def _nagios(options: argparse.Namespace) -> int:
         return code
     code, word = _NAGIOS[level_of(summary, relay.late_after) if summary is not None else "ok"]
     text = in_text(summary) if summary is not None else "no copy has come yet"
-    for trouble in (silent, _unrouted(relay)):
+    for level, trouble in (("critical", silent), _unrouted(relay)):
         if trouble is not None:
-            code, word, text = *_NAGIOS["critical"], f"{trouble}; {text}"
+            code, word = max(_NAGIOS[level], (code, word))
+            text = f"{trouble}; {text}"
     print(nagios.line(word, text, _figures(summary, relay.late_after) if summary is not None else ""))
     return code
 
@@ -188,11 +189,13 @@ def _figures(summary: CopyNumbers, late_after: float) -> str:
     )
 
 
-def _unrouted(relay: RelaySettings) -> str | None:
-    """Return that Postfix does not route copies to the relay; ``None``: it does, or does not tell this user."""
+def _unrouted(relay: RelaySettings) -> tuple[str, str | None]:
+    """Return how bad it is that Postfix does not route copies to the relay, and why; ``None``: it does."""
     assert relay.listen is not None  # noqa: S101 - _settings() has refused that
     route = ask_postfix(relay.domain, relay.listen, relay.postfix_dir)
-    return f"copies are not routed to the relay: {route.text}" if route.state == "not routed" else None
+    if route.state == "unknown":
+        return "warning", f"it is not known whether copies are routed to the relay: {route.text}"
+    return "critical", f"copies are not routed to the relay: {route.text}" if route.state == "not routed" else None
 
 
 def _silence(relay: RelaySettings) -> str | None:

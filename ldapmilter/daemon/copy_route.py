@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from ldapmilter.postfix.transport import Route, ask_postfix
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class CopyRoute:
         self._settings = settings
         self._ask_postfix = ask_postfix
         self._route = _NOT_ASKED
+        self._seen: Route | None = None
+        """What Postfix said last of the way as it is; ``None``: nothing yet."""
         self._asking = threading.Lock()
         self._stamps: list[tuple[int, ...] | None] = []
 
@@ -47,7 +51,7 @@ class CopyRoute:
         """Obey another configuration."""
         before, self._settings = self._settings, settings
         if _asked_for(before) != _asked_for(settings):
-            self._route = _NOT_ASKED
+            self._route, self._seen = _NOT_ASKED, None
 
     def ask(self) -> None:
         """Ask Postfix, where there is a relay; a second question meanwhile is none."""
@@ -60,7 +64,12 @@ class CopyRoute:
             self._asking.release()
         if _asked_for(settings) != _asked_for(self._settings):
             return
-        if found.state != "unknown" or self._route.state != "not routed":  # what was missing is not there unseen
+        if found.state != "unknown":
+            self._route = self._seen = found
+        elif self._seen is not None and self._seen.state == "not routed":  # what was missing is not there unseen
+            text = f"{self._seen.text}, when it could be seen last; now {found.text}"
+            self._route = replace(self._seen, text=text, files=found.files or self._seen.files)
+        else:
             self._route = found
         self._stamps = _stamps(self._route)
 
@@ -85,27 +94,34 @@ def worst(routes: Iterable[Mapping[str, str]]) -> Route | None:
 
 
 class LostRoute:
-    """Knows whether the way was gone, so that its return can be told."""
+    """Knows whether the way was gone or out of sight, so that its return can be told."""
 
     def __init__(self) -> None:
         """Begin with none lost."""
         self._lost = False
+        self._was_seen = False
 
     def follow(self, route: Route | None) -> str | None:
         """Take note of the way as it is now; return what has to be said, once, when it has come back."""
         back = self._lost and route is not None and route.state == "routed"
-        if route is None or route.state != "unknown":  # an answer that does not come tells nothing
+        if route is not None and route.state == "unknown":
+            self._lost |= self._was_seen  # before the first answer nothing is lost
+        else:
             self._lost = route is not None and route.state == "not routed"
+            self._was_seen = route is not None
         return "Postfix routes copies to the copy relay again" if back else None
 
 
-def problem(route: Route | None) -> str | None:
-    """Return what has to be said of a way, in words; ``None``: nothing."""
+def problem(route: Route | None, listen: SocketAddress | None) -> str | None:
+    """Return what has to be said of a way to ``[relay] listen``, and what mends it; ``None``: nothing."""
     if route is None or route.state == "routed":
         return None
+    mends = f"register --relay {listen} puts the route there (docs/copies.md)"
     if route.state == "unknown":
-        return f"it is not known whether Postfix routes copies to the copy relay; if not, they are lost: {route.text}"
-    return f"Postfix does not route copies to the copy relay, so mail with such copies waits: {route.text}"
+        return (
+            f"it is not known whether Postfix routes copies to the copy relay; if not, they are lost: {route.text}; {mends}"
+        )
+    return f"Postfix does not route copies to the copy relay, so mail with such copies waits: {route.text}; {mends}"
 
 
 def _stamps(route: Route) -> list[tuple[int, ...] | None]:

@@ -116,7 +116,7 @@ class Overview:
     def _own_problems(self) -> Iterator[str]:
         yield from self._sockets.problems()
         yield from self._copy_relay.problems()
-        if (text := copy_route.problem(self._route)) is not None:
+        if (text := copy_route.problem(self._route, self.config.relay.listen)) is not None:
             yield text
 
     def few_descriptors(self) -> Iterator[str]:

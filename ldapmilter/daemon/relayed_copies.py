@@ -71,20 +71,31 @@ class RelayedCopies:
             decision: the final one.
             policy: what it was decided by.
         """
-        carried_out = decision.applied_verdict == "accept" and bool(decision.applied)
-        if carried_out and self._comes_back(message):
+        if _is_carried_out(decision) and self._comes_back(message):
             return Decision(identity=decision.identity, mode=decision.mode, decided_before=_CAME_BACK)
-        relayed = [copy for copy in decision.applied_copies if copy.relayed] if carried_out else []
-        way, key = self.route.route, self._key
+        relayed = _relayed(decision)
         if not relayed:
             return decision
-        if way is None or key is None:
+        stopped, key = self._stopped(decision, relayed, policy), self._key
+        if stopped is not None or key is None:
+            return stopped or decision
+        carried = {copy: f"{key.new(probe=message.probe)}@{self._domain}" for copy in relayed}
+        return replace(decision, copies=tuple(replace(one, relayed_as=carried.get(one)) for one in decision.copies))
+
+    def foresee(self, decision: Decision, policy: Policy) -> Decision:
+        """Return what would be carried out of a decision for a message that is not on its way: there are no tokens."""
+        relayed = _relayed(decision)
+        return (self._stopped(decision, relayed, policy) if relayed else None) or decision
+
+    def _stopped(self, decision: Decision, relayed: Sequence[Copy], policy: Policy) -> Decision | None:
+        """Return what becomes of a message whose copies have no way; ``None``: they have one."""
+        way = self.route.route
+        if way is None or self._key is None:
             return _held(
                 decision, f"a reload took the copy relay away, which had to take copies to {_targets(relayed)}"
             )
         if way.state != "not routed":
-            carried = {copy: f"{key.new(probe=message.probe)}@{self._domain}" for copy in relayed}
-            return replace(decision, copies=tuple(replace(one, relayed_as=carried.get(one)) for one in decision.copies))
+            return None
         if policy.directory_failure == "tempfail":
             why = f"the copy relay is not routed, and has to take copies to {_targets(relayed)}: {way.text}"
             return _held(decision, why)
@@ -97,6 +108,15 @@ class RelayedCopies:
             return False
         token = token_of(ids[0].strip().removeprefix("<").removesuffix(">"))
         return token is not None and self._key.valid(token)
+
+
+def _is_carried_out(decision: Decision) -> bool:
+    return decision.applied_verdict == "accept" and bool(decision.applied)
+
+
+def _relayed(decision: Decision) -> list[Copy]:
+    """Return the copies of a decision that are made, and travel by the relay."""
+    return [copy for copy in decision.applied_copies if copy.relayed] if _is_carried_out(decision) else []
 
 
 def _held(decision: Decision, why: str) -> Decision:

@@ -172,7 +172,8 @@ def _trace(decider: Decider, request: Message) -> Message:
 def _explain(decider: Decider, request: Message) -> Message:
     active, basis = decider.configurations.active, Basis()
     decision = active.explain(_envelope(request), Headers(fields=_fields(request)), basis)
-    return {"decision": explanation(decision, active.why_not(decision, basis))}
+    foreseen = decider.relayed_copies.foresee(decision, active.config.policy)
+    return {"decision": explanation(foreseen, active.why_not(decision, basis))}
 
 
 def _warm(decider: Decider, request: Message) -> Message:

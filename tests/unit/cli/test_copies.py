@@ -182,15 +182,30 @@ def test_nagios_without_a_relay(place: Place, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("greeting")
-@pytest.mark.parametrize(("state", "status"), [("not routed", 2), ("unknown", 0)])
+@pytest.mark.parametrize(
+    ("state", "status", "told"),
+    [
+        ("not routed", 2, "CRITICAL - copies are not routed to the relay"),
+        ("unknown", 1, "WARNING - it is not known whether copies are routed to the relay"),
+    ],
+)
 def test_nagios_where_postfix_hands_nothing_over(
-    place: Place, capsys: pytest.CaptureFixture[str], state: RouteState, status: int
+    place: Place, capsys: pytest.CaptureFixture[str], state: RouteState, status: int, told: str
 ) -> None:
     place.copies.ended(3, 30, "accepted")
     place.route = Route(state, "transport_maps is empty")
     assert main(["copies", "--nagios"]) == status
-    told = "CRITICAL - copies are not routed to the relay: transport_maps is empty; 0 copies waiting"
-    assert (told in capsys.readouterr().out) == (status == 2)
+    assert f"{told}: transport_maps is empty; 0 copies waiting" in capsys.readouterr().out
+
+
+def test_nagios_says_the_worst_of_all_and_all_of_it(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.copies.waiting(1, 1000)
+    place.route = Route("unknown", "a table is denied")
+    assert main(["copies", "--nagios"]) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("LDAPMILTER CRITICAL - it is not known whether copies are routed")
+    assert "the relay does not answer at" in out
+    assert "1 copy waiting" in out
 
 
 def test_nagios_with_a_state_that_cannot_be_read(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from ldapmilter.daemon.copy_route import CopyRoute, LostRoute, problem, worst
 from ldapmilter.postfix.transport import Route
+from ldapmilter.socket_address import parse_socket
 from tests.support.ports import wait_until
 from tests.unit.delivery.test_settings import settings
 
@@ -72,11 +73,17 @@ def test_another_domain_is_not_known_until_it_is_asked_for() -> None:
 
 
 def test_what_was_not_routed_is_not_taken_for_routed_because_postfix_does_not_answer() -> None:
-    missing = Route("not routed", "gone")
-    route = CopyRoute(settings("smtp:[a.test]:25"), Postfix(missing, Route("unknown", "timed out"), ROUTED))
-    for expected in (missing, missing, ROUTED):
+    answers = [Route("not routed", "gone"), Route("unknown", "a table is denied"), Route("unknown", "timed out"), ROUTED]
+    route = CopyRoute(settings("smtp:[a.test]:25"), Postfix(*answers))
+    for state, text in (
+        ("not routed", "gone"),
+        ("not routed", "gone, when it could be seen last; now a table is denied"),
+        ("not routed", "gone, when it could be seen last; now timed out"),
+        ("routed", "a table"),
+    ):
         route.ask()
-        assert route.route == expected
+        assert route.route is not None
+        assert (route.route.state, route.route.text) == (state, text)
 
 
 def test_postfix_is_asked_at_once_when_a_file_of_its_answer_changes(tmp_path: Path) -> None:
@@ -118,6 +125,13 @@ def test_the_return_of_the_way_is_told_once() -> None:
     assert [lost.follow(None), lost.follow(Route("routed", "a"))] == [None, None]  # there was no relay meanwhile
 
 
+def test_a_way_that_comes_into_sight_again_is_told_but_not_the_first_sight_of_it() -> None:
+    lost = LostRoute()
+    ways = [Route(state, "a") for state in ("unknown", "routed", "unknown", "unknown", "routed", "routed")]
+    told = "Postfix routes copies to the copy relay again"
+    assert [lost.follow(way) for way in ways] == [None, None, None, None, told, None]
+
+
 def test_the_worst_of_all_workers_counts() -> None:
     said = [{"state": "routed", "text": "a"}, {"state": "unknown", "text": "b"}]
     assert worst(said) == Route("unknown", "b")
@@ -136,5 +150,10 @@ def test_the_worst_of_all_workers_counts() -> None:
     ],
 )
 def test_what_has_to_be_said(route: Route | None, text: str | None) -> None:
-    said = problem(route)
-    assert said is None if text is None else said is not None and said.startswith(text) and said.endswith(": why")
+    said = problem(route, parse_socket("inet:127.0.0.1:8825"))
+    if text is None:
+        assert said is None
+        return
+    assert said is not None
+    assert said.startswith(text)
+    assert said.endswith(": why; register --relay inet:127.0.0.1:8825 puts the route there (docs/copies.md)")

@@ -122,6 +122,15 @@ def test_without_a_way_mail_waits(site: Site) -> None:
     assert site.settle().applied_verdict == "accept"
 
 
+def test_that_is_foreseen_for_a_message_that_is_not_on_its_way(site: Site) -> None:
+    policy = site.config.policy
+    site.routed(GONE)
+    foreseen = site.copies.foresee(DECISION, policy)
+    assert (foreseen.applied_verdict, foreseen.waits_because) == ("tempfail", site.settle().waits_because)
+    site.routed(Route("routed", "a table names it"))
+    assert site.copies.foresee(DECISION, policy) is DECISION
+
+
 def test_or_goes_on_without_those_copies(tmp_path: Path) -> None:
     site = Site(tmp_path, "accept")
     site.routed(GONE)
