@@ -119,7 +119,7 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
 
     def read(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", value) or not least <= float(value) <= most:
-            msg = f"a number of seconds from {least:g} to {most:g}"
+            msg = f"a number of seconds from {least:.10g} to {most:.10g}"
             raise ValueError(msg)
         return float(value)
 

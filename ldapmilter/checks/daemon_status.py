@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter.checks.finding import Area, Kind, Severity
-from ldapmilter.daemon.status_words import client_in_words, waits_in_words
+from ldapmilter.daemon.status_words import client_in_words, kept_in_words, late_in_words, waits_in_words
 
 if TYPE_CHECKING:
     from ldapmilter.checks.finding import Report
@@ -39,7 +39,22 @@ BUSY_CLIENT = Kind(
     remedy=UNKNOWN_CLIENT.remedy,
 )
 
-KINDS = (WAITS, UNKNOWN_CLIENT, BUSY_CLIENT)
+KEPT = Kind(
+    code="relay-kept",
+    severity=Severity.PROBLEM,
+    area=Area.MILTER_SOCKET,
+    meaning="Copies are kept here that their archive has refused, or that were not through in time.",
+    remedy="look at ldapmilter copies --addresses, mend what the answer names, and run ldapmilter copies --resend",
+)
+LATE = Kind(
+    code="relay-late",
+    severity=Severity.WARNING,
+    area=Area.MILTER_SOCKET,
+    meaning="A copy waits for its archive longer than `[relay] late_after`: it stays in Postfix's queue meanwhile.",
+    remedy="look at ldapmilter copies --addresses, mend the archive, and run postqueue -f",
+)
+
+KINDS = (WAITS, UNKNOWN_CLIENT, BUSY_CLIENT, KEPT, LATE)
 
 
 def check(status: Message, report: Report) -> None:
@@ -50,3 +65,8 @@ def check(status: Message, report: Report) -> None:
     for one in status.get("unknown_clients", ()):
         kind = BUSY_CLIENT if one["messages"] >= _BUSY else UNKNOWN_CLIENT
         report.add(kind.found(client_in_words(one, now), client=one["client"]))
+    relay = status.get("relay") or {}
+    if text := kept_in_words(relay):
+        report.add(KEPT.found(text))
+    if text := late_in_words(relay, now):
+        report.add(LATE.found(text))

@@ -35,7 +35,15 @@ FOREIGN = Kind(
     meaning="A file among the kept copies is none that the relay can read: it is neither counted nor sent again.",
     remedy="look at the file; if it is no copy, move it away",
 )
-KINDS = (NOT_WRITABLE, FOREIGN)
+LEFT_BEHIND = Kind(
+    code="relay-kept-unserved",
+    severity=Severity.PROBLEM,
+    area=_AREA,
+    meaning="Copies are kept that no archive has taken, and `[relay] listen` is empty: nothing hands them on.",
+    remedy="set [relay] listen again, reload the daemon, and run ldapmilter copies --resend (or --discard what nobody"
+    " needs)",
+)
+KINDS = (NOT_WRITABLE, FOREIGN, LEFT_BEHIND)
 
 _FOLDERS: Final = ("tmp", "new", "cur")
 _MOST: Final = 1000
@@ -51,10 +59,11 @@ def check(config: Config, report: Report) -> None:
         report: what to add to.
     """
     if config.relay.listen is None:
+        _left_behind(config.relay.kept, report)
         return
     user = _daemons_user(config)
     if user is None or os.geteuid() not in {0, user}:
-        report.not_looked_for |= {kind.code for kind in KINDS}
+        report.not_looked_for |= {NOT_WRITABLE.code, FOREIGN.code}
         return
     before = len(report.findings)
     for path in dict.fromkeys((*_of_state(config.relay.state), *_of_maildir(config.relay.kept))):
@@ -98,6 +107,17 @@ def _may_write(path: Path, user: int) -> bool:
         command, check=False, user=user, group=group, extra_groups=groups, timeout=10, stdin=subprocess.DEVNULL, cwd="/"
     )
     return done.returncode == 0
+
+
+def _left_behind(kept: Path, report: Report) -> None:
+    """Look for copies of a relay that is no more."""
+    try:
+        count = sum(1 for name in ("new", "cur") if (kept / name).is_dir() for _ in (kept / name).iterdir())
+    except OSError:
+        report.not_looked_for.add(LEFT_BEHIND.code)
+        return
+    if count:
+        report.add(LEFT_BEHIND.found(f"{kept}: {count} kept {'copy' if count == 1 else 'copies'}"))
 
 
 def _foreign(kept: Path, report: Report) -> None:

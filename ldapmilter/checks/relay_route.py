@@ -119,7 +119,8 @@ def look_at_next_hops(config: Config, report: Report) -> None:
     for hop in config.relay.every_hop:
         mailbox_server = hop.kind == "lmtp"  # a mailbox of this system is delivered to, not queued
         if (hop.host in own and not mailbox_server) or (relays and in_networks(hop.host, relays)):
-            report.add(OWN_NEXT_HOP.found(hop.text))
+            whose = "this host" if hop.host in own else "in [identity] own_relays"
+            report.add(OWN_NEXT_HOP.found(f"{hop.text}: that is {whose}"))
 
 
 def _client(postfix: PostfixConfig, service: Service | None, found: Route, config: Config, report: Report) -> None:

@@ -163,7 +163,9 @@ def _why(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
         text = error.smtp_error
         return f"{error.smtp_code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
-    return str(error) or type(error).__name__
+    if isinstance(error, smtplib.SMTPException) or not isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _size_limit(directory: Path | None) -> int | None:

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ldapmilter.cli import arguments, copies_text, exit_status, nagios
 from ldapmilter.cli.asking import ask
 from ldapmilter.cli.complaint import complain
+from ldapmilter.cli.copies_watch import figures, silence, unrouted
 from ldapmilter.config import load
 from ldapmilter.delivery.token import TOKEN_RE
 from ldapmilter.errors import ConfigError, DaemonUnreachable
-from ldapmilter.mta.dial import dial
-from ldapmilter.mta.stream import ConnectError
 from ldapmilter.plain import plain
-from ldapmilter.postfix.transport import ask_postfix
 from ldapmilter.relay.stored import StateError, StateReader
 from ldapmilter.relay.summary import HIDDEN_AFTER, in_text, level_of, summary_of
 
@@ -32,16 +30,15 @@ if TYPE_CHECKING:
     from ldapmilter.cli.parser import Parser
     from ldapmilter.delivery.settings import RelaySettings
     from ldapmilter.relay.stored import KnownCopy
-    from ldapmilter.relay.summary import CopyNumbers
 
 _NAGIOS = {
     "ok": (nagios.OK, "OK"),
     "warning": (nagios.WARNING, "WARNING"),
     "critical": (nagios.CRITICAL, "CRITICAL"),
 }
-_GREETING_SECONDS = 10.0
 _REQUEST_SECONDS = 310.0
 """For which one copy, or a file that is learnt, may take: the daemon waits for 300."""
+_LEFT_BEHIND = "[relay] listen is empty: no relay hands on what is kept, or takes what Postfix has"
 _PAUSE = 0.1
 """Seconds between two copies: at most 10 a second."""
 
@@ -98,12 +95,14 @@ def _must_fit(options: argparse.Namespace) -> None:
 
 
 def _token(text: str) -> str:
-    if not TOKEN_RE.match(text):
+    # As Postfix's log and a report's Message-ID have it, too.
+    local = text.strip().removeprefix("<").removesuffix(">").partition("@")[0]
+    if not TOKEN_RE.match(local):
         import argparse  # noqa: PLC0415 - for its error alone
 
         message = f"{text!r} is no token: 48 hexadecimal digits, as ldapmilter copies shows them"
         raise argparse.ArgumentTypeError(message)
-    return text
+    return local
 
 
 def _message_id(text: str) -> str:
@@ -111,18 +110,41 @@ def _message_id(text: str) -> str:
 
 
 def _settings(file: str) -> RelaySettings:
+    """Return the relay's settings.
+
+    Raises:
+        ConfigError: there is no relay.
+    """
     relay = load(file).relay
     if relay.listen is None:
-        message = f"{file}: [relay] listen is empty: no copy travels by a relay here (docs/copies.md)"
-        raise ConfigError(message)
+        raise _no_relay(file)
     return relay
+
+
+def _settings_to_read(file: str) -> RelaySettings:
+    """Return the settings where there is a relay, or copies that one has left behind.
+
+    Raises:
+        ConfigError: there is neither.
+        StateError: it cannot be found out.
+    """
+    relay = load(file).relay
+    if relay.listen is None:
+        with _state(relay) as state:
+            if state is None or not (state.count(state="waiting") or state.count(state="ended", fate="kept")):
+                raise _no_relay(file)
+    return relay
+
+
+def _no_relay(file: str) -> ConfigError:
+    return ConfigError(f"{file}: [relay] listen is empty: no copy travels by a relay here (docs/copies.md)")
 
 
 # -- reading --------------------------------------------------------------------------------
 
 
 def _show(options: argparse.Namespace) -> int:
-    relay = _settings(options.config)
+    relay = _settings_to_read(options.config)
     now = time.time()
     with _state(relay) as state:
         copies = list(_chosen(state, options, now)) if state is not None else []
@@ -135,6 +157,8 @@ def _show(options: argparse.Namespace) -> int:
             print(plain(line))
         if not named:
             print(in_text(summary) if summary is not None else f"no copy has come yet ({relay.state} is not there)")
+            if relay.listen is None:
+                print(f"{_LEFT_BEHIND}: set it again and reload, to hand them on")
     if named:
         if not copies and not options.json:
             complain("no such copy is known to the relay; ldapmilter audit find tells of all there ever was")
@@ -164,8 +188,8 @@ def _chosen(state: StateReader, options: argparse.Namespace, now: float) -> Iter
 def _nagios(options: argparse.Namespace) -> int:
     """Print one line with performance data; return 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN."""
     try:
-        relay = _settings(options.config)
-        silent = _silence(relay)
+        relay = _settings_to_read(options.config)
+        silent = silence(relay.listen) if relay.listen is not None else _LEFT_BEHIND
         with _state(relay) as state:
             summary = summary_of(state, time.time(), relay.late_after) if state is not None else None
     except (ConfigError, StateError) as error:
@@ -174,41 +198,13 @@ def _nagios(options: argparse.Namespace) -> int:
         return code
     code, word = _NAGIOS[level_of(summary, relay.late_after) if summary is not None else "ok"]
     text = in_text(summary) if summary is not None else "no copy has come yet"
-    for level, trouble in (("critical", silent), _unrouted(relay)):
+    way = unrouted(relay, relay.listen) if relay.listen is not None else ("ok", None)
+    for level, trouble in (("critical", silent), way):
         if trouble is not None:
             code, word = max(_NAGIOS[level], (code, word))
             text = f"{trouble}; {text}"
-    print(nagios.line(word, text, _figures(summary, relay.late_after) if summary is not None else ""))
+    print(nagios.line(word, text, figures(summary, relay.late_after) if summary is not None else ""))
     return code
-
-
-def _figures(summary: CopyNumbers, late_after: float) -> str:
-    return (
-        f"waiting={summary.waiting};;;0 oldest={summary.oldest_seconds:.0f}s;{late_after:g};14400;0"
-        f" kept={summary.kept};;0;0 unseen={summary.unseen};;;0"
-    )
-
-
-def _unrouted(relay: RelaySettings) -> tuple[str, str | None]:
-    """Return how bad it is that Postfix does not route copies to the relay, and why; ``None``: it does."""
-    assert relay.listen is not None  # noqa: S101 - _settings() has refused that
-    route = ask_postfix(relay.domain, relay.listen, relay.postfix_dir)
-    if route.state == "unknown":
-        return "warning", f"it is not known whether copies are routed to the relay: {route.text}"
-    return "critical", f"copies are not routed to the relay: {route.text}" if route.state == "not routed" else None
-
-
-def _silence(relay: RelaySettings) -> str | None:
-    """Return why the relay does not answer; ``None``: it does, or this user may not connect to it."""
-    assert relay.listen is not None  # noqa: S101 - _settings() has refused that
-    try:
-        with dial(relay.listen, _GREETING_SECONDS) as connection:
-            greeting = connection.recv(4)
-    except ConnectError as error:
-        return None if isinstance(error.__cause__, PermissionError) else f"the relay does not answer at {error}"
-    except OSError as error:
-        return f"the relay does not answer at {relay.listen}: {error.strerror or error}"
-    return None if greeting.startswith(b"220") else f"the relay at {relay.listen} takes no mail now"
 
 
 # -- changing -------------------------------------------------------------------------------
@@ -219,7 +215,8 @@ def _change(options: argparse.Namespace) -> int:
     if options.learn is not None:
         answer = _ask(options, {"action": "learn", "file": str(options.learn.absolute())})
         if not answer["lines"] and not options.json:
-            print(plain(f"{options.learn}: no line tells of copies; is it another host's audit?"), file=sys.stderr)
+            text = f"{options.learn}: no line tells of copies: name the audit of a host with a copy relay"
+            print(plain(text), file=sys.stderr)
         else:
             print(json.dumps(answer) if options.json else f"took over {answer['lines']} lines that tell of copies")
         return exit_status.FINE if answer["lines"] else exit_status.PROBLEM

@@ -8,7 +8,7 @@ import time
 from ldapmilter.cli import exit_status
 from ldapmilter.cli.asking import ask_and_compare
 from ldapmilter.cli.words import moment
-from ldapmilter.daemon.status_words import client_in_words, waits_in_words
+from ldapmilter.daemon.status_words import client_in_words, kept_in_words, late_in_words, waits_in_words
 from ldapmilter.durations import in_words
 from ldapmilter.plain import plain
 from ldapmilter.service import command
@@ -162,11 +162,9 @@ def _relay(relay: Message, now: float) -> Iterator[str]:
 
 
 def _relay_problems(relay: Message, now: float) -> Iterator[str]:
-    if relay.get("kept"):
-        kept = "1 copy is kept" if relay["kept"] == 1 else f"{relay['kept']} copies are kept"
-        yield f"{kept}: refused, or not through in time; see ldapmilter copies"
-    if relay.get("oldest") is not None and now - relay["oldest"] > relay["late_after"]:
-        yield f"a copy has waited for {in_words(now - relay['oldest'])}; see ldapmilter copies"
+    for text in (kept_in_words(relay), late_in_words(relay, now)):
+        if text is not None:
+            yield f"{text}; see ldapmilter copies"
 
 
 def _following(following: Message | None) -> Iterator[str]:

@@ -116,12 +116,15 @@ def problem(route: Route | None, listen: SocketAddress | None) -> str | None:
     """Return what has to be said of a way to ``[relay] listen``, and what mends it; ``None``: nothing."""
     if route is None or route.state == "routed":
         return None
-    mends = f"register --relay {listen} puts the route there (docs/copies.md)"
     if route.state == "unknown":
         return (
-            f"it is not known whether Postfix routes copies to the copy relay; if not, they are lost: {route.text}; {mends}"
+            "it is not known whether Postfix routes copies to the copy relay; if not, they are lost:"
+            f" {route.text}; register --relay {listen} puts the route there (docs/copies.md)"
         )
-    return f"Postfix does not route copies to the copy relay, so mail with such copies waits: {route.text}; {mends}"
+    return (
+        "Postfix does not route copies to the copy relay, so mail with such copies waits:"
+        f" {route.text}; register --relay {listen} puts the route there (docs/copies.md)"
+    )
 
 
 def _stamps(route: Route) -> list[tuple[int, ...] | None]:

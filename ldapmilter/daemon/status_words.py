@@ -21,3 +21,18 @@ def client_in_words(one: Message, now: float) -> str:
     return (
         f"{one['client']}: {messages} from hosted senders without identity, the last {in_words(now - one['last'])} ago"
     )
+
+
+def kept_in_words(relay: Message) -> str | None:
+    """Return how many copies the copy relay keeps; ``None``: none."""
+    if not relay.get("kept"):
+        return None
+    kept = "1 copy is kept" if relay["kept"] == 1 else f"{relay['kept']} copies are kept"
+    return f"{kept}: refused, or not through in time"
+
+
+def late_in_words(relay: Message, now: float) -> str | None:
+    """Return for how long the oldest copy has waited; ``None``: not for ``[relay] late_after``."""
+    if relay.get("oldest") is None or now - relay["oldest"] <= relay["late_after"]:
+        return None
+    return f"a copy has waited for {in_words(now - relay['oldest'])}"

@@ -20,6 +20,10 @@ _INET = re.compile(r"(smtp|lmtp):\[([^\[\]\s]+)\]:([0-9]{1,5})\Z", re.IGNORECASE
 _UNIX = re.compile(r"lmtp:(unix:/\S*)\Z", re.IGNORECASE)
 _WITHOUT_BRACKETS = re.compile(r"(smtp|lmtp):(?:inet:)?([^\[\]\s:/]+):([0-9]{1,5})\Z", re.IGNORECASE)
 
+_WITHOUT_PORT = re.compile(r"(smtp|lmtp):(?:inet:)?(?:\[([^\[\]\s]+)\]|([^\[\]\s:/]+))\Z", re.IGNORECASE)
+_WITHOUT_KIND = re.compile(r"(?:\[([^\[\]\s]+)\]|([^\[\]\s:/]+)):([0-9]{1,5})\Z")
+_USUAL_PORTS: Final = {"smtp": "25", "lmtp": "PORT"}
+
 
 class NextHop(Struct, frozen=True, kw_only=True):
     """One server that takes copies: by SMTP (RFC 5321), or by LMTP (RFC 2033)."""
@@ -99,6 +103,11 @@ def _parse(word: str) -> NextHop:
     if match := _WITHOUT_BRACKETS.match(word):
         advice = f"without brackets Postfix would look up MX records; write {match[1].lower()}:[{match[2]}]:{match[3]}"
         raise _refused(word, advice)
+    if match := _WITHOUT_PORT.match(word):
+        kind, host = match[1].lower(), match[2] or match[3]
+        raise _refused(word, f"the port is missing; write {kind}:[{host}]:{_USUAL_PORTS[kind]}")
+    if match := _WITHOUT_KIND.match(word):
+        raise _refused(word, f"smtp: or lmtp: is missing; write smtp:[{match[1] or match[2]}]:{match[3]}")
     raise _refused(word, "that is none")
 
 

@@ -141,7 +141,7 @@ class Commands:
         handling = self._handling
         kept = handling.maildir.read(token)
         if kept is None:
-            return _unchanged(token, "no such copy is kept here")
+            return _unchanged(token, _why_not_kept(handling.state.copy(token)))
         if (reply := handling.record_owed(token, "resent")) is not None:
             return self._resent(token, reply, {"code": None, "reply": "it was accepted before", "server": ""})
         copy = handling.state.copy(token) or _of_file(token, kept)
@@ -214,6 +214,19 @@ def _tokens(request: Mapping[str, Any]) -> list[str]:
 
 def _of_file(token: str, kept: KeptCopy) -> KnownCopy:
     return KnownCopy(token=token, state="ended", fate="kept", target=kept.fields.get("Target", ""))
+
+
+def _why_not_kept(copy: KnownCopy | None) -> str:
+    """Say of a copy that is not in the Maildir why it cannot be sent again."""
+    if copy is None:
+        return "no such copy is known here"
+    if copy.state == "waiting":
+        return "it is not kept, it waits in Postfix's queue: postqueue -f has Postfix come with it now"
+    if copy.state == "decided":
+        return "it is not kept, Postfix has not come with it yet"
+    if copy.fate == "kept":
+        return "it is kept, and its file is not there: backups of [relay] kept may have it"
+    return f"it has ended: {copy.fate}"
 
 
 def _unchanged(token: str, why: str) -> dict[str, Any]:

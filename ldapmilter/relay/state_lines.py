@@ -77,7 +77,8 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
         "UPDATE copies SET state = 'ended', fate = ?, ended_at = ?, tried_at = ?, seen_at = coalesce(seen_at, ?),"
         " kept_at = CASE WHEN ? THEN ? ELSE kept_at END,"
         " target = CASE WHEN target = '' THEN ? ELSE target END, attempts = ?, server = ?, code = ?, reply = ?,"
-        " why = ?, other_message_id = ?"
+        # Another address than it was decided for (--to): the audit has it in the line, the state in words.
+        " why = CASE WHEN target NOT IN ('', ?) THEN 'sent to ' || ? ELSE ? END, other_message_id = ?"
         # By what follows what, not by the clock, which may be set back: once more may end what is kept, and what
         # another message has ended.
         " WHERE token = ? AND (ended_at IS NULL OR other_message_id IS NOT NULL OR (fate = 'kept' AND ?))",
@@ -88,6 +89,7 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
                 str(line.get("server") or ""),
                 line.get("code"),
                 str(line.get("reply") or ""),
+                *(2 * [str(line.get("target") or "")]),
                 str(line.get("why") or ""),
                 other,
             ),

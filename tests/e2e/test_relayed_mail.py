@@ -205,6 +205,8 @@ def test_without_a_route_mail_with_such_copies_waits_and_other_mail_flows(site: 
     assert (sent.code, "Temporary policy lookup failure" in sent.text) == (451, True), sent
     assert "the copy relay is not routed" in site.decided(token)["warnings"][-1]
     assert site.send(BOB, [KIM])[1].accepted
+    live = site.daemon.cli("explain", "--live", "--auth", ANN, "--rcpt", BOB)
+    assert (live.returncode, "the copy relay is not routed" in live.stdout) == (1, True), live.stdout
     status = site.daemon.cli("status")
     assert status.returncode == 1
     assert "PROBLEM   Postfix does not route copies to the copy relay" in status.stdout

@@ -309,7 +309,7 @@ BAD_VALUES = [
     ("relay", "report_from", "Journal", "one mailbox"),
     ("relay", "state", "", "the name of a file"),
     ("relay", "kept", "", "the name of a file"),
-    ("relay", "keep_after", "2d", "number of seconds"),
+    ("relay", "keep_after", "2d", "number of seconds from 60 to 2592000"),
     ("relay", "late_after", "0", "number of seconds"),
     ("copy legal", "inherit", "", "override or union"),
     ("copy legal", "invalid_value", "", "tempfail or ignore"),

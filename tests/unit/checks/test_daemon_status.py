@@ -42,3 +42,18 @@ def test_a_client_that_is_busy_is_a_warning() -> None:
     assert busy.text.startswith("198.51.100.7: 250 messages from hosted senders without identity, the last 30 min")
     assert "198.51.100.7" in busy.remedy
     assert (other.code, other.severity) == ("identity-unknown-client", Severity.NOTE)
+
+
+def test_copies_that_are_kept_or_late() -> None:
+    relay = {"kept": 2, "oldest": time.time() - 3600, "late_after": 900.0}
+    kept, late = found(relay=relay).findings
+    assert (kept.code, kept.severity) == ("relay-kept", Severity.PROBLEM)
+    assert kept.text == "2 copies are kept: refused, or not through in time"
+    assert (late.code, late.severity) == ("relay-late", Severity.WARNING)
+    assert late.text.startswith("a copy has waited for 1 h")
+
+
+def test_copies_that_are_neither_and_a_daemon_without_a_relay() -> None:
+    in_time = {"kept": 0, "oldest": time.time() - 60, "late_after": 900.0}
+    not_reported = {"kept": None, "oldest": None, "late_after": 900.0}
+    assert found(relay=in_time).findings == found(relay=not_reported).findings == found(relay=None).findings == ()

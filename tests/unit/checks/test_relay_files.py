@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from msgspec.structs import replace
 
 from ldapmilter.checks import relay_files
 from ldapmilter.checks.finding import Report
@@ -100,3 +101,11 @@ def test_without_a_daemon_it_is_not_known_for_whom_to_look(office: Office) -> No
     office.control.unlink()
     assert office.found() == []
     assert office.report.not_looked_for == {"relay-not-writable", "relay-kept-foreign"}
+
+
+def test_copies_that_a_relay_has_left_behind(office: Office) -> None:
+    Maildir(office.kept).prepare()
+    office.config = replace(office.config, relay=replace(office.config.relay, listen=None))
+    assert office.found() == []
+    Maildir(office.kept).keep("f" * 48, {}, [b"x"])
+    assert office.found() == [("relay-kept-unserved", f"{office.kept}: 1 kept copy")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldapmilter.cli import copies as verb
+from ldapmilter.cli import copies_watch
 from ldapmilter.cli.main import main
 from ldapmilter.postfix.transport import Route
 from ldapmilter.socket_address import parse_socket
@@ -42,7 +43,7 @@ class Place:
             domain="copies.invalid",
             postfix_dir=None,
         )
-        patch.setattr(verb, "ask_postfix", lambda *_: self.route)
+        patch.setattr(copies_watch, "ask_postfix", lambda *_: self.route)
         patch.setattr(verb, "load", lambda _file: SimpleNamespace(relay=relay))
         patch.setattr(verb, "ask", self.ask)
         patch.setattr(verb, "time", SimpleNamespace(time=lambda: NOW, sleep=self.slept.append))
@@ -273,7 +274,7 @@ def test_learning_from_what_tells_of_no_copies(
     place.answers = [{"lines": 0}]
     file = tmp_path / "passwd"
     assert main(["copies", "--learn", str(file)]) == 1
-    assert f"{file}: no line tells of copies; is it another host's audit?" in capsys.readouterr().err
+    assert f"{file}: no line tells of copies: name the audit of a host with a copy relay" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -297,6 +298,33 @@ def test_what_does_not_belong_together(place: Place, given: list[str]) -> None:
         main(["copies", *given])
     assert ended.value.code == 2
     assert not place.asked
+
+
+@pytest.mark.parametrize("spelt", ["{}@copies.invalid", "<{}@copies.invalid>", " {} "])
+def test_a_token_as_the_mail_log_and_a_report_have_it(place: Place, spelt: str) -> None:
+    place.copies.ended(3, 30, "accepted")
+    assert main(["copies", spelt.format(token(3))]) == 0
+
+
+@pytest.mark.parametrize("leave", ["waiting", "kept"])
+def test_what_a_relay_that_is_configured_no_more_has_left_behind(
+    place: Place, capsys: pytest.CaptureFixture[str], leave: str
+) -> None:
+    place.relay.listen = None
+    place.copies.waiting(1, 30) if leave == "waiting" else place.copies.ended(1, 30, "kept")
+    main(["copies"])
+    out = capsys.readouterr().out
+    assert token(1) in out
+    assert "[relay] listen is empty: no relay hands on what is kept" in out
+    assert main(["copies", "--nagios"]) == 2
+    assert "CRITICAL - [relay] listen is empty" in capsys.readouterr().out
+    assert main(["copies", "--resend"]) == 2
+
+
+def test_no_relay_is_configured_and_none_has_left_anything(place: Place) -> None:
+    place.relay.listen = None
+    place.copies.ended(1, 30, "accepted")
+    assert (main(["copies"]), main(["copies", "--nagios"])) == (2, 3)
 
 
 def test_no_relay_is_configured(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

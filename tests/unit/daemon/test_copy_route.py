@@ -73,8 +73,8 @@ def test_another_domain_is_not_known_until_it_is_asked_for() -> None:
 
 
 def test_what_was_not_routed_is_not_taken_for_routed_because_postfix_does_not_answer() -> None:
-    answers = [Route("not routed", "gone"), Route("unknown", "a table is denied"), Route("unknown", "timed out"), ROUTED]
-    route = CopyRoute(settings("smtp:[a.test]:25"), Postfix(*answers))
+    unknown = [Route("unknown", "a table is denied"), Route("unknown", "timed out")]
+    route = CopyRoute(settings("smtp:[a.test]:25"), Postfix(Route("not routed", "gone"), *unknown, ROUTED))
     for state, text in (
         ("not routed", "gone"),
         ("not routed", "gone, when it could be seen last; now a table is denied"),

@@ -21,7 +21,7 @@ KNOWN = {
     "milter/collected.py": {"feasible"},
     "milter/session.py": {"_refuse"},
     "daemon/deciding.py": {"done", "gave_up"},
-    "daemon/relayed_copies.py": {"settle", "_held"},
+    "daemon/relayed_copies.py": {"_stopped", "_held"},
     "policy/decide.py": {"decide", "_held", "_copies"},
     "policy/verdict.py": {"answer"},
     "policy/facts.py": {"_expand", "_look_up_groups"},
@@ -41,7 +41,7 @@ TEXTS = {
     "milter/session.py": {"_introduce", "data", "eom", "_require"},
     "milter/callbacks.py": {"callback"},
     "daemon/audit_trail.py": {"look"},
-    "daemon/relayed_copies.py": {"settle"},
+    "daemon/relayed_copies.py": {"_stopped"},
 }
 """Where the texts come from: of an audit, of an entry, of a group."""
 

@@ -217,8 +217,25 @@ def test_a_refused_copy_is_kept_whole_and_sent_again(office: Office) -> None:
     assert office.written[1]["target"] == "other@archive.example"
     assert office.kept() == []
     assert office.state.count(state="ended", fate="accepted") == 1
+    known = office.state.copy(token)
+    assert known is not None
+    assert (known.target, known.why) == ("vault@archive.example", "sent to other@archive.example")
     assert office.take(token) == DONE
     assert office.written[-1]["state"] == "repeat"
+
+
+def test_what_is_not_kept_is_not_sent_again_and_told_why(office: Office) -> None:
+    waiting, ended, decided = office.decided(), office.decided(), office.decided()
+    office.take(ended)
+    office.hops.answer = server("connect", None, "Connection refused")
+    office.take(waiting)
+    told = office.commands().serve({"action": "resend", "tokens": [waiting, ended, decided, "beef"]})
+    assert [one["why"] for one in told["results"]] == [
+        "it is not kept, it waits in Postfix's queue: postqueue -f has Postfix come with it now",
+        "it has ended: accepted",
+        "it is not kept, Postfix has not come with it yet",
+        "no such copy is known here",
+    ]
 
 
 def test_discarding_takes_a_reason_and_is_written_down(office: Office) -> None:
