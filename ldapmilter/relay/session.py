@@ -85,7 +85,8 @@ class RelaySession(LMTP):
         return not self._tokens
 
     def hang_up(self) -> None:
-        """Hang up."""
+        """Hang up, after the replies that are given."""
+        self._send_replies()
         if self.transport is not None:
             self.transport.close()
 

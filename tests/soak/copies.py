@@ -45,6 +45,8 @@ _MISDEEDS: Final = (
     *(("data", "451 4.3.0 later"), ("data", "554 5.6.0 no"), ("content", DROP), ("content", "552 5.3.4 too big")),
     *(("end", "451 4.3.0 later"), ("end", "554 5.7.1 no"), ("end", DROP), ("end", TAKE_AND_DROP)),
 )
+_ENDS: Final = {"relay killed": signal.SIGKILL, "relay told to end": signal.SIGTERM}
+_OFTEN: Final = (*_ENDS, "archive away", "Postfix away", "reload")
 _MESSAGE_ID: Final = re.compile(rb"(?im)^Message-ID: (\S+)")
 _MARK: Final = re.compile(rb"soaked-(\d+)-")
 
@@ -127,12 +129,10 @@ class CopySoak:
     def _havoc(self) -> None:
         once = ["state deleted", "audit rotated"]
         while not self._stop.wait(self._chance.uniform(2, 8)):
-            what = (
-                once.pop() if once else self._chance.choice(["relay killed", "archive away", "Postfix away", "reload"])
-            )
+            what = once.pop() if once else self._chance.choice(_OFTEN)
             self.trouble[what] += 1
-            if what == "relay killed" and (pid := self._relay()) is not None:
-                os.kill(pid, signal.SIGKILL)
+            if what in _ENDS and (pid := self._relay()) is not None:
+                os.kill(pid, _ENDS[what])
             elif what == "archive away":
                 with self._chance.choice([self._first, self._second]).away():
                     self._stop.wait(3)

@@ -383,6 +383,19 @@ def test_a_drain_lets_what_is_under_way_end(relay: Running, archive: ArchiveServ
         pass
 
 
+def test_a_drain_hangs_up_on_nobody_who_has_a_reply_to_come(relay: Running) -> None:
+    """Replies leave a moment after they are given: Postfix would come again with a copy that has ended."""
+    with relay.client() as client:
+
+        async def reply_and_drain() -> bool:
+            (session,) = relay.relay._desk.sessions
+            await session.push(DONE)  # type: ignore[attr-defined]
+            return await relay.relay.drain(HANG)
+
+        assert relay.do(reply_and_drain())
+        assert line(client) == DONE
+
+
 def test_a_copy_that_is_under_way_at_the_end_is_not_taken_after_it(
     relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
