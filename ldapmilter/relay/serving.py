@@ -27,7 +27,7 @@ from ldapmilter.relay.following import HORIZON, Following
 from ldapmilter.relay.handling import Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import Maildir
-from ldapmilter.relay.replies import BUSY
+from ldapmilter.relay.replies import BUSY, NO_RECORD
 from ldapmilter.relay.session import RelaySession
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
@@ -50,6 +50,8 @@ _log = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 240.0
 """In which Postfix has its answer: it waits for 600 s (``lmtp_data_done_timeout``)."""
+LATEST_SECONDS: Final = ANSWER_SECONDS + 30.0
+"""In which it has one even where the disk does not answer the relay."""
 _AUDIT_SECONDS: Final = 20.0
 """For which a line may take to come to disk."""
 _THREADS: Final = 32
@@ -118,6 +120,8 @@ class Relay:
         # A copy that is sent again may take minutes, and whoever asks meanwhile waits here.
         self._commanding = ThreadPoolExecutor(4, thread_name_prefix="command")
         self._sent_again: set[concurrent.futures.Future[ServerAnswer]] = set()
+        self._at_work: set[asyncio.Task[str]] = set()
+        """Copies, also those that Postfix waits for no more."""
         self._desk = Desk(
             host_name=self._host_name,
             room=self._room,
@@ -214,7 +218,7 @@ class Relay:
         self._commands.end()
         for sent_again in list(self._sent_again):
             sent_again.cancel()
-        under_way = list(self._desk.copies)
+        under_way: list[asyncio.Future[Any]] = [*self._desk.copies, *self._at_work]
         for copies in under_way:
             copies.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -326,6 +330,17 @@ class Relay:
             raise
 
     async def _take(self, token: str, message: Spooled) -> str:
+        taking = asyncio.get_running_loop().create_task(self._taken(token, message))
+        self._at_work.add(taking)
+        taking.add_done_callback(self._at_work.discard)
+        try:
+            await asyncio.wait({taking}, timeout=LATEST_SECONDS)
+        except asyncio.CancelledError:
+            taking.cancel()
+            raise
+        return taking.result() if taking.done() else NO_RECORD  # it goes on, and the copy is busy until it has ended
+
+    async def _taken(self, token: str, message: Spooled) -> str:
         until = time.monotonic() + ANSWER_SECONDS
         try:
             return await self._taking.take(token, message, until)

@@ -355,6 +355,20 @@ def test_a_disk_that_does_not_answer_defers_large_messages_alone(
     wait_until(lambda: relay.send([first, second], large) == [DONE, DONE], "the disk to be asked again")
 
 
+def test_a_disk_that_has_the_state_and_does_not_answer_defers(
+    relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (token,) = relay.decided()
+    monkeypatch.setattr(serving_module, "LATEST_SECONDS", 0.0)
+    with relay.relay._state._lock:  # as whoever writes it has
+        assert relay.send([token]) == [NO_RECORD]
+        assert relay.send([token]) == [BUSY]
+        assert archive.filed == []
+    monkeypatch.setattr(serving_module, "LATEST_SECONDS", HANG)
+    wait_until(lambda: relay.send([token]) == [DONE], "the copy to be free again")
+    assert (len(archive.filed), ends(relay.audit)[0]) == (1, (token, "accepted"))
+
+
 def test_a_bug_defers(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     (token,) = relay.decided()
     monkeypatch.setattr(relay.relay._taking, "take", lambda *_: 1 / 0)
@@ -456,8 +470,8 @@ def test_what_could_not_be_recorded_is_recorded_without_the_copy_and_at_the_end(
         return
     looking_after = asyncio.run_coroutine_threadsafe(relay.relay.look_after(), relay.loop)
     wait_until(lambda: ends(relay.audit) == [(token, "accepted")], "the end to be recorded")
+    wait_until(lambda: relay.send([token]) == [DONE], "the copy to be free again")
     looking_after.cancel()
-    assert relay.send([token]) == [DONE]
     assert len(archive.filed) == 1
 
 
