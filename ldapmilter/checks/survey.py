@@ -23,6 +23,7 @@ from ldapmilter.checks import (
     policy_values,
     postfix,
     registration,
+    relay_domain,
     relay_files,
     relay_servers,
     relay_targets,
@@ -130,6 +131,7 @@ def _directory(
             identity_settings.check(raw_directory, config, report, delimiter=delimiter)
             mailing_lists.check_readable(raw_directory, config.policy, report)
             service_logins.check(opened.directory.for_message(), config, report)
+            relay_domain.check(opened.directory.for_message(), config, report)
             registration.check(raw_directory, config, report)
             report.directory_asked = True
         except DirectoryUnavailable as error:

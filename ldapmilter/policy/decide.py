@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ldapmilter.policy.settings import DatedPolicy, Policy
 
 _WAITS_FOR_LOGIN = ("a login that is no account's",)
+_WAITS_FOR_DOMAIN = ("a [relay] domain that is nobody's",)
 
 
 def decide(
@@ -63,11 +64,13 @@ def decide(
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
-    if (known := _by_envelope_alone(envelope, policy)) is not None:
-        return known
+    if (why := decided_before(envelope, policy.identity)) is not None:
+        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
     author: Sender | None = None
     basis = basis if basis is not None else Basis()
     try:
+        if (recipient := recipient_of_relay(envelope, policy.relay_domain)) is not None:
+            return _to_relay(recipient, envelope, directory, policy)
         facts = _known_facts(basis, directory, policy.on(today))
         memory = facts.memory if facts is not None else Memory(envelope, directory, policy.on(today))
         author = _identify(envelope, memory, policy, headers)
@@ -124,13 +127,12 @@ def decide_whole(
     return decision
 
 
-def _by_envelope_alone(envelope: Envelope, policy: Policy) -> Decision | None:
-    """Return the decision of a message decided before, or to the relay's domain; ``None``: of any other."""
-    if (why := decided_before(envelope, policy.identity)) is not None:
-        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
-    recipient = recipient_of_relay(envelope, policy.relay_domain)
-    if recipient is None:
-        return None
+def _to_relay(recipient: str, envelope: Envelope, directory: Directory, policy: Policy) -> Decision:
+    """Return the decision of a message to the relay's domain: refused, or held where the domain is hosted by mistake."""
+    if policy.relay_domain is not None and directory.hosts(policy.relay_domain):
+        why = f"{recipient} is a recipient, and [relay] domain is hosted by this directory: give the relay another one"
+        author = Sender(identity=as_claimed(envelope))
+        return replace(_held(author, policy, directory, [Notice(text=why, error=True)]), waits_for=_WAITS_FOR_DOMAIN)
     notice = Notice(text=f"{recipient} is a recipient, in the domain of the copy relay: nobody may write there")
     return Decision(
         identity=as_claimed(envelope),

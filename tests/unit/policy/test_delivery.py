@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ldapmilter.policy.document import as_json
+from ldapmilter.policy.model import TEMPFAIL_REPLY
 from tests.unit.policy.example import example, example_records
 from tests.unit.policy.world import ANN, JOE, Message, World
 
@@ -120,6 +121,15 @@ def test_nobody_writes_to_the_relay(recipient: str, login: str | None) -> None:
     assert decision.effects == ()
     (notice,) = decision.warnings
     assert notice.text.startswith(f"{recipient} is a recipient, in the domain of the copy relay")
+
+
+def test_a_relays_domain_that_is_hosted_by_mistake_has_its_mail_wait_and_not_bounce() -> None:
+    decision = world({}, {**RELAY, "domain": "example.com"}).decide(Message(to=[JOE, VAULT]))
+    assert (decision.verdict, decision.smtp_reply) == ("tempfail", TEMPFAIL_REPLY)
+    assert decision.waits_for == ("a [relay] domain that is nobody's",)
+    assert decision.waits_because == (
+        f"{VAULT} is a recipient, and [relay] domain is hosted by this directory: give the relay another one",
+    )
 
 
 def test_without_a_relay_its_domain_is_as_any_other() -> None:
