@@ -267,7 +267,7 @@ class RelayKeeper:
         if not self._has_its_name():
             found.append("the socket of the copy relay is not found under its name any more")
         if self._handle is None:
-            found.append("the copy relay does not run: copies by way of it wait")
+            found.append("the copy relay does not run: copies by way of it wait; the log says why")
         elif (problem := self._handle.report.get("problem")) is not None:
             found.append(f"the copy relay defers copies: {problem}")
         return found

@@ -16,6 +16,7 @@ from ldapmilter.daemon.aside import Aside, StillBusy, aside
 from ldapmilter.daemon.audit_trail import try_audit
 from ldapmilter.daemon.channel import RequestRefused
 from ldapmilter.daemon.overview import RefusedReload
+from ldapmilter.daemon.relay_files import try_relay_files
 from ldapmilter.daemon.relayed_copies import key_for
 from ldapmilter.errors import ConfigError, LdapmilterError
 
@@ -132,6 +133,7 @@ class Takeover:
             raise ConfigError(other_socket(config.file, str(config.milter.socket), str(before.milter.socket)))
         await aside(lambda: try_audit(config))
         await aside(lambda: key_for(config))
+        await aside(lambda: try_relay_files(config.relay, before.relay))
         if active.switched_off:
             return active, self._password  # a later one has to try it
         if password != self._password:

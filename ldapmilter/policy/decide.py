@@ -64,13 +64,11 @@ def decide(
     Never raises for the directory: what could not be asked ends in ``tempfail``, or in
     ``incomplete`` where ``[policy] directory_failure = accept`` (the directory is then lenient).
     """
-    if (why := decided_before(envelope, policy.identity)) is not None:
-        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
     author: Sender | None = None
     basis = basis if basis is not None else Basis()
     try:
-        if (recipient := recipient_of_relay(envelope, policy.relay_domain)) is not None:
-            return _to_relay(recipient, envelope, directory, policy)
+        if (known := _by_envelope_alone(envelope, directory, policy)) is not None:
+            return known
         facts = _known_facts(basis, directory, policy.on(today))
         memory = facts.memory if facts is not None else Memory(envelope, directory, policy.on(today))
         author = _identify(envelope, memory, policy, headers)
@@ -127,8 +125,16 @@ def decide_whole(
     return decision
 
 
-def _to_relay(recipient: str, envelope: Envelope, directory: Directory, policy: Policy) -> Decision:
-    """Return the decision of a message to the relay's domain: refused, or held where the domain is hosted by mistake."""
+def _by_envelope_alone(envelope: Envelope, directory: Directory, policy: Policy) -> Decision | None:
+    """Return the decision of a message decided before, or to the relay's domain; ``None``: of any other.
+
+    Where the directory hosts that domain by mistake, mail to its users waits until the relay has another one.
+    """
+    if (why := decided_before(envelope, policy.identity)) is not None:
+        return Decision(identity=as_claimed(envelope), mode=policy.mode, decided_before=why)
+    recipient = recipient_of_relay(envelope, policy.relay_domain)
+    if recipient is None:
+        return None
     if policy.relay_domain is not None and directory.hosts(policy.relay_domain):
         why = f"{recipient} is a recipient, and [relay] domain is hosted by this directory: give the relay another one"
         author = Sender(identity=as_claimed(envelope))

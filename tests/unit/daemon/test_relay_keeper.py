@@ -172,7 +172,7 @@ def test_one_that_dies_is_started_again_and_the_third_time_in_a_minute_later(
         world.process.die(-signal.SIGSEGV)
         world.pass_time(60)
         assert len(world.processes) == 3
-        assert world.keeper.problems() == ["the copy relay does not run: copies by way of it wait"]
+        assert world.keeper.problems() == ["the copy relay does not run: copies by way of it wait; the log says why"]
         world.pass_time(1)
         assert (len(world.processes), world.keeper.restarts) == (4, 3)
         assert world.keeper.problems() == []

@@ -22,7 +22,7 @@ KNOWN = {
     "milter/session.py": {"_refuse"},
     "daemon/deciding.py": {"done", "gave_up"},
     "daemon/relayed_copies.py": {"_stopped", "_held"},
-    "policy/decide.py": {"decide", "_held", "_copies", "_to_relay"},
+    "policy/decide.py": {"decide", "_held", "_copies", "_by_envelope_alone"},
     "policy/verdict.py": {"answer"},
     "policy/facts.py": {"_expand", "_look_up_groups"},
 }
@@ -30,7 +30,7 @@ KNOWN = {
 
 TEXTS = {
     "policy/service_logins.py": {"why_unknown"},
-    "policy/decide.py": {"_to_relay"},
+    "policy/decide.py": {"_by_envelope_alone"},
     "policy/copies.py": {"decide_copies"},
     "policy/identity.py": {"by_mailbox"},
     "policy/from_rewrite.py": {"render"},
