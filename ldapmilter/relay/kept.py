@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import time
 from pathlib import Path
@@ -203,7 +204,9 @@ class Maildir:
         folder = self.path / _OTHER
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            path.rename(folder / token)
+            # What was set aside before under this token was answered for as well.
+            names = itertools.chain([token], (f"{token}-{number}" for number in itertools.count(2)))
+            path.rename(next(folder / name for name in names if not (folder / name).exists()))
             sync_directory(folder)
             sync_directory(path.parent)
         except OSError as error:

@@ -14,6 +14,7 @@ from ldapmilter.relay.commands import CommandRefused
 from ldapmilter.relay.kept import KeepError
 from ldapmilter.relay.replies import DONE
 from tests.support.ports import HANG, wait_until
+from tests.support.relay import new_token
 from tests.unit.relay.test_handling import MESSAGE, Office, server
 
 if TYPE_CHECKING:
@@ -168,3 +169,13 @@ def test_a_request_does_not_wait_for_another_for_long(office: Office, monkeypatc
     with pytest.raises(CommandRefused, match="the relay ends"):
         commands.serve({"action": "resend", "tokens": [second]})
     assert office.kept() == [second]
+
+
+def test_what_is_set_aside_twice_is_there_twice(office: Office) -> None:
+    """Postfix was told that it is settled."""
+    token = new_token(office.directory)
+    for octets in (b"one\r\n", b"two\r\n"):
+        office.maildir.keep(token, {}, [octets])
+        office.maildir.set_aside(token)
+    aside = sorted((office.settings.kept / "other").iterdir())
+    assert [file.read_bytes().partition(b"\n\n")[2] for file in aside] == [b"one\r\n", b"two\r\n"]
