@@ -90,10 +90,12 @@ class RelayProcess:
         return self._journaling
 
     async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT, or the end of the parent; return the exit status."""
+        """Serve until SIGTERM or SIGINT, SIGHUP where there is no parent, or its end; return the exit status."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop_wanted.set)
+        if self._channel is not None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # that is the parent's
         background = [loop.create_task(self._relay.look_after())]
         if self._channel is not None:
             background += [loop.create_task(self._obey(self._channel))]

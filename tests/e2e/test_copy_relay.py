@@ -269,6 +269,8 @@ def _of_status(pid: int | None, name: str) -> float:
 def test_a_reload_and_an_end(relaying: Relaying) -> None:
     wait_until(relaying.serves, "the relay to serve")
     first = relaying.relay()
+    assert first is not None
+    os.kill(first, signal.SIGHUP)  # for the parent, and whoever sends it by name or to the group reaches all
     with ArchiveServer("lmtp", path=relaying.daemon.directory / "lmtp.sock") as other:
         relaying.daemon.configure({"relay": {"next_hop": other.next_hop}})
         os.kill(relaying.daemon.pid, signal.SIGHUP)
