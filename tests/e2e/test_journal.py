@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.e2e.company import PASSWORD
 from tests.e2e.scene import Scene
 from tests.support.archive_server import ArchiveServer
 from tests.support.builders import account, domain, dynamic_group, global_config, static_list
@@ -109,7 +110,10 @@ def office() -> Iterator[Office]:
                 }
             },
             records=records(),
-            postfix_main={"transport_maps": f"inline:{{ {{ copies.invalid = lmtp:inet:{LOOPBACK}:{port} }} }}"},
+            postfix_main={
+                "transport_maps": f"inline:{{ {{ copies.invalid = lmtp:inet:{LOOPBACK}:{port} }} }}",
+                "smtputf8_enable": "yes",
+            },
         )
         with scene:
             Path(directory, "postfix").symlink_to(scene.postfix.config_directory)
@@ -160,6 +164,23 @@ def test_a_message_from_outside(office: Office) -> None:
     journal = office.report()
     assert journal.sender == "joe@client.test"
     assert journal.recipients == ("Recipient: bob@example.test", "Recipient: dan@example.test")
+
+
+def test_addresses_beyond_ascii(office: Office) -> None:
+    """RFC 6531: the archive's server knows nothing of it, and gets the report all the same."""
+    assert "SMTPUTF8" not in office.archive.extensions
+    header = "Subject: Grüße\r\nFrom: jörg@client.test\r\nTo: bob@example.test, zoë@client.test"
+    message = f"{header}\r\n\r\nHé.\r\n".encode()
+    recipients = ["bob@example.test", "zoë@client.test", "änne@client.test"]
+    options = ["SMTPUTF8", "BODY=8BITMIME"]
+    sent = office.scene.postfix.send(
+        "jörg@client.test", recipients, message, login=ANN, password=PASSWORD, mail_options=options
+    )
+    assert sent.accepted, sent
+    journal = office.report()
+    assert (journal.sender, journal.on_behalf_of, journal.subject) == (ANN, "jörg@client.test", "Grüße")
+    assert journal.recipients == ("To: bob@example.test", "To: zoë@client.test", "Bcc: änne@client.test")
+    assert journal.original.endswith(message)
 
 
 @pytest.mark.parametrize(
