@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ldapmilter.mta.transaction import Client, Transaction
 from tests.support.builders import account, cos, domain, global_config, server
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.record import merge
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.support import slapd as slapd_module
 from tests.support.builders import account, cos, domain, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from tests.support.record import Record

@@ -37,10 +37,10 @@ from ldapmilter.policy.decide import decide
 from ldapmilter.socket_address import parse_socket
 from tests.support.builders import account, cos, domain, global_config, static_list
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.ports import wait_until
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -27,12 +27,12 @@ from ldapmilter.mta.probe import probe
 from ldapmilter.socket_address import parse_socket
 from tests.support import builders
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.names import account_dn, domain_dn, group_dn, zimbra_id
 from tests.support.ports import wait_until
 from tests.support.record import merge
 from tests.support.slapd import Slapd
 from tests.support.slapd_config import ROOT_DN, ROOT_PASSWORD
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

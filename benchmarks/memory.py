@@ -17,11 +17,11 @@ from ldapmilter.mta.client import MilterClient
 from ldapmilter.socket_address import parse_socket
 from tests.support.builders import account, cos, domain, global_config
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.processes import pss_mb
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ from benchmarks import company, contestants
 from benchmarks.contestants import BEFORE, C_COPY, C_DATA, C_FROM, C_NOOP, OURS, TRANSPORTS
 from benchmarks.native_tools import WrongAnswerError
 from benchmarks.report import Target, number, ratios
-from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.names import domain_dn
 from tests.support.ports import LOOPBACK, free_port, listens, wait_until
 from tests.support.postfix import Postfix

@@ -22,12 +22,12 @@ from benchmarks.native_tools import WrongAnswerError
 from benchmarks.report import Target, milliseconds, number, ratios
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.ports import LOOPBACK, free_port, listens, wait_until
 from tests.support.postfix import Postfix
 from tests.support.processes import processes
 from tests.support.record import merge, to_ldif
 from tests.support.relay import DOMAIN, decision, ends, new_token, write_audit
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

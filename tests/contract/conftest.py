@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.backends import BackEnd, Searcher
-from tests.contract.shapes import contract_records
-from tests.support.record import to_ldif
+from tests.contract.crowd import crowd
+from tests.contract.shapes import shapes
+from tests.support.record import merge, to_ldif
 from tests.support.slapd import Slapd
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ldapmilter.directory.zimbra import MessageDirectory
     from ldapmilter.opening import OpenDirectory
 
+RECORDS = merge([*shapes(), *crowd()])
 IN_MEMORY = ("records", "slapcat")
 OVER_OTHER_TRANSPORTS = ("ldaps", "ldapi")
 
@@ -25,14 +27,14 @@ OVER_OTHER_TRANSPORTS = ("ldaps", "ldapi")
 @pytest.fixture(scope="session")
 def contract_slapd() -> Iterator[Slapd]:
     """Return a running directory server with the contract's data; nobody changes it."""
-    with Slapd(contract_records(), tls=True) as server:
+    with Slapd(RECORDS, tls=True) as server:
         yield server
 
 
 def _make(name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> BackEnd:
     folder = factory.mktemp(name)
     if name == "records":
-        (folder / "directory.ldif").write_text(to_ldif(contract_records()), encoding="utf-8")
+        (folder / "directory.ldif").write_text(to_ldif(RECORDS), encoding="utf-8")
         return BackEnd(name, "uri = ldif:directory.ldif\n", folder, time.monotonic)
     server: Slapd = request.getfixturevalue("contract_slapd")
     if name == "slapcat":

@@ -1,4 +1,4 @@
-"""A directory that holds every shape of Zimbra's data that the contract speaks about.
+"""A directory that holds every shape of Zimbra's data: for the contract, and for whatever else reads a directory.
 
 Everything hangs off ``example.test``; the other domains are there for what is special about them:
 
@@ -14,7 +14,6 @@ dangling.test     its default COS does not exist
 sub.example.test  lies below example.test in the tree
 bücher.test       stored in ACE form
 blank.test        its name has blanks around it; a catch-all account that has, too
-bulk.test         1,100 accounts, all of them in one list and in one dynamic group
 rights.test       who may write as whom: rights on every level, external accounts
 ================= =============================================================================
 """
@@ -38,14 +37,13 @@ from tests.support.builders import (
     server,
     static_list,
 )
-from tests.support.directory_data import base_records
 from tests.support.names import account_dn, domain_dn, group_dn, zimbra_id
 from tests.support.record import Record, merge
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-BULK: Final = 1100
 HELPDESK: Final = "helpdesk@rights.test"
 IDN_DOMAIN: Final = "xn--bcher-kva.test"
 SALES_ID: Final = zimbra_id("cos", "sales")
@@ -56,14 +54,13 @@ BOB: Final = "bob@example.test"
 WATCH: Final = "watch@example.test"
 LOOSE: Final = "loose@example.test"
 LONG_MEMBER: Final = f"bob+{'x' * 300}@example.test"
-EVERYBODY: Final = "everybody@bulk.test"
 
 ANN_DN: Final = account_dn(ANN)
 BOB_DN: Final = account_dn(BOB)
 
 
-def contract_records() -> list[Record]:
-    """Return all of it, parents first."""
+def shapes() -> list[Record]:
+    """Return the entries, parents first."""
     return merge(
         [
             *base_records(),
@@ -75,7 +72,6 @@ def contract_records() -> list[Record]:
             *_dynamic_groups(),
             *_policy_groups(),
             *_send_rights(),
-            *_bulk(),
         ]
     )
 
@@ -86,11 +82,14 @@ def _global() -> Iterator[Record]:
         zimbraMtaRecipientDelimiter="+",
         ldapMilterLegalBcc="global@vault.test",
     )
-    yield from cos("legal", ldapMilterArchiveBcc="legal@vault.test")
+    intercepted = ["hold@vault.test", "hold2@vault.test"]
+    yield from cos("legal", ldapMilterArchiveBcc="legal@vault.test", zimbraInterceptAddress=intercepted)
     # Zimbra's own ids come in both cases.
     yield from cos("sales", zimbraId=SALES_ID.upper(), ldapMilterArchiveBcc="sales@vault.test")
     yield from cos("guests", ldapMilterArchiveBcc="guests@vault.test")
-    yield from server("mx1.example.test", ["mta"], zimbraServiceHostname="192.0.2.25")
+    yield from server(
+        "mx1.example.test", ["mta"], zimbraServiceHostname="192.0.2.25", zimbraMtaSmtpdMilters="inet:127.0.0.1:8890"
+    )
     yield from server("mbox1.example.test", ["mailbox", "memcached"], zimbraServiceHostname="192.0.2.17")
     yield from server("mbox2.example.test", ["ldap", "mailbox"], zimbraServiceHostname="2001:db8::17")
 
@@ -120,7 +119,6 @@ def _domains() -> Iterator[Record]:
     )
     yield from domain("sub.example.test")
     yield from domain(IDN_DOMAIN)
-    yield from domain("bulk.test")
     yield from domain("blank.test", zimbraDomainName="  Blank.test ")
     yield from account("bea@blank.test", zimbraMailCatchAllAddress=" @Blank.test")
 
@@ -139,6 +137,7 @@ def _people() -> Iterator[Record]:
     yield from account(
         BOB,
         cos_id=SALES_ID.lower(),
+        cn="Bob",
         title="engineer",
         displayName="Bob  (the *star*) \\ builder",
         zimbraMailAlias=["direct@alias.test", "both@alias.test"],
@@ -169,7 +168,7 @@ def _odd_people() -> Iterable[Record]:
     )
     yield from account("st*r@example.test")
     yield from account("stxr@example.test")
-    yield from account("kate@example.test")
+    yield from account("kate@example.test", cos_id=zimbra_id("cos", "default"))
     yield from account("tagged@example.test", **{"ldapMilterArchiveSentBcc;lang-en": "tagged@keep.test"})
     # A plus in a DN has to be escaped; slapd spells it \2B whatever it was given.
     yield from (_with_dn(one, "uid=plus\\2Btag") for one in account("plus+tag@example.test", title="engineer"))
@@ -261,14 +260,6 @@ def _policy_groups() -> Iterator[Record]:
     )
 
 
-def _bulk() -> Iterator[Record]:
-    group = zimbra_id("group", "crowd@bulk.test")
-    for number in range(BULK):
-        yield from account(f"user{number}@bulk.test", zimbraMemberOf=group)
-    yield from static_list(EVERYBODY, [f"user{number}@bulk.test" for number in range(BULK)])
-    yield from dynamic_group("crowd@bulk.test")
-
-
 def _send_rights() -> Iterator[Record]:
     """Return accounts and lists that let the help desk write as them, or do not."""
     desk = f"{zimbra_id('account', HELPDESK)} usr "
@@ -276,7 +267,12 @@ def _send_rights() -> Iterator[Record]:
     yield from domain("rights.test", zimbraACE=f"{desk}sendAsDistList")
     yield from global_grants(f"{zimbra_id('account', 'central@rights.test')} usr sendAs")
     yield from account("central@rights.test")
-    yield from account(HELPDESK, aliases=["help@rights.test"])
+    yield from account(
+        HELPDESK,
+        aliases=["help@rights.test"],
+        zimbraAllowFromAddress="desk@partner.test",
+        zimbraMailCanonicalAddress="desk@brand.test",
+    )
     yield from data_source(HELPDESK, "helpdesk@gmail.test")
     yield from data_source(HELPDESK, "old@gmail.test", name="off", zimbraDataSourceEnabled=False)
     yield from data_source(HELPDESK, "boss@rights.test", name="inside")

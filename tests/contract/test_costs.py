@@ -38,11 +38,11 @@ from tests.support.builders import (
     static_list,
 )
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.names import domain_dn, zimbra_id
 from tests.support.ports import wait_until
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

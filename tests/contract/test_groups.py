@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.asking import entry, expansion, names, who
-from tests.contract.shapes import ANN, BOB, BULK, DEEPEST, EVERYBODY, LONG_MEMBER, LOOSE
+from tests.contract.crowd import BULK, EVERYBODY
+from tests.contract.shapes import ANN, BOB, DEEPEST, LONG_MEMBER, LOOSE
 
 if TYPE_CHECKING:
     from ldapmilter.directory.zimbra import MessageDirectory

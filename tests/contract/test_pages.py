@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ldapmilter.directory.backend.filters import And, Equal, Present, Substring
 from ldapmilter.directory.backend.store import PAGE_SIZE, Deadline
 from tests.contract.backends import LIMIT
-from tests.contract.shapes import ANN, ANN_DN, BULK
+from tests.contract.crowd import BULK
+from tests.contract.shapes import ANN, ANN_DN
 
 if TYPE_CHECKING:
     from ldapmilter.directory.backend.filters import Filter

@@ -26,10 +26,10 @@ from tests.support.builders import (
     global_config,
     static_list,
 )
-from tests.support.directory_data import base_records
 from tests.support.names import account_dn, cos_dn, domain_dn, group_dn, zimbra_id
 from tests.support.record import Record, merge, to_ldif
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

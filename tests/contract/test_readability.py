@@ -25,12 +25,13 @@ from tests.support.builders import (
     global_grants,
     static_list,
 )
-from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, base_records
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.names import account_dn, cos_dn, domain_dn, zimbra_id
 from tests.support.ports import wait_until
-from tests.support.record import Record, merge
+from tests.support.record import Record, merge, without_policy
 from tests.support.slapd import Slapd
 from tests.support.slapd_config import ROOT_DN, ROOT_PASSWORD
+from tests.support.zimbra_base import base_records
 from tests.unit.policy.world import read_config
 
 if TYPE_CHECKING:
@@ -51,17 +52,19 @@ CHECKED_AGAIN: Final = 3.0
 """The same of a server that did not let the policy be read."""
 
 
-def _records(*, with_policy: bool = True) -> list[Record]:
+def _records() -> list[Record]:
     """Return ann under a policy (her COS's, her domain's and her group's), and bob and eve."""
-    policy = {"ldapMilterLegalBcc": "domain@vault.test"} if with_policy else {}
     group = zimbra_id("group", "watch@example.test")
-    watch = {"ldapMilterLegalBcc": "watch@vault.test", "ldapMilterAppliesToMembers": True} if with_policy else {}
     return merge(
         [
             *base_records(),
             *global_config(zimbraDefaultDomainName="example.test"),
-            *cos("sales", **({"ldapMilterLegalBcc": "sales@vault.test"} if with_policy else {})),
-            *domain("example.test", zimbraDomainDefaultCOSId=zimbra_id("cos", "sales"), **policy),
+            *cos("sales", ldapMilterLegalBcc="sales@vault.test"),
+            *domain(
+                "example.test",
+                zimbraDomainDefaultCOSId=zimbra_id("cos", "sales"),
+                ldapMilterLegalBcc="domain@vault.test",
+            ),
             *account(
                 ANN,
                 aliases=["alias@example.test"],
@@ -70,11 +73,13 @@ def _records(*, with_policy: bool = True) -> list[Record]:
             ),
             *account(BOB, cos_id=zimbra_id("cos", "default"), aliases=["second@example.test"]),
             *account(EVE),
-            *account(DESK, **({"ldapMilterFromEnforce": "reject"} if with_policy else {})),
+            *account(DESK, ldapMilterFromEnforce="reject"),
             *data_source(DESK, "desk@elsewhere.test"),
             *global_grants(),
             *static_list(LIST, [BOB]),
-            *dynamic_group("watch@example.test", **watch),  # type: ignore[arg-type]
+            *dynamic_group(
+                "watch@example.test", ldapMilterLegalBcc="watch@vault.test", ldapMilterAppliesToMembers=True
+            ),
         ]
     )
 
@@ -182,7 +187,7 @@ def server() -> Iterator[Slapd]:
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Slapd]:
     """Return a server without the schema."""
-    with Slapd(_records(with_policy=False), with_schema=False) as running:
+    with Slapd(without_policy(_records()), with_schema=False) as running:
         yield running
 
 
@@ -215,7 +220,7 @@ def test_values_that_are_not_set_are_fine(milter: Milter) -> None:
 
 
 def test_a_directory_without_any_policy_is_fine() -> None:
-    with Slapd(_records(with_policy=False)) as empty:
+    with Slapd(without_policy(_records())) as empty:
         milter = Milter(empty)
         assert milter.gives() == set()
         milter.later()
@@ -507,7 +512,7 @@ def test_a_server_without_the_schema_does_not_stand_in_for_one_that_is_down(serv
 
 
 def test_the_schema_nowhere_is_unavailable_until_it_is_there(bare: Slapd) -> None:
-    with Slapd(_records(with_policy=False), with_schema=False) as other:
+    with Slapd(without_policy(_records()), with_schema=False) as other:
         milter = Milter(bare, other)
         text = milter.refuses()
         assert bare.uri in text

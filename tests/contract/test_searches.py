@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.asking import address, expansion, resolved
-from tests.contract.shapes import ANN, BOB, EVERYBODY
+from tests.contract.crowd import EVERYBODY
+from tests.contract.shapes import ANN, BOB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,8 @@ from ldapmilter.directory.backend.filters import And, Equal, Filter, Not, Or, Pr
 from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.errors import DirectoryUnavailable
 from tests.contract.backends import LIMIT, Searcher
-from tests.contract.shapes import ANN, ANN_DN, BOB, BOB_DN, BULK, DYN_DN, SALES_ID
+from tests.contract.crowd import BULK
+from tests.contract.shapes import ANN, ANN_DN, BOB, BOB_DN, DYN_DN, SALES_ID
 from tests.support.names import account_dn, cos_dn, domain_dn, zimbra_id
 
 if TYPE_CHECKING:

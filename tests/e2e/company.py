@@ -22,9 +22,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.support.builders import account, alias_domain, cos, domain, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.record import merge
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from tests.support.record import Record

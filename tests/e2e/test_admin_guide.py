@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from ldapmilter import __version__
 from tests.support.builders import account, domain, global_config, server
 from tests.support.daemon import Daemon
-from tests.support.directory_data import MILTER_DN, base_records
 from tests.support.guide import Section, run_line, sections
+from tests.support.identities import MILTER_DN
 from tests.support.installed import SCRIPTS, files
 from tests.support.ports import HANG, free_port, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge, to_ldif
 from tests.support.slapd import Slapd
 from tests.support.slapd_config import ROOT_PASSWORD
+from tests.support.zimbra_base import base_records
 from tests.support.zimbra_home import ZimbraHome
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from tests.support.amavis import Amavis
 from tests.support.archive_server import ArchiveServer
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.journal_readers import strictly
 from tests.support.ports import free_port
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

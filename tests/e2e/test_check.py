@@ -20,11 +20,12 @@ from ldapmilter.config import load
 from ldapmilter.errors import DirectoryUnavailable
 from tests.support.builders import USER_PASSWORD, account, cos, domain, global_config, server, static_list
 from tests.support.daemon import Daemon
-from tests.support.directory_data import ANN_DN, MILTER_DN, base_records
+from tests.support.identities import MILTER_DN
 from tests.support.names import account_dn
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tests.support.record import Record
 
 MAIL = "olcDatabase={2}mdb,cn=config"
+ANN_DN = account_dn("ann@example.test")
 SECRET_TARGET = "ghost@example.test"
 
 

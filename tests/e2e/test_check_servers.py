@@ -16,10 +16,11 @@ from ldapmilter.directory.ldap.command_connection import connect
 from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.exchange import Credentials
 from ldapmilter.schema.definition import own_attributes
+from tests.contract.shapes import ANN_DN, shapes
 from tests.support.builders import USER_PASSWORD, account
-from tests.support.directory_data import ANN_DN, MILTER_DN, sample_records
+from tests.support.identities import MILTER_DN
 from tests.support.ports import free_port
-from tests.support.record import merge
+from tests.support.record import merge, without_policy
 from tests.support.slapd import Slapd
 
 if TYPE_CHECKING:
@@ -47,13 +48,13 @@ olcOverlay: syncprov
 @pytest.fixture(scope="module")
 def slapd() -> Iterator[Slapd]:
     held = account("held@example.test", ldapMilterLegalBcc="vault@keep.test")
-    with Slapd(merge([*sample_records(), *held]), tls=True) as server:
+    with Slapd(merge([*shapes(), *held]), tls=True) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Slapd]:
-    with Slapd(with_schema=False, milter_acl=False) as server:
+    with Slapd(without_policy(shapes()), with_schema=False, milter_acl=False) as server:
         yield server
 
 
@@ -326,7 +327,7 @@ def test_indexes(slapd: Slapd) -> None:
 
 
 def test_replicas() -> None:
-    with Slapd() as one, Slapd() as two:
+    with Slapd(shapes()) as one, Slapd(shapes()) as two:
         both = settings_of(one, one.uri, two.uri)
         assert codes(look(both)) == ["ldap-replica-lag-unknown"]
         one.modify(SYNCPROV.format(mail=MAIL))

@@ -14,11 +14,11 @@ import pytest
 from tests.support.archive_server import ArchiveServer
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.guide import run_line, sections
 from tests.support.ports import LOOPBACK, free_port, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge, to_ldif
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

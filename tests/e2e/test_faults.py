@@ -147,7 +147,7 @@ TRANSPORTS = ("plain", "starttls", "ldaps")
 def scene() -> Iterator[Scene]:
     with contextlib.ExitStack() as stack:
         slapd = stack.enter_context(Slapd(records(), tls=True))
-        victim = stack.enter_context(Slapd())
+        victim = stack.enter_context(Slapd(company()))
         lines: dict[str, Line] = {}
         for how in TRANSPORTS:
             own = slapd.ldaps_uri if how == "ldaps" else slapd.uri

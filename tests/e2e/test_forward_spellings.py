@@ -9,10 +9,10 @@ import pytest
 from tests.e2e.scene import Scene
 from tests.support.builders import account, domain, global_config, static_list
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 from tests.support.zimbra_maps import zimbra_maps
 
 if TYPE_CHECKING:

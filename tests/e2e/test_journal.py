@@ -18,11 +18,11 @@ from tests.e2e.company import PASSWORD
 from tests.e2e.scene import Scene
 from tests.support.archive_server import ArchiveServer
 from tests.support.builders import account, domain, dynamic_group, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.journal_readers import archived_recipients, by_email, strictly
 from tests.support.names import zimbra_id
 from tests.support.ports import HANG, LOOPBACK, free_port, wait_until
 from tests.support.record import merge
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ from ldapmilter.mta.transaction import Transaction, Verdict
 from ldapmilter.socket_address import parse_socket
 from tests.support.builders import account, domain, global_config, static_list
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.ports import HANG, wait_until
 from tests.support.proxy import PASS, Proxy, delayed
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from ldapmilter.mta.transaction import TransactionOutcome

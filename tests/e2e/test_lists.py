@@ -15,13 +15,13 @@ from tests.support import audit_lines
 from tests.support.amavis import Amavis
 from tests.support.builders import account, domain, global_config, static_list
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.dkim_signer import Keys, Signer
 from tests.support.ports import free_port
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
 from tests.support.smtp_client import RawSmtp
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

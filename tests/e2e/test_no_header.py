@@ -7,11 +7,11 @@ from ldapmilter.mta.transaction import Transaction, Verdict
 from ldapmilter.socket_address import parse_socket
 from tests.support.builders import account, domain, global_config
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.ports import HANG
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 
 ANN = "ann@example.test"
 VAULT = "vault@elsewhere.test"

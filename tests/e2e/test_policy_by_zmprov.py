@@ -15,11 +15,11 @@ import pytest
 
 from tests.support.builders import account, cos, domain, dynamic_group, global_config, static_list
 from tests.support.daemon import Daemon
-from tests.support.directory_data import base_records
 from tests.support.guide import Section, Step, run_line, sections
 from tests.support.names import zimbra_id
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 from tests.support.zimbra_home import ZimbraHome
 
 if TYPE_CHECKING:

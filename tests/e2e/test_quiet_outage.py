@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.company import company
 from tests.support.daemon import Daemon
 from tests.support.ports import LOOPBACK, free_port, wait_until
 from tests.support.slapd import Slapd
@@ -68,7 +69,7 @@ KINDS: dict[str, tuple[Callable[[Slapd], None], Callable[[Slapd], None]]] = {
 @pytest.mark.parametrize(("kind", "mode"), [("hangs", "apply"), ("is gone", "pass")])
 def test_a_directory_that_stops_and_comes_back(kind: str, mode: str) -> None:
     break_it, mend_it = KINDS[kind]
-    with Slapd() as slapd, quiet(slapd, policy={"mode": mode}) as daemon:
+    with Slapd(company()) as slapd, quiet(slapd, policy={"mode": mode}) as daemon:
         assert told(daemon)[0] == 0
         assert gauges(daemon, "ldapmilter_directory_up") == {slapd.uri: 1}
         began = time.time()
@@ -103,7 +104,7 @@ def test_a_directory_that_stops_and_comes_back(kind: str, mode: str) -> None:
 
 def test_the_second_server_is_asked_too() -> None:
     """Mail asks the first one only: that the other is gone would be found out when it is needed."""
-    with Slapd() as first, Slapd() as second, quiet(first, second) as daemon:
+    with Slapd(company()) as first, Slapd(company()) as second, quiet(first, second) as daemon:
         second.stop()
         wait_until(lambda: told(daemon)[1] == {first.uri: True, second.uri: False}, "word of the outage", _LIMIT)
         wait_until(lambda: len(lines(daemon)) == 1, "the line", _LIMIT)
@@ -115,7 +116,7 @@ def test_the_second_server_is_asked_too() -> None:
 
 
 def test_a_daemon_that_starts_without_a_directory_says_so_once() -> None:
-    with Slapd() as slapd:
+    with Slapd(company()) as slapd:
         slapd.stop()
         with Daemon(slapd, {"milter": {"workers": "2"}}) as daemon:
             wait_until(lambda: told(daemon)[0] == 1, "word of the outage", _LIMIT)

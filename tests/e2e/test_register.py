@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.builders import cos, domain, global_config, server, static_list
-from tests.support.directory_data import ADMIN_DN, ADMIN_PASSWORD, base_records
+from tests.support.identities import ADMIN_DN, ADMIN_PASSWORD
 from tests.support.ports import HANG, free_port, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 from tests.support.zimbra_home import ZimbraHome
 
 if TYPE_CHECKING:

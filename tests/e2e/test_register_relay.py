@@ -12,11 +12,11 @@ from ldapmilter.postfix.transport import ask_postfix
 from ldapmilter.socket_address import parse_socket
 from tests.e2e.test_register import CONFIG_DN, HOST, SERVER_DN, Site
 from tests.support.builders import domain, global_config, server
-from tests.support.directory_data import base_records
 from tests.support.ports import HANG, wait_until
 from tests.support.postfix import Postfix
 from tests.support.record import merge
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 from tests.support.zimbra_home import ZimbraHome
 
 if TYPE_CHECKING:

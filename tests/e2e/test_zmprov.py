@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.contract.shapes import BOB, shapes
 from tests.support.builders import cos
-from tests.support.directory_data import ADMIN_DN, ADMIN_PASSWORD, sample_records
+from tests.support.identities import ADMIN_DN, ADMIN_PASSWORD
 from tests.support.names import account_dn, zimbra_id
 from tests.support.record import merge
 from tests.support.slapd import Slapd
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
 
     Zmprov = Callable[..., tuple[int, str, str]]
 
-BOB: Final = "bob@example.test"
 MX: Final = "mx1.example.test"
 SMTPD: Final = "zimbraMtaSmtpdMilters"
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[ZimbraHome]:
-    data = merge([*sample_records(), *cos("staff", zimbraInterceptAddress=["a@keep.test", "b@keep.test"])])
+    data = merge([*shapes(), *cos("staff", zimbraInterceptAddress=["a@keep.test", "b@keep.test"])])
     with Slapd(data) as slapd, ZimbraHome(slapd) as made:
         yield made
 
@@ -165,6 +165,8 @@ def test_members_come_and_go(zmprov: Zmprov) -> None:
     zmprov("rdlm", "eng@example.test", BOB)
     assert BOB not in zmprov("gdl", "eng@example.test")[1]
     assert zmprov("rdlm", "eng@example.test", BOB)[0] == 2
-    zmprov("adlm", "dyn@example.test", BOB, "new@outside.test")
-    told = zmprov("gdl", "dyn@example.test")[1]
-    assert told.endswith("members\nann@example.test\nbob@example.test\nguest@outside.test\nnew@outside.test\n")
+    members = ["ann@example.test", BOB, "guest@outside.test", "zoe@other.test"]
+    assert zmprov("gdl", "dyn@example.test")[1].partition("members\n")[2].splitlines() == members
+    new = ["carl@example.test", "new@outside.test"]
+    zmprov("adlm", "dyn@example.test", *new)
+    assert zmprov("gdl", "dyn@example.test")[1].partition("members\n")[2].splitlines() == sorted([*members, *new])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tests.support.builders import account, domain, global_config
-from tests.support.directory_data import base_records
 from tests.support.record import merge, to_ldif
+from tests.support.zimbra_base import base_records
 
 PEOPLE: Final = 20
 

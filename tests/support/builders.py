@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from tests.support.identities import ADMIN_DN
 from tests.support.names import account_dn, cos_dn, domain_dn, group_dn, zimbra_id
 from tests.support.record import Record
 
 Value = str | bytes | bool | int | Sequence[str | bytes] | None
 
 USER_PASSWORD: Final = "user-secret"
-_ADMIN_DN: Final = "uid=zimbra,cn=admins,cn=zimbra"
 
 
 def _texts(value: Value) -> list[str | bytes]:
@@ -183,7 +183,7 @@ def _group(address: str, aliases: Sequence[str], written: dict[str, Value]) -> d
         "zimbraId": zimbra_id("group", address),
         "zimbraMailAlias": [address, *aliases],
         "zimbraMailStatus": "enabled",
-        "dgIdentity": _ADMIN_DN,
+        "dgIdentity": ADMIN_DN,
         **written,
     }
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.support.builders import account, cos, domain, dynamic_group, global_config, resource, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.record import Record, merge
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -73,6 +73,22 @@ def merge(records: Iterable[Record]) -> list[Record]:
     return sorted(by_dn.values(), key=lambda record: record.dn.count(","))
 
 
+def without_policy(records: Iterable[Record]) -> list[Record]:
+    """Return the records as they are where nobody has loaded the schema: without its class and its attributes."""
+    return [
+        Record(
+            record.dn,
+            tuple(
+                (name, value)
+                for name, value in record.attributes
+                if value != "ldapMilterPolicy" and not name.startswith("ldapMilter")
+            ),
+            record.filler,
+        )
+        for record in records
+    ]
+
+
 def to_ldif(records: Iterable[Record]) -> str:
     """Return the LDIF of all records, parents first."""
     return "".join(record.ldif() for record in merge(records))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tests.support.certificates import make_certificates
-from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, sample_records
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.ports import HANG, LOOPBACK, free_port, listens
 from tests.support.processes import end, freeze, wait_until_serving
 from tests.support.record import Record, merge, to_ldif
@@ -50,7 +50,7 @@ class Slapd:
 
     def __init__(
         self,
-        data: Iterable[Record] | None = None,
+        data: Iterable[Record],
         *,
         with_schema: bool = True,
         milter_acl: bool = True,
@@ -59,7 +59,7 @@ class Slapd:
         """Prepare configuration and data; nothing runs yet.
 
         Args:
-            data: the entries to start with; the sample directory unless given.
+            data: the entries to start with.
             with_schema: load schema/ldapmilter.ldif and hide what it defines.
             milter_acl: let the milter's identity read what it needs.
             tls: offer StartTLS, and ldaps on a second port.
@@ -78,7 +78,7 @@ class Slapd:
         (self.directory / "data").mkdir()
         text = config_ldif(self.directory, with_schema=with_schema, milter_acl=milter_acl, tls=tls)
         self._slapadd("-n0", text)
-        self._slapadd("-n2", to_ldif(sample_records() if data is None else data))
+        self._slapadd("-n2", to_ldif(data))
 
     @property
     def uri(self) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from ldapmilter.schema import access, definition
 from ldapmilter.schema.definition import own_attributes
 from ldapmilter.schema.rights import rights_for
-from tests.support.directory_data import MILTER_DN
+from tests.support.identities import MILTER_DN, POSTFIX_DN
 from tests.support.zimbra_schema import ATTRIBUTES, amavis_ldif, zimbra_ldif
 
 ROOT_DN: Final = "cn=config"
@@ -22,7 +22,7 @@ MODULE_PATH: Final = Path("/usr/lib/ldap")
 STOCK_SCHEMA: Final = Path("/etc/ldap/schema")
 
 _ADMINS: Final = 'by dn.children="cn=admins,cn=zimbra" write'
-_POSTFIX: Final = 'by dn.base="uid=zmpostfix,cn=appaccts,cn=zimbra" read'
+_POSTFIX: Final = f'by dn.base="{POSTFIX_DN}" read'
 _AMAVIS: Final = 'by dn.base="uid=zmamavis,cn=appaccts,cn=zimbra" read'
 
 _INDEXES: Final = """\

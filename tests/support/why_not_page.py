@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.support.builders import account, cos, domain, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.guide import Section, sections
 from tests.support.names import zimbra_id
 from tests.support.record import Record, merge
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 
 from ldap3.core.exceptions import LDAPException
 
-from tests.support.directory_data import ADMIN_DN, ADMIN_PASSWORD
+from tests.support.identities import ADMIN_DN, ADMIN_PASSWORD
 from tests.support.zmprov.attributes import SERVER_INHERITED
 from tests.support.zmprov.errors import ServiceError
 from tests.support.zmprov.store import Store

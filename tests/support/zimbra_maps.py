@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.support.directory_data import POSTFIX_DN, POSTFIX_PASSWORD
+from tests.support.identities import POSTFIX_DN, POSTFIX_PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path

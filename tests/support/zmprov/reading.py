@@ -93,8 +93,14 @@ def members(store: Store, entry: Entry) -> list[str]:
     if not entry.has_class("zimbraGroup"):
         return sorted(entry.get("zimbraMailForwardingAddress"))
     found = [store.read(dn) for dn in entry.get("member")]
-    names = ("zimbraMailDeliveryAddress", "zimbraMailForwardingAddress")
-    return sorted(address for held in found if held for name in names for address in held.get(name))
+    # An account is a member by its own address, whatever it forwards to; the unit holds those of others.
+    of_unit, of_account = "zimbraMailForwardingAddress", "zimbraMailDeliveryAddress"
+    return sorted(
+        address
+        for held in found
+        if held
+        for address in held.get(of_unit if held.has_class("zimbraGroupStaticUnit") else of_account)
+    )
 
 
 def _all(

@@ -10,8 +10,8 @@ from ldapmilter.checks.survey import look_at_values
 from ldapmilter.config import load
 from ldapmilter.opening import open_directory
 from tests.support.builders import domain, global_config
-from tests.support.directory_data import base_records
 from tests.support.record import merge, to_ldif
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,9 +14,9 @@ import pytest
 
 from ldapmilter.cli.main import main
 from tests.support.builders import account, cos, domain, dynamic_group, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
 from tests.support.record import merge, to_ldif
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

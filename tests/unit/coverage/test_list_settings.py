@@ -9,8 +9,8 @@ import pytest
 
 from ldapmilter.cli.main import main
 from tests.support.builders import account, domain, dynamic_group, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.record import merge, to_ldif
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from ldapmilter.coverage.summary import Summary
 from ldapmilter.message import Envelope
 from ldapmilter.policy.decide import decide
 from tests.support.builders import account, cos, domain, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
+from tests.support.zimbra_base import base_records
 from tests.unit.coverage.scene import TODAY, reported
 
 if TYPE_CHECKING:

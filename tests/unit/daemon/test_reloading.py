@@ -19,9 +19,9 @@ from ldapmilter.message import Envelope
 from ldapmilter.opening import OpenDirectory, open_directory
 from ldapmilter.policy.basis import Basis
 from tests.support.builders import account, domain, global_config
-from tests.support.directory_data import base_records
 from tests.support.ports import HANG
 from tests.support.record import to_ldif
+from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

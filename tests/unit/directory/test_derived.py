@@ -16,8 +16,8 @@ from ldapmilter.directory.cache.entries import Cache, Limits
 from ldapmilter.directory.model import Version
 from tests.contract.asking import address
 from tests.support import builders
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
+from tests.support.zimbra_base import base_records
 from tests.unit.directory.hand import Clock, Source, at_once
 from tests.unit.directory.scene import Scene
 from tests.unit.policy.example import example_records

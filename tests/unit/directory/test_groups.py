@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ldapmilter.directory.groups import GroupLimits
 from tests.contract.asking import address, entry
 from tests.support.builders import account, domain, global_config, server, static_list
-from tests.support.directory_data import base_records
+from tests.support.zimbra_base import base_records
 from tests.unit.directory.scene import Scene
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import ConfigError, DeadlineExceeded, DirectoryUnavailable
+from tests.contract.shapes import ANN_DN, shapes
 from tests.support.certificates import make_certificates
-from tests.support.directory_data import ANN_DN, MILTER_DN, MILTER_PASSWORD
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.ports import HANG, free_port, wait_until
 from tests.support.slapd import Slapd
 from tests.unit.directory import peers
@@ -42,14 +43,14 @@ MISBEHAVIOURS = {"silent": silent, "hangs up": hang_up, "babbles": babble, "drib
 @pytest.fixture(scope="module")
 def slapd() -> Iterator[Slapd]:
     """Return a running server that no test changes."""
-    with Slapd(tls=True) as server:
+    with Slapd(shapes(), tls=True) as server:
         yield server
 
 
 @pytest.fixture
 def own_slapd() -> Iterator[Slapd]:
     """Return a running server of the test's own."""
-    with Slapd() as server:
+    with Slapd(shapes()) as server:
         yield server
 
 

@@ -14,8 +14,8 @@ from ldapmilter.errors import DeadlineExceeded, DirectoryUnavailable, StillReadi
 from ldapmilter.message import Envelope, HandledMessage
 from tests.contract.asking import address, entry, names, who
 from tests.support.builders import account, custom_group, domain, dynamic_group, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
+from tests.support.zimbra_base import base_records
 from tests.unit.directory.scene import LIMITS
 from tests.unit.directory.stage import DEADLINE, PART, POLICY, Theatre, make_small
 

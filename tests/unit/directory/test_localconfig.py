@@ -19,7 +19,8 @@ from ldapmilter.directory.ldap.localconfig import LocalConfig, read
 from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import ConfigError, DirectoryUnavailable
 from ldapmilter.opening import open_directory
-from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD
+from tests.contract.shapes import shapes
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.ports import HANG, free_port, wait_until
 from tests.support.slapd import Slapd
 
@@ -328,13 +329,13 @@ def test_the_milter_binds_as_itself_not_as_zimbra(file: Path, tmp_path: Path, se
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Slapd]:
-    with Slapd() as running:
+    with Slapd(shapes()) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[Slapd]:
-    with Slapd(tls=True) as running:
+    with Slapd(shapes(), tls=True) as running:
         yield running
 
 

@@ -10,9 +10,10 @@ import pytest
 from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.health import QUIET
 from ldapmilter.directory.ldap.servers import LdapStore
-from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.ports import free_port, wait_until
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 from tests.unit.directory import peers
 from tests.unit.directory.peers import Peer, answering, babble, dribble, hang_up, silent
 
@@ -41,7 +42,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="module")
 def slapd() -> Iterator[Slapd]:
-    with Slapd() as server:
+    with Slapd(base_records()) as server:
         yield server
 
 

@@ -19,7 +19,8 @@ from ldapmilter.directory.backend.store import Deadline
 from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import DirectoryUnavailable
-from tests.support.directory_data import ANN_DN, MILTER_DN, MILTER_PASSWORD
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
+from tests.support.names import account_dn
 from tests.unit.directory.peers import Peer, answering, found, lying, result, tlv
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SHORT: Final = 1.0
 """Seconds after which a server that says no more is given up."""
 AMPLE: Final = 60.0
+ANN_DN: Final = account_dn("ann@example.test")
 ANN: Final = found(ANN_DN, "ann")
 DONE: Final = result(0x65, 0)
 DN: Final = tlv(0x04, ANN_DN.encode())

@@ -9,8 +9,8 @@ import pytest
 from ldapmilter.errors import DirectoryUnavailable
 from tests.contract.asking import address, entry, names, resolved, who
 from tests.support.builders import account, alias_domain, cos, custom_group, domain, global_config, static_list
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
+from tests.support.zimbra_base import base_records
 from tests.unit.directory.scene import Scene
 
 if TYPE_CHECKING:

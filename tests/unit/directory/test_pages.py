@@ -14,9 +14,10 @@ from ldapmilter.directory.ldap.endpoints import LdapSettings
 from ldapmilter.directory.ldap.servers import LdapStore
 from ldapmilter.errors import DirectoryUnavailable
 from tests.support.builders import account, domain
-from tests.support.directory_data import MILTER_DN, MILTER_PASSWORD, base_records
+from tests.support.identities import MILTER_DN, MILTER_PASSWORD
 from tests.support.ports import HANG, free_port
 from tests.support.slapd import Slapd
+from tests.support.zimbra_base import base_records
 from tests.unit.directory import peers
 from tests.unit.directory.hand import Clock
 from tests.unit.directory.peers import Peer, answering, found, hang_up
@@ -28,14 +29,18 @@ if TYPE_CHECKING:
 
 ACCOUNTS = 2 * PAGE_SIZE + 10
 AMPLE, SHORT = 60.0, 3.0
+RECORDS = [
+    *base_records(),
+    *domain("example.test"),
+    *(one for number in range(ACCOUNTS) for one in account(f"u{number}@example.test")),
+]
 FILTER = Substring("zimbraMailDeliveryAddress", ("u", "@example.test"))
 
 
 @pytest.fixture
 def slapd() -> Iterator[Slapd]:
     """Return a running server of the test's own with three pages of accounts."""
-    people = [one for number in range(ACCOUNTS) for one in account(f"u{number}@example.test")]
-    with Slapd([*base_records(), *domain("example.test"), *people]) as server:
+    with Slapd(RECORDS) as server:
         yield server
 
 
@@ -64,7 +69,7 @@ def test_a_server_that_goes_away_between_two_pages_is_unavailable(slapd: Slapd, 
 
 
 def test_the_rest_is_not_taken_from_another_server(slapd: Slapd) -> None:
-    with Slapd() as other, opened(slapd.uri, other.uri) as store:
+    with Slapd(RECORDS) as other, opened(slapd.uri, other.uri) as store:
         iteration = pages(store)
         next(iteration)
         slapd.stop()

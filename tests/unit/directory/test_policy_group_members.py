@@ -17,8 +17,8 @@ from tests.support.builders import (
     global_config,
     static_list,
 )
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
+from tests.support.zimbra_base import base_records
 from tests.unit.directory.stage import Theatre, make_small
 
 if TYPE_CHECKING:

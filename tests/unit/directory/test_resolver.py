@@ -206,7 +206,7 @@ def test_the_first_address_may_swallow_everything(dns: Dns) -> None:
 @pytest.mark.parametrize("starttls", [False, True])
 def test_the_certificate_has_to_name_the_host_not_the_address(dns: Dns, *, starttls: bool) -> None:
     dns.addresses = (LOOPBACK,)
-    with Slapd(tls=True) as slapd:
+    with Slapd([], tls=True) as slapd:
         uri = f"ldap://{HOST}:{slapd.uri.rpartition(':')[2]}"
         if not starttls:
             uri = f"ldaps://{HOST}:{slapd.ldaps_uri.rpartition(':')[2]}"

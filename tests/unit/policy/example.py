@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support import builders
-from tests.support.directory_data import base_records
 from tests.support.names import zimbra_id
+from tests.support.zimbra_base import base_records
 from tests.unit.policy.table import policy_table
 from tests.unit.policy.world import World
 
