@@ -1,4 +1,6 @@
-"""The directory of the end-to-end tests: who has which policy.
+"""The company of a running system: who has which policy.
+
+In the head office nothing holds for everybody: a message gets what its author and its recipients have.
 
 ===================== =====================================================================
 ann@example.test      COS sales: an archive of what is sent, and a From for specialcompany.com;
@@ -15,18 +17,44 @@ staff@, inner@        staff holds inner, inner holds carl and joe@specialcompany
 many-N@example.test   accounts without policy that nobody has asked for yet
 alias.test            alias domain of example.test
 ===================== =====================================================================
+
+The branch has every kind of coverage: each level, ``with``, ``until``, ``none``, and what is broken.
+
+===================== =====================================================================
+ann, bob@branch.test  COS field: archive by COS, legal by domain
+carol                 archive of her own, beside an expired one; COS office
+dave                  ``none`` of his own
+eve                   only expired: the next level shows
+frank                 a value that breaks the grammar
+grace                 policy group audit, by way of the nested list audit-eu; legal with a condition
+vault                 the archive mailbox itself: not of its own mail
+room                  a resource
+nina@plain.test       in a domain without any policy
+sales-team, crew      a list and a dynamic group
+===================== =====================================================================
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.support.builders import account, alias_domain, cos, domain, global_config, static_list
+from tests.support.builders import (
+    account,
+    alias_domain,
+    cos,
+    domain,
+    dynamic_group,
+    global_config,
+    resource,
+    static_list,
+)
 from tests.support.names import zimbra_id
 from tests.support.record import merge
 from tests.support.zimbra_base import base_records
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.record import Record
 
 ARCHIVE: Final = "archive@keep.test"
@@ -37,6 +65,9 @@ LEGAL_FROM: Final = "Legal Dept. <legal@example.test>"
 RULE: Final = f"specialcompany.com => {LEGAL_FROM}"
 JOE: Final = "joe@specialcompany.com"
 PASSWORD: Final = "secret"
+
+_FIELD: Final = zimbra_id("cos", "field")
+OFFICE: Final = zimbra_id("cos", "office")
 
 _PEOPLE: Final = ("ann", "bob", "jane", "kim", "zoe", "ian", "henry", "dave", "erin", "frank", "gina", "carl")
 LOGINS: Final = {
@@ -91,5 +122,42 @@ def company() -> list[Record]:
             *static_list("staff@example.test", ["inner@example.test"]),
             *static_list("inner@example.test", ["carl@example.test", JOE]),
             *(entry for number in range(16) for entry in account(f"many-{number}@example.test")),
+            *_branch(),
         ]
     )
+
+
+def branch() -> list[Record]:
+    """Return the branch by itself, parents first: what reports on coverage count."""
+    return merge([*base_records(), *global_config(zimbraDefaultDomainName="branch.test"), *_branch()])
+
+
+def _branch() -> Iterator[Record]:
+    yield from cos("field", ldapMilterArchiveBcc="{localpart}@{domain}.vault.keep.test")
+    yield from cos("office", ldapMilterArchiveReceivedBcc="vault@branch.test ref=RET-7")
+    yield from domain("branch.test", ldapMilterLegalBcc="hold@counsel.test with=external ref=CASE-12")
+    yield from domain("plain.test")
+    yield from account("ann@branch.test", cos_id=_FIELD, displayName="Ann Able")
+    yield from account("bob@branch.test", cos_id=_FIELD, displayName='=HYPERLINK("bob")')
+    yield from account(
+        "carol@branch.test",
+        cos_id=OFFICE,
+        displayName="Carol <b>Cole</b></script>",
+        ldapMilterArchiveBcc=["carol@keep.test", "old@keep.test until=2020-01-31"],
+    )
+    yield from account("dave@branch.test", cos_id=_FIELD, ldapMilterArchiveBcc="none")
+    yield from account("eve@branch.test", cos_id=_FIELD, ldapMilterArchiveBcc="gone@keep.test until=2020-01-31")
+    yield from account("frank@branch.test", cos_id=OFFICE, ldapMilterLegalBcc="not an address")
+    yield from account("grace@branch.test", cos_id=OFFICE)
+    yield from account("vault@branch.test", ldapMilterArchiveSentBcc="vault@branch.test")
+    yield from resource("room@branch.test")
+    yield from account("nina@plain.test", displayName="Nina Näher")
+    yield from static_list(
+        "audit@branch.test",
+        ["audit-eu@branch.test"],
+        ldapMilterAppliesToMembers="TRUE",
+        ldapMilterLegalBcc="audit@counsel.test",
+    )
+    yield from static_list("audit-eu@branch.test", ["grace@branch.test"])
+    yield from static_list("sales-team@branch.test", ["ann@branch.test"], ldapMilterArchiveBcc="team@keep.test")
+    yield from dynamic_group("crew@branch.test")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.company import branch, company
 from tests.support.builders import account, alias_domain
-from tests.support.covered_company import covered_company
 from tests.support.daemon import Daemon
 from tests.support.ports import HANG, free_port, wait_until
 from tests.support.record import merge, to_ldif
@@ -32,9 +32,9 @@ PAGES = 1200
 
 @pytest.fixture(scope="module")
 def slapd() -> Iterator[Slapd]:
-    """Return a running server with the covered company and a crowd."""
+    """Return a running server with the company and a crowd."""
     crowd = [one for number in range(PAGES) for one in account(f"u{number}@plain.test")]
-    with Slapd([*covered_company(), *crowd]) as server:
+    with Slapd([*company(), *crowd]) as server:
         yield server
 
 
@@ -64,43 +64,43 @@ def entries(text: str) -> dict[str, dict[str, Any]]:
 
 def test_everybody_is_in_it_over_several_pages(command: Daemon) -> None:
     done = command.cli("coverage", "--json")
-    assert (done.returncode, done.stderr) == (1, "")  # frank has a value that cannot be used
+    assert (done.returncode, done.stderr) == (1, "")  # there are values that cannot be used
     found = json.loads(done.stdout)
-    counted = {"account": 9 + PAGES, "resource": 1, "list": 3, "dynamic group": 1, "system account": 0}
+    counted = {"account": 38 + PAGES, "resource": 1, "list": 5, "dynamic group": 1, "system account": 0}
     assert found["summary"]["entries"] == counted
-    assert len({one["address"] for one in found["entries"]}) == len(found["entries"]) == 14 + PAGES
+    assert len({one["address"] for one in found["entries"]}) == len(found["entries"]) == 45 + PAGES
     (given,) = [
         one
-        for one in entries(done.stdout)["grace@example.test"]["coverage"][2]["copies"]
+        for one in entries(done.stdout)["grace@branch.test"]["coverage"][2]["copies"]
         if one["level"] == "policy-group"
     ]
-    assert given["group_path"] == ["audit@example.test", "audit-eu@example.test"]
+    assert given["group_path"] == ["audit@branch.test", "audit-eu@branch.test"]
 
 
 def test_options_narrow_and_the_report_says_so(command: Daemon) -> None:
-    done = command.cli("coverage", "--json", "--class", "archive", "--direction", "sent", "--domain", "example.test")
+    done = command.cli("coverage", "--json", "--class", "archive", "--direction", "sent", "--domain", "branch.test")
     found = json.loads(done.stdout)
     assert done.returncode == 0
     assert [(one["class"], one["direction"]) for one in found["columns"]] == [("archive", "sent")]
-    assert {one["address"].partition("@")[2] for one in found["entries"]} == {"example.test"}
+    assert {one["address"].partition("@")[2] for one in found["entries"]} == {"branch.test"}
     assert len(found["entries"]) == 13
     assert len(found["narrowed"]) == 3
 
 
 def test_uncovered_leaves_the_others_out_but_counts_them(command: Daemon) -> None:
-    done = command.cli("coverage", "--csv", "--uncovered", "--class", "archive", "--domain", "example.test")
+    done = command.cli("coverage", "--csv", "--uncovered", "--class", "archive", "--domain", "branch.test")
     assert done.returncode == 1
     assert {row["address"].partition("@")[0] for row in rows(done.stdout)} == {
         *("crew", "dave", "frank", "grace", "room", "vault")  # of audit and audit-eu, everybody is covered
     }
-    table = command.cli("coverage", "--uncovered", "--class", "legal", "--domain", "example.test")
+    table = command.cli("coverage", "--uncovered", "--class", "legal", "--domain", "branch.test")
     assert (table.returncode, "13 entries" in table.stdout) == (1, True)  # frank's value; nobody is listed
-    assert "ann@example.test" not in table.stdout
+    assert "ann@branch.test" not in table.stdout
 
 
 def test_an_alias_domain_is_the_domain_that_it_stands_for(tmp_path: Path) -> None:
     file = tmp_path / "directory.ldif"
-    file.write_text(to_ldif(merge([*covered_company(), *alias_domain("alias.test", "plain.test")])), encoding="utf-8")
+    file.write_text(to_ldif(merge([*branch(), *alias_domain("alias.test", "plain.test")])), encoding="utf-8")
     with verb(None, {"ldap": {"uri": f"ldif:{file}"}}) as command:
         done = command.cli("coverage", "--json", "--domain", "Alias.Test")
     assert set(entries(done.stdout)) == {"nina@plain.test"}
@@ -171,7 +171,7 @@ def test_the_page_is_its_owners_alone(command: Daemon, tmp_path: Path) -> None:
     done = command.cli("coverage", "--html", str(page))
     assert done.returncode == 1
     assert f"written: {page}" in done.stdout
-    assert f"{9 + PAGES:,} accounts" in done.stdout
+    assert f"{38 + PAGES:,} accounts" in done.stdout
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
 
@@ -201,5 +201,5 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(command: Daemon) -> No
     reader.join(HANG)
     os.close(ours)
     wait_until(lambda: not reader.is_alive(), "the end of the terminal")
-    assert f"{17 + PAGES}/{17 + PAGES}" in seen.decode(errors="replace")
-    assert len({row["address"] for row in rows(stdout.decode())}) == 14 + PAGES
+    assert f"{48 + PAGES}/{48 + PAGES}" in seen.decode(errors="replace")
+    assert len({row["address"] for row in rows(stdout.decode())}) == 45 + PAGES

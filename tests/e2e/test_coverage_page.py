@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.company import OFFICE, branch
 from tests.support.builders import account
-from tests.support.covered_company import STAFF, covered_company
 from tests.support.daemon import Daemon
 from tests.support.ports import HANG
 from tests.support.record import merge, to_ldif
@@ -49,12 +49,12 @@ addEventListener("error", event => found.errors.push(String(event.message)));
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return the page of the covered company and a crowd."""
+    """Return the page of the company's branch and a crowd."""
     folder = tmp_path_factory.mktemp("page")
     folder.chmod(0o755)
-    crowd = [one for number in range(CROWD) for one in account(f"u{number:03}@plain.test", cos_id=STAFF)]
+    crowd = [one for number in range(CROWD) for one in account(f"u{number:03}@plain.test", cos_id=OFFICE)]
     crowd += account("galsync@plain.test", zimbraIsSystemResource="TRUE")
-    (folder / "directory.ldif").write_text(to_ldif(merge([*covered_company(), *crowd])), encoding="utf-8")
+    (folder / "directory.ldif").write_text(to_ldif(merge([*branch(), *crowd])), encoding="utf-8")
     daemon = Daemon(None, {"ldap": {"uri": f"ldif:{folder / 'directory.ldif'}"}})
     try:
         done = daemon.cli("coverage", "--html", str(folder / "report.html"))
@@ -105,11 +105,11 @@ def test_the_reader_searches_filters_sorts_turns_pages_and_opens_a_row(
       click("#rows .who button");
       found.details = document.querySelector("tr.details").innerText;
       found.byGroup = await search("audit-eu");
-      found.byCopy = await search("ann@example.test.vault.keep.test");
+      found.byCopy = await search("ann@branch.test.vault.keep.test");
       found.nobody = await search("nobody-at-all");
       await clear();
       found.cleared = text("count");
-      choose("domain", "example.test"); choose("column", "archive, sent"); choose("status", "no copy");
+      choose("domain", "branch.test"); choose("column", "archive, sent"); choose("status", "no copy");
       found.lacking = rows(); found.words = text("count");
       await clear();
       choose("kind", "list");
@@ -144,22 +144,22 @@ def test_the_reader_searches_filters_sorts_turns_pages_and_opens_a_row(
     assert (len(found["second"]), found["pageTwo"]) == (50, "51\u2013100 of 135")
     assert not set(found["first"]) & set(found["second"])
     assert found["first"] == sorted(found["first"])
-    assert found["searched"] == ["carol@example.test"]
+    assert found["searched"] == ["carol@branch.test"]
     sent, _received, legal, _legal_received = found["cells"]
     assert "carol@keep.test" in sent
     assert "expired value" in sent
     assert "only to external" in legal
     assert "Expired on 2020-01-31: old@keep.test" in found["details"]
     assert "ldapMilterArchiveBcc: carol@keep.test" in found["details"]
-    assert found["byGroup"] == ["audit-eu@example.test", "grace@example.test"]
-    assert found["byCopy"] == ["ann@example.test"]
+    assert found["byGroup"] == ["audit-eu@branch.test", "grace@branch.test"]
+    assert found["byCopy"] == ["ann@branch.test"]
     assert found["nobody"] == ["Nobody matches."]
     assert found["cleared"] == "135 entries"
     assert [one.partition("@")[0] for one in found["lacking"]] == ["dave", "frank", "grace", "room", "vault"]
-    assert found["words"] == "5 of 135 entries: archive, sent; no copy; example.test"
+    assert found["words"] == "5 of 135 entries: archive, sent; no copy; branch.test"
     assert [one.partition("@")[0] for one in found["lists"]] == ["audit-eu", "audit", "sales-team"]
     assert found["reversed"] == found["lists"][::-1]
-    assert found["invalid"] == ["frank@example.test"]
+    assert found["invalid"] == ["frank@branch.test"]
     assert found["chosen"] == "4 of 135 entries: archive, sent; covered; all people"
 
 

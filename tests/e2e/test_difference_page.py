@@ -55,9 +55,9 @@ def test_the_reader_sees_searches_and_filters_what_is_different(tmp_path: Path) 
     outcome = re.search(r'<pre id="outcome">(.*?)</pre>', done.stdout, re.DOTALL)
     assert outcome is not None, done.stdout[-2000:]
     found: dict[str, Any] = json.loads(html.unescape(outcome.group(1)))
-    assert found["all"] == ["carol@example.test", "dave@example.test", "zoe@example.test"]
-    assert found["searched"] == ["carol@example.test"]
-    assert found["came"] == ["zoe@example.test"]
+    assert found["all"] == ["carol@branch.test", "dave@branch.test", "zoe@branch.test"]
+    assert found["searched"] == ["carol@branch.test"]
+    assert found["came"] == ["zoe@branch.test"]
     assert found["count"] == "1 of 3"
     assert found["markup"] == 0
     assert "lost copies\t1" in found["figures"]

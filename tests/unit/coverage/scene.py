@@ -1,4 +1,4 @@
-"""The covered company, opened as the verb opens a directory, and its rows."""
+"""A directory, opened as the verb opens it, and the rows of its coverage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ldapmilter.coverage.collect import columns_of
 from ldapmilter.coverage.model import About
 from ldapmilter.coverage.survey import survey
 from ldapmilter.opening import open_directory
-from tests.support.covered_company import covered_company
+from tests.e2e.company import branch
 from tests.support.record import to_ldif
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def reported(
     today: date = TODAY,
     domains: Collection[str] = (),
 ) -> Iterator[Report]:
-    """Report on records, the covered company unless others are given."""
-    (folder / "directory.ldif").write_text(to_ldif(records or covered_company()), encoding="utf-8")
+    """Report on records, those of the company's branch unless others are given."""
+    (folder / "directory.ldif").write_text(to_ldif(records or branch()), encoding="utf-8")
     file = folder / "config.ini"
     file.write_text(f"[ldap]\nuri = ldif:directory.ldif\n{more}", encoding="utf-8")
     config = load(file)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
-    """Return the rows of the covered company."""
+    """Return the rows of the company's branch."""
     with reported(tmp_path_factory.mktemp("company")) as made:
         yield made
 
@@ -65,21 +65,21 @@ def table(report: Report, limit: int) -> str:
 
 
 def test_csv_has_a_line_for_each_copy_with_everything_that_led_to_it(report: Report) -> None:
-    found = [one for one in lines(report) if one["address"] == "grace@example.test" and one["class"] == "legal"]
+    found = [one for one in lines(report) if one["address"] == "grace@branch.test" and one["class"] == "legal"]
     assert [(one["direction"], one["copy_to"], one["with"], one["status"]) for one in found] == [
         ("sent", "audit@counsel.test", "", "covered"),
         ("sent", "hold@counsel.test", "external", "covered"),
         ("received", "audit@counsel.test", "", "covered"),
         ("received", "hold@counsel.test", "external", "covered"),
     ]
-    assert found[0]["group_path"] == "audit@example.test > audit-eu@example.test"
+    assert found[0]["group_path"] == "audit@branch.test > audit-eu@branch.test"
     assert found[0]["level"] == "policy-group"
     assert found[1]["ref"] == "CASE-12"
     assert found[1]["value"] == "hold@counsel.test with=external ref=CASE-12"
 
 
 def test_csv_has_a_line_for_who_gets_nothing(report: Report) -> None:
-    found = [one for one in lines(report) if one["address"] == "dave@example.test" and one["class"] == "archive"]
+    found = [one for one in lines(report) if one["address"] == "dave@branch.test" and one["class"] == "archive"]
     assert [(one["status"], one["copy_to"]) for one in found] == [("uncovered", ""), ("uncovered", "")]
     assert found[0]["problems"].startswith("none at uid=dave")
 
@@ -90,25 +90,25 @@ def test_csv_names_what_has_expired_and_what_is_broken(report: Report) -> None:
         "old@keep.test",
         "gone@keep.test",
     ]
-    assert {one["address"] for one in found if "invalid value" in one["problems"]} == {"frank@example.test"}
+    assert {one["address"] for one in found if "invalid value" in one["problems"]} == {"frank@branch.test"}
 
 
 def test_no_cell_of_the_csv_is_a_formula(report: Report) -> None:
     found = lines(report)
     assert set(found[0]) == set(CSV_HEADER)
-    assert {one["name"] for one in found if one["address"] == "bob@example.test"} == {'\'=HYPERLINK("bob")'}
+    assert {one["name"] for one in found if one["address"] == "bob@branch.test"} == {'\'=HYPERLINK("bob")'}
     assert not [value for one in found for value in one.values() if value.startswith(("=", "+", "-", "@"))]
 
 
-HOSTILE = "Zoë\x1b]0;owned\x07\x9b2J\r\nforged@example.test,,"
+HOSTILE = "Zoë\x1b]0;owned\x07\x9b2J\r\nforged@branch.test,,"
 
 
 @pytest.fixture
 def hostile(report: Report) -> Report:
     """Return the report of a company in which somebody has a name of control characters, and a wrong value, too."""
-    row = report.rows["frank@example.test"]
+    row = report.rows["frank@branch.test"]
     cells = tuple(replace(cell, invalid=(HOSTILE,)) if cell is not None else None for cell in row.cells)
-    return replace(report, rows={"frank@example.test": replace(row, display_name=HOSTILE, cells=cells)})
+    return replace(report, rows={"frank@branch.test": replace(row, display_name=HOSTILE, cells=cells)})
 
 
 def test_no_name_or_value_steers_a_terminal(hostile: Report) -> None:
@@ -122,7 +122,7 @@ def test_no_name_or_value_steers_a_terminal(hostile: Report) -> None:
         assert "Zoë\\" in text
         assert text.replace("\n", "").isprintable()
     (name,) = {one["name"] for one in lines(hostile)}
-    assert name == r"Zoë\x1b]0;owned\x07\x9b2J\r\nforged@example.test,,"
+    assert name == r"Zoë\x1b]0;owned\x07\x9b2J\r\nforged@branch.test,,"
     assert document(hostile)["entries"][0]["name"] == HOSTILE
 
 
@@ -130,19 +130,19 @@ def test_json_says_the_same_and_ends_with_the_figures(report: Report) -> None:
     found = document(report)
     assert list(found)[-1] == "summary"
     assert {one["address"] for one in found["entries"]} == set(report.rows)
-    (eve,) = [one for one in found["entries"] if one["address"] == "eve@example.test"]
+    (eve,) = [one for one in found["entries"] if one["address"] == "eve@branch.test"]
     assert eve["coverage"][0] == {
         "class": "archive",
         "direction": "sent",
         "status": "covered",
         "copies": [
             {
-                "address": "eve@example.test.vault.keep.test",
+                "address": "eve@branch.test.vault.keep.test",
                 "with": None,
                 "until": None,
                 "ref": None,
                 "level": "cos",
-                "dn": "cn=sales,cn=cos,cn=zimbra",
+                "dn": "cn=field,cn=cos,cn=zimbra",
                 "attribute": "ldapMilterArchiveBcc",
                 "value": "{localpart}@{domain}.vault.keep.test",
                 "group_path": [],
@@ -155,7 +155,7 @@ def test_json_says_the_same_and_ends_with_the_figures(report: Report) -> None:
                 "until": "2020-01-31",
                 "ref": None,
                 "level": "account",
-                "dn": "uid=eve,ou=people,dc=example,dc=test",
+                "dn": "uid=eve,ou=people,dc=branch,dc=test",
                 "attribute": "ldapMilterArchiveBcc",
                 "value": "gone@keep.test until=2020-01-31",
                 "group_path": [],
@@ -180,8 +180,8 @@ def test_the_figures_count_everybody_once(report: Report) -> None:
     assert legal_sent["accounts"] == {"covered": 1, "conditional": 8, "uncovered": 1}
     assert legal_sent["invalid"] == 1
     assert legal_received["domains"]["plain.test"] == {"covered": 0, "conditional": 0, "uncovered": 1}
-    assert archive_received["domains"]["example.test"] == {"covered": 6, "conditional": 0, "uncovered": 3}
-    assert archive_received["group_domains"]["example.test"] == {"covered": 3, "conditional": 0, "uncovered": 1}
+    assert archive_received["domains"]["branch.test"] == {"covered": 6, "conditional": 0, "uncovered": 3}
+    assert archive_received["group_domains"]["branch.test"] == {"covered": 3, "conditional": 0, "uncovered": 1}
     assert (found["lacking"], found["lacking_people"], found["lacking_groups"]) == (7, 6, 1)
     assert legal_received["levels"] == {"group": 1, "policy-group": 1, "domain": 13}
 
@@ -190,12 +190,12 @@ def test_the_table_shows_those_without_a_copy_first_and_says_what_it_leaves_out(
     shown = table(report, 3)
     assert "3 of 14 shown" in shown
     assert "--limit 0" in shown
-    assert "ann@example.test " not in shown
-    assert "dave@example.test" in shown
+    assert "ann@branch.test " not in shown
+    assert "dave@branch.test" in shown
     everything = table(report, 0)
     assert "shown, those" not in everything
     assert all(address in everything for address in report.rows)
-    assert everything.index("nina@plain.test") < everything.index("ann@example.test ")
+    assert everything.index("nina@plain.test") < everything.index("ann@branch.test ")
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -211,14 +211,14 @@ def test_in_a_pipe_and_at_80_columns_every_entry_has_one_line(report: Report, *,
     assert len(found) == len(report.rows)
     assert (max(map(len, found)) > 80) is not cut
     lines = {line.partition("  ")[0]: line for line in found}
-    assert lines["dave@example.test"].startswith("dave@example.test  account  archive: no copy (none at dave)")
+    assert lines["dave@branch.test"].startswith("dave@branch.test  account  archive: no copy (none at dave)")
     assert lines["nina@plain.test"] == "nina@plain.test  account  archive: no copy; legal: no copy"
-    by_members = "audit-eu@example.test  list  archive: every account behind it gets a copy; "
-    assert lines["audit-eu@example.test"].startswith(by_members)
+    by_members = "audit-eu@branch.test  list  archive: every account behind it gets a copy; "
+    assert lines["audit-eu@branch.test"].startswith(by_members)
     assert "lacking a copy: 6 people, 1 list" in shown
 
 
 def test_the_table_tells_level_condition_and_trouble(report: Report) -> None:
     shown = " ".join(table(report, 0).split())
-    for words in ("with=external", "(cos sales)", "expired 2020-01-31", "no copy (none at dave)", "9 accounts"):
+    for words in ("with=external", "(cos office)", "expired 2020-01-31", "no copy (none at dave)", "9 accounts"):
         assert words in shown

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ldapmilter.coverage.model import Row
 
 DAY = timedelta(days=1)
-CAROL = "carol@example.test"
+CAROL = "carol@branch.test"
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,8 @@ def other_rows(report: Report) -> list[Row]:
     rows = dict(report.rows)
     bare = rows["nina@plain.test"].cells
     rows[CAROL] = replace(rows[CAROL], cells=bare)
-    gone = rows.pop("dave@example.test")
-    rows["zoe@example.test"] = replace(
-        gone, address=make_address("zoe", "example.test"), dn="uid=zoe,dc=example,dc=test"
-    )
+    gone = rows.pop("dave@branch.test")
+    rows["zoe@branch.test"] = replace(gone, address=make_address("zoe", "branch.test"), dn="uid=zoe,dc=branch,dc=test")
     return list(rows.values())
 
 
@@ -174,8 +172,8 @@ def test_what_is_different_between_two_days(history: History, report: Report) ->
     found = list(differences(history.day(TODAY), history.day(TODAY + DAY), counts))
     assert {one.row.address.text: one.change for one in found} == {
         CAROL: "lost",
-        "dave@example.test": "went",
-        "zoe@example.test": "came",
+        "dave@branch.test": "went",
+        "zoe@branch.test": "came",
     }
     assert counts.same == len(report.rows) - 2
     back = list(differences(history.day(TODAY + DAY), history.day(TODAY), Counts()))
@@ -233,7 +231,7 @@ def test_one_entry_over_all_days(verb: Verb) -> None:
     assert days[1].endswith("not kept")
     periods = json.loads(verb.run("--address", CAROL, "--json"))
     assert [period["entries"][0]["coverage"]["archive sent"][0] for period in periods] == ["covered", "uncovered"]
-    verb.run("--address", "none@example.test", status=1)
+    verb.run("--address", "none@branch.test", status=1)
 
 
 def test_one_entry_on_one_day_and_beside_the_audit(verb: Verb) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ldapmilter.coverage.summary import Summary
 from ldapmilter.message import Envelope
 from ldapmilter.policy.decide import decide
+from tests.e2e.company import company
 from tests.support.builders import account, cos, domain, global_config, static_list
 from tests.support.names import zimbra_id
 from tests.support.zimbra_base import base_records
@@ -28,8 +29,15 @@ OUTSIDER = "joe@client.invalid"
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
-    """Return the rows of the covered company."""
+    """Return the rows of the company's branch."""
     with reported(tmp_path_factory.mktemp("company")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
+    """Return the rows of the whole company."""
+    with reported(tmp_path_factory.mktemp("whole"), company()) as made:
         yield made
 
 
@@ -40,24 +48,24 @@ def told(given: tuple[Given, ...]) -> list[tuple[str, str, str | None]]:
 @pytest.mark.parametrize(
     ("address", "copy_class", "direction", "status", "copies"),
     [
-        ("ann@example.test", "archive", "sent", "covered", [("ann@example.test.vault.keep.test", "cos", None)]),
-        ("ann@example.test", "legal", "sent", "conditional", [("hold@counsel.test", "domain", "external")]),
-        ("carol@example.test", "archive", "received", "covered", [("carol@keep.test", "account", None)]),
-        ("dave@example.test", "archive", "sent", "uncovered", []),
-        ("eve@example.test", "archive", "sent", "covered", [("eve@example.test.vault.keep.test", "cos", None)]),
-        ("frank@example.test", "archive", "sent", "uncovered", []),
-        ("frank@example.test", "archive", "received", "covered", [("vault@example.test", "cos", None)]),
+        ("ann@branch.test", "archive", "sent", "covered", [("ann@branch.test.vault.keep.test", "cos", None)]),
+        ("ann@branch.test", "legal", "sent", "conditional", [("hold@counsel.test", "domain", "external")]),
+        ("carol@branch.test", "archive", "received", "covered", [("carol@keep.test", "account", None)]),
+        ("dave@branch.test", "archive", "sent", "uncovered", []),
+        ("eve@branch.test", "archive", "sent", "covered", [("eve@branch.test.vault.keep.test", "cos", None)]),
+        ("frank@branch.test", "archive", "sent", "uncovered", []),
+        ("frank@branch.test", "archive", "received", "covered", [("vault@branch.test", "cos", None)]),
         (
-            "grace@example.test",
+            "grace@branch.test",
             "legal",
             "received",
             "covered",
             [("audit@counsel.test", "policy-group", None), ("hold@counsel.test", "domain", "external")],
         ),
-        ("vault@example.test", "archive", "sent", "uncovered", []),
-        ("sales-team@example.test", "archive", "received", "covered", [("team@keep.test", "group", None)]),
-        ("crew@example.test", "legal", "received", "conditional", [("hold@counsel.test", "domain", "external")]),
-        ("room@example.test", "legal", "sent", "conditional", [("hold@counsel.test", "domain", "external")]),
+        ("vault@branch.test", "archive", "sent", "uncovered", []),
+        ("sales-team@branch.test", "archive", "received", "covered", [("team@keep.test", "group", None)]),
+        ("crew@branch.test", "legal", "received", "conditional", [("hold@counsel.test", "domain", "external")]),
+        ("room@branch.test", "legal", "sent", "conditional", [("hold@counsel.test", "domain", "external")]),
         ("nina@plain.test", "legal", "received", "uncovered", []),
     ],
 )
@@ -70,12 +78,12 @@ def test_a_cell_says_who_is_covered_by_which_level(
 
 def test_every_account_and_group_has_one_row(report: Report) -> None:
     assert {address: row.kind for address, row in report.rows.items()} == {
-        **{f"{name}@example.test": "account" for name in ("ann", "bob", "carol", "dave", "eve", "frank", "grace")},
-        "vault@example.test": "account",
+        **{f"{name}@branch.test": "account" for name in ("ann", "bob", "carol", "dave", "eve", "frank", "grace")},
+        "vault@branch.test": "account",
         "nina@plain.test": "account",
-        "room@example.test": "resource",
-        **{f"{name}@example.test": "list" for name in ("audit", "audit-eu", "sales-team")},
-        "crew@example.test": "dynamic group",
+        "room@branch.test": "resource",
+        **{f"{name}@branch.test": "list" for name in ("audit", "audit-eu", "sales-team")},
+        "crew@branch.test": "dynamic group",
     }
 
 
@@ -133,16 +141,16 @@ def test_accounts_of_zimbras_own_lack_nothing(tmp_path: Path) -> None:
 
 def test_a_group_sends_nothing(report: Report) -> None:
     columns = [(one.copy_class, one.direction) for one in report.about.columns]
-    for name in ("sales-team@example.test", "crew@example.test"):
+    for name in ("sales-team@branch.test", "crew@branch.test"):
         cells = dict(zip(columns, report.rows[name].cells, strict=True))
         assert [key for key, cell in cells.items() if cell is None] == [("archive", "sent"), ("legal", "sent")]
 
 
 @pytest.mark.parametrize("direction", ["sent", "received"])
-def test_rows_say_what_the_daemon_decides(report: Report, direction: str) -> None:
+def test_rows_say_what_the_daemon_decides(whole: Report, direction: str) -> None:
     """For everybody: mail from or to an outsider gets the copies that the row names, for the reasons it gives."""
     compared = 0
-    for row in report.rows.values():
+    for row in whole.rows.values():
         if direction == "sent" and row.kind in {"list", "dynamic group"}:
             continue
         name = row.address.text
@@ -152,7 +160,7 @@ def test_rows_say_what_the_daemon_decides(report: Report, direction: str) -> Non
             sender=name if direction == "sent" else OUTSIDER,
             recipients=(OUTSIDER if direction == "sent" else name,),
         )
-        decision = decide(envelope, report.opened.directory.for_message(), report.config.policy, today=TODAY)
+        decision = decide(envelope, whole.opened.directory.for_message(), whole.config.policy, today=TODAY)
         decided = {  # the members of a list have copies of their own, which are in their rows
             (reason.copy_class, copy.address.text, reason.dn, reason.value, reason.group_path)
             for copy in decision.copies
@@ -161,7 +169,7 @@ def test_rows_say_what_the_daemon_decides(report: Report, direction: str) -> Non
         }
         shown = {
             (column.copy_class, one.address, one.origin.dn, one.origin.value, one.origin.group_path)
-            for column, cell in zip(report.about.columns, row.cells, strict=True)
+            for column, cell in zip(whole.about.columns, row.cells, strict=True)
             if cell is not None and column.direction == direction
             for one in cell.copies
         }
@@ -171,26 +179,26 @@ def test_rows_say_what_the_daemon_decides(report: Report, direction: str) -> Non
 
 
 def test_an_expired_value_shows_as_such_and_the_next_level_counts(report: Report) -> None:
-    eve = report.cell("eve@example.test", "archive", "sent")
+    eve = report.cell("eve@branch.test", "archive", "sent")
     assert told(eve.expired) == [("gone@keep.test", "account", None)]
     assert eve.expired[0].origin.until == date(2020, 1, 31)
-    carol = report.cell("carol@example.test", "archive", "received")
+    carol = report.cell("carol@branch.test", "archive", "received")
     assert told(carol.expired) == [("old@keep.test", "account", None)]
-    assert report.cell("ann@example.test", "archive", "sent").expired == ()
+    assert report.cell("ann@branch.test", "archive", "sent").expired == ()
 
 
 def test_on_its_last_day_a_value_counts(tmp_path: Path) -> None:
     with reported(tmp_path, today=date(2020, 1, 31)) as report:
-        eve = report.cell("eve@example.test", "archive", "sent")
+        eve = report.cell("eve@branch.test", "archive", "sent")
         assert (told(eve.copies), eve.expired) == ([("gone@keep.test", "account", None)], ())
 
 
 def test_an_invalid_value_is_named(report: Report) -> None:
-    frank = report.cell("frank@example.test", "legal", "sent")
+    frank = report.cell("frank@branch.test", "legal", "sent")
     (text,) = frank.invalid
     assert "invalid value of ldapMilterLegalBcc at uid=frank" in text
     assert told(frank.copies) == [("hold@counsel.test", "domain", "external")]
-    assert report.cell("frank@example.test", "archive", "sent").invalid == ()
+    assert report.cell("frank@branch.test", "archive", "sent").invalid == ()
 
 
 def test_a_copy_address_that_does_not_exist_is_invalid(tmp_path: Path) -> None:
@@ -207,7 +215,7 @@ def test_a_copy_address_that_does_not_exist_is_invalid(tmp_path: Path) -> None:
 
 
 def test_none_is_named_where_it_ends_inheritance(report: Report) -> None:
-    assert report.cell("dave@example.test", "archive", "sent").ended_by == report.rows["dave@example.test"].dn
+    assert report.cell("dave@branch.test", "archive", "sent").ended_by == report.rows["dave@branch.test"].dn
     assert report.cell("nina@plain.test", "archive", "sent").ended_by is None
 
 
@@ -239,12 +247,12 @@ def test_an_archive_mailbox_of_everybodys_own_is_none_for_a_list(tmp_path: Path)
 
 
 def test_the_groups_that_lead_to_a_member_are_named(report: Report) -> None:
-    given = report.cell("grace@example.test", "legal", "sent").copies[0]
-    assert given.origin.group_path == ("audit@example.test", "audit-eu@example.test")
+    given = report.cell("grace@branch.test", "legal", "sent").copies[0]
+    assert given.origin.group_path == ("audit@branch.test", "audit-eu@branch.test")
 
 
 def test_an_address_gets_no_copy_of_its_own_mail_and_the_row_says_so(report: Report) -> None:
-    (remark,) = report.cell("vault@example.test", "archive", "sent").remarks
+    (remark,) = report.cell("vault@branch.test", "archive", "sent").remarks
     assert "names the author's own address" in remark
 
 
