@@ -20,6 +20,7 @@ from ldapmilter.checks import (
     mailing_lists,
     milter_socket,
     named_parties,
+    other_milters,
     policy_values,
     postfix,
     registration,
@@ -100,6 +101,7 @@ def look_around(config: Config, options: CheckOptions) -> Report:
     registration.check_postjournal(config, report)
     delimiter = postfix.check(config, report, directory=options.postfix_directory)
     relay_files.check(config, report)
+    other_milters.check(config, report, directory=options.postfix_directory)
     relay_servers.check(config, report, directory=options.postfix_directory)
     server = _servers(config, options, report)
     try:
