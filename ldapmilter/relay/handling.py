@@ -139,7 +139,7 @@ class Handling:
                 # It was kept and the audit does not say so: the relay ended in between.
                 end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
                 return self._line(copy, end, why=kept.fields.get("Why", ""))
-        except (AuditError, StateError, KeepError) as error:
+        except (AuditError, StateError, KeepError, OSError) as error:
             return self.cannot_record(error)
         except Exception:  # noqa: BLE001 - other copies are looked up with it
             _log.exception("unexpected error with a copy")

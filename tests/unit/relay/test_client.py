@@ -182,8 +182,12 @@ def accepted(archive: socket.socket, certificates: Path | None) -> socket.socket
     return connection
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
-def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certificates: Path, *, encrypted: bool) -> None:
+@pytest.mark.parametrize(
+    ("encrypted", "by_tls"), [(False, False), (True, False), (True, True)], ids=["clear", "encrypted", "close_notify"]
+)
+def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(
+    certificates: Path, *, encrypted: bool, by_tls: bool
+) -> None:
     """It has closed its side, and reads on: whatever it takes, there is no word of it."""
     taken: list[bytes] = []
     with socket.create_server((LOOPBACK, 0)) as archive:
@@ -194,11 +198,17 @@ def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certifica
                 connection.recv(10)
                 # As much as can lie in buffers on the way has left by now, and the end has not.
                 assert stuck.wait(HANG)
+                if by_tls:
+                    with contextlib.suppress(OSError):
+                        connection.unwrap()  # type: ignore[attr-defined]
+                    while octets := socket.socket.recv(connection, 1 << 20):
+                        raw.append(len(octets))
                 socket.socket.shutdown(connection, socket.SHUT_WR)
                 while octets := connection.recv(1 << 20):
                     taken.append(octets[-5:])
             connection.close()
 
+        raw: list[int] = []
         stuck = threading.Event()
         thread = threading.Thread(target=half_close)
         thread.start()
@@ -220,6 +230,7 @@ def test_a_server_that_says_no_more_in_the_middle_does_not_get_the_end(certifica
         answer = asyncio.run(scene())
     assert (answer.step, answer.code, answer.text) == ("end", None, "the connection was closed")
     assert not (taken and taken[-1].endswith(b"\r\n.\r\n"))
+    assert sum(raw) < sum(map(len, large().chunks()))
 
 
 @pytest.mark.parametrize(

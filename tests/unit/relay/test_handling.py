@@ -363,6 +363,15 @@ def test_what_could_not_be_recorded_is_recorded_in_one_step(office: Office, answ
     message.close()
 
 
+def test_a_message_that_cannot_be_read_waits(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    message = Spooled(Room(), office.directory)
+    message.write(DECIDED)
+    message.close()  # as at the relay's end
+    token = office.decided()
+    assert office.handling.presented([(token, message)]) == [NO_RECORD]
+    assert "unexpected" not in caplog.text
+
+
 def test_a_maildir_that_takes_nothing(office: Office) -> None:
     token = office.decided()
     office.hops.answer = server("rcpt", 550)
