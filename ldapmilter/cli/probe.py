@@ -94,6 +94,8 @@ def _ask(options: argparse.Namespace) -> ProbeReport:
 
 def _text(report: ProbeReport) -> str:
     lines = [f"verdict   {report['verdict']}" + (f": {report['smtp_reply']}" if report["smtp_reply"] else "")]
+    if report["verdict"] == "tempfail":  # the wire does not say it: the client is not to know
+        lines.append("because   ldapmilter explain --live, with the same options, says why")
     before = ", ".join(map(read_text, report["from_before"])) or "(none)"
     after = ", ".join(map(read_text, report["from_after"])) or "(none)"
     lines.append(f"From      {before} -> {after}" if before != after else f"From      {before} (stays)")

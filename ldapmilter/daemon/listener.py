@@ -9,6 +9,7 @@ process on the same socket; a worker that outlived its parent does not count.
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import socket
@@ -202,7 +203,8 @@ def _listen_tcp(
         listening.setblocking(False)  # noqa: FBT003 - the standard library's signature
     except OSError as error:
         listening.close()
-        message = f"cannot listen on {shown}: {error.strerror or error}"
+        who = f"; ss -ltnp 'sport = :{port}' says who listens there" if error.errno == errno.EADDRINUSE else ""
+        message = f"cannot listen on {shown}: {error.strerror or error}{who}"
         raise CannotListen(message) from error
     return Listener(socket=listening)
 

@@ -293,3 +293,12 @@ def test_a_port_is_free_again_at_once() -> None:
         assert bind(f"inet:127.0.0.1:{port}")["name"] == ["127.0.0.1", port]
         with socket.socket() as probe:
             probe.connect_ex(("127.0.0.1", port))
+
+
+def test_a_port_that_is_taken_names_the_command_that_says_by_whom() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        address = parse_socket(f"inet:127.0.0.1:{port}")
+        settings = MilterSettings(socket=address, socket_mode=0o660, socket_group="", workers=1)
+        with pytest.raises(CannotListen, match=f"Address already in use; ss -ltnp 'sport = :{port}' says who"):
+            listen(settings)
