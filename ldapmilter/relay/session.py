@@ -220,6 +220,8 @@ class RelaySession(LMTP):
             plain, rest = taking.feed(octets)
             if problem is None:
                 problem = await self._written(message, plain)
+                if problem is not None:
+                    message.close()  # not only at its end: others need the room
         if rest:
             self._reader.feed_data(rest)  # the commands that follow: the reader is empty
         return problem

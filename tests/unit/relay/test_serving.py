@@ -327,6 +327,22 @@ def test_a_disk_that_holds_no_large_message_defers(relay: Running, monkeypatch: 
     assert relay.send(tokens, large * 2000) == [DONE, DONE]
 
 
+def test_what_cannot_be_held_takes_no_room_until_its_end(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that is full the state and the kept copies want it."""
+    (token,) = relay.decided()
+    monkeypatch.setattr(relay.relay._desk, "directory", relay.directory / "is-not-there")
+    with relay.client() as client:
+        client.docmd("MAIL", "FROM:<>")
+        client.docmd("RCPT", f"TO:<{token}@{DOMAIN}>")
+        client.docmd("DATA")
+        client.send(b"x" * 1_000_000)
+        wait_until(lambda: relay.relay.report()["octets"] == 1_000_000, "what lies in memory")
+        client.send(b"x" * 1_000_000)
+        wait_until(lambda: relay.relay.report()["octets"] == 0, "it to be let go of")
+        client.send(b"\r\n.\r\n")
+        assert line(client) == NO_RECORD
+
+
 def test_a_disk_that_does_not_answer_defers_large_messages_alone(
     relay: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
