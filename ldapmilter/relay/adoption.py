@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from ldapmilter.relay.ends import EVENT
-from ldapmilter.relay.kept import KeepError
+from ldapmilter.relay.kept import OTHER_MESSAGE_ID, KeepError
 
 if TYPE_CHECKING:
     from ldapmilter.relay.kept import KeptCopy, Maildir
@@ -44,6 +44,7 @@ def _adopt_one(kept: KeptCopy, maildir: Maildir, state: RelayState) -> None:
     known = state.copy(token)
     if known is None:
         told = {"time": fields.get("Kept"), "target": fields.get("Target"), "why": fields.get("Why")}
+        told["other_message_id"] = fields.get(OTHER_MESSAGE_ID) or None
         state.take([{"event": EVENT, "token": token, "state": "kept", **told}])
     elif known.state == "ended" and known.fate != "kept":
         maildir.remove(token)

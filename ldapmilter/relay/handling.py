@@ -18,7 +18,7 @@ from ldapmilter.relay.another_message import other_message_id
 from ldapmilter.relay.at_work import AtWork
 from ldapmilter.relay.end_line import end_line
 from ldapmilter.relay.ends import FATES
-from ldapmilter.relay.kept import KeepError, fields_of
+from ldapmilter.relay.kept import OTHER_MESSAGE_ID, KeepError, fields_of
 from ldapmilter.relay.lag import Lag
 from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
 from ldapmilter.relay.stored import StateError
@@ -137,8 +137,12 @@ class Handling:
                 return Presented(copy=copy)
             if (kept := self.maildir.read(token)) is not None:
                 # It was kept and the audit does not say so: the relay ended in between.
-                end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
-                return self._line(copy, end, why=kept.fields.get("Why", ""))
+                kept_other = kept.fields.get(OTHER_MESSAGE_ID) or None
+                if kept_other is None or other is not None:
+                    end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
+                    copy = replace(copy, other_message_id=kept_other)
+                    return self._line(copy, end, why=kept.fields.get("Why", ""))
+                self.maildir.set_aside(token)
         except (AuditError, StateError, KeepError, OSError) as error:
             return self.cannot_record(error)
         except Exception:  # noqa: BLE001 - other copies are looked up with it

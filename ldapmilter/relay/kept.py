@@ -35,6 +35,8 @@ _MOST_HEADER: Final = 64 * 1024
 _SETTLED_NANOSECONDS: Final = 2_000_000_000
 _FOLDERS: Final = ("tmp", "new", "cur")
 PREFIX: Final = "X-Ldapmilter-"
+OTHER_MESSAGE_ID: Final = "Other-Message-Id"
+"""Field of ours: as :attr:`KnownCopy.other_message_id`; empty: it is the message that was decided."""
 _DIGEST: Final = "Sha256"
 """Of a copy's octets: a file that was cut off, or edited, is not the copy."""
 _NO_DIGEST: Final = "0" * 64
@@ -295,6 +297,7 @@ def fields_of(copy: KnownCopy, now: float, state: End, answer: ServerAnswer | No
         "Server": answer.server if answer is not None else "",
         "Reply": f"{answer.code or ''} {answer.text}".strip() if answer is not None else "",
         "Why": why,
+        OTHER_MESSAGE_ID: copy.other_message_id or "",
     }
 
 

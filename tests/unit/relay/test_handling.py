@@ -886,6 +886,32 @@ def test_a_notice_that_was_kept_makes_room_for_the_copy(office: Office) -> None:
     assert [line["state"] for line in office.written] == ["refused", "refused", "resent", "repeat"]
 
 
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_kept_notice_that_the_audit_does_not_know_of(office: Office, *, adopted: bool) -> None:
+    token = office.decided()
+    office.hops.answer = server("end", 554)
+    office.take(token, NOTICE)
+    # The relay ended before the line was written; with the audit the state is lost, too.
+    office.audit.unlink()
+    if adopted:
+        office.audit.touch(mode=0o600)
+    else:
+        write_audit(office.audit, decision([token], at=office.now))
+    office.state.close()
+    office.settings.state.unlink()
+    office.state = RelayState(office.settings.state)
+    office.handling = office.handler()
+    if adopted:
+        adopt(office.maildir, office.state)
+        write_audit(office.audit, decision([token], at=office.now))
+    office.hops.answer = server("end", 250)
+    assert office.take(token, DECIDED) == DONE
+    assert [octets for _, octets in office.hops.given] == [NOTICE, DECIDED]
+    assert office.kept() == []
+    assert office.take(token, DECIDED) == DONE
+    assert [line["state"] for line in office.written] == ["refused", "accepted", "repeat"]
+
+
 def test_a_notice_whose_end_is_owed_does_not_end_the_copy(office: Office) -> None:
     token = office.decided()
     office.audit_fails = True
