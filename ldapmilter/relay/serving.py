@@ -119,9 +119,8 @@ class Relay:
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="beside")
         # A copy that is sent again may take minutes, and whoever asks meanwhile waits here.
         self._commanding = ThreadPoolExecutor(4, thread_name_prefix="command")
-        self._sent_again: set[concurrent.futures.Future[ServerAnswer]] = set()
-        self._at_work: set[asyncio.Task[str]] = set()
-        """Copies, also those that Postfix waits for no more."""
+        self._at_work: set[asyncio.Task[Any]] = set()
+        """Copies, also those that Postfix waits for no more, and those that are sent again."""
         self._desk = Desk(
             host_name=self._host_name,
             room=self._room,
@@ -216,8 +215,6 @@ class Relay:
         for session in list(self._desk.sessions):
             session.hang_up()
         self._commands.end()
-        for sent_again in list(self._sent_again):
-            sent_again.cancel()
         under_way: list[asyncio.Future[Any]] = [*self._desk.copies, *self._at_work]
         for copies in under_way:
             copies.cancel()
@@ -354,14 +351,17 @@ class Relay:
         """Hand a copy on in the event loop; for a thread."""
         if self._loop is None:
             return ServerAnswer(server="", step="connect", text="the relay does not serve yet")
-        future = asyncio.run_coroutine_threadsafe(self._taking.hops.hand_on(hops, copy, until), self._loop)
-        self._sent_again.add(future)
+        handing = self._sent_again(hops, copy, until)
         try:
-            return future.result()
+            return asyncio.run_coroutine_threadsafe(handing, self._loop).result()
         except concurrent.futures.CancelledError:
             return ServerAnswer(server="", step="connect", text="the relay ends")
-        finally:
-            self._sent_again.discard(future)
+
+    async def _sent_again(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
+        handing = asyncio.get_running_loop().create_task(self._taking.hops.hand_on(hops, copy, until))
+        self._at_work.add(handing)
+        handing.add_done_callback(self._at_work.discard)
+        return await handing
 
     def _terms(self, settings: RelaySettings) -> Terms:
         return Terms(host_name=self._host_name, starttls=settings.starttls, ca_file=settings.ca_file)
