@@ -96,7 +96,7 @@ class RelayProcess:
             loop.add_signal_handler(number, self._stop_wanted.set)
         if self._channel is not None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # that is the parent's
-        background = [loop.create_task(self._relay.look_after())]
+        background = [loop.create_task(self._relay.upkeep.run())]
         if self._channel is not None:
             background += [loop.create_task(self._obey(self._channel))]
         await self._relay.serve(self._listening)

@@ -92,7 +92,7 @@ class Commands:
             try:
                 return self._serve(request)
             finally:
-                self._handling.catch_up()  # whoever asked looks at once what has become of it
+                self._handling.recording.catch_up()  # whoever asked looks at once what has become of it
         finally:
             self._lock.release()
 
@@ -132,7 +132,7 @@ class Commands:
             if not mine:
                 return _unchanged(token, "the relay is at work on it")
             try:
-                self._handling.catch_up()  # it may have ended just now
+                self._handling.recording.catch_up()  # it may have ended just now
                 return work(token, how)
             except (KeepError, StateError) as error:
                 return _unchanged(token, str(error))
@@ -142,7 +142,7 @@ class Commands:
         kept = handling.maildir.read(token)
         if kept is None:
             return _unchanged(token, _why_not_kept(handling.state.copy(token)))
-        if (reply := handling.record_owed(token, "resent")) is not None:
+        if (reply := handling.recording.record_owed(token, "resent")) is not None:
             return self._resent(token, reply, {"code": None, "reply": "it was accepted before", "server": ""})
         copy = handling.state.copy(token) or _of_file(token, kept)
         if copy.state == "ended" and copy.fate != "kept":  # it could not be removed then
@@ -167,13 +167,14 @@ class Commands:
             if answer.code is None and (answer.hop_is_down or answer.step in {"connect", "tls"}):  # our words, not its
                 return {**_unchanged(token, f"it was not accepted: {answer.text}"), **told, "reply": ""}
             return {**_unchanged(token, "it was not accepted"), **told}
-        return self._resent(token, handling.end(copy, "resent", answer, target=target), told)
+        return self._resent(token, handling.recording.end(copy, "resent", answer, target=target), told)
 
     def _resent(self, token: str, reply: str, told: Mapping[str, Any]) -> dict[str, Any]:
         """Let a copy go that was accepted, if that is recorded."""
         handling = self._handling
         if reply != DONE:
-            return {**_unchanged(token, f"it was accepted, which cannot be recorded: {handling.problem}"), **told}
+            why = f"it was accepted, which cannot be recorded: {handling.recording.problem}"
+            return {**_unchanged(token, why), **told}
         why = ""
         try:
             handling.maildir.remove(token)
@@ -191,8 +192,8 @@ class Commands:
             return _unchanged(token, "no such copy is known here")
         if copy.state == "ended" and copy.fate != "kept":
             return _unchanged(token, f"it has ended: {copy.fate}")
-        if handling.end(copy, "discarded", why=why) != DONE:
-            return _unchanged(token, f"it cannot be recorded: {handling.problem}")
+        if handling.recording.end(copy, "discarded", why=why) != DONE:
+            return _unchanged(token, f"it cannot be recorded: {handling.recording.problem}")
         told = why
         try:
             handling.maildir.remove(token)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -13,14 +12,12 @@ from msgspec.structs import replace
 
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import AuditError, LdapmilterError
-from ldapmilter.plain import plain
 from ldapmilter.relay.another_message import other_message_id
 from ldapmilter.relay.at_work import AtWork
-from ldapmilter.relay.end_line import end_line
-from ldapmilter.relay.ends import FATES
 from ldapmilter.relay.kept import OTHER_MESSAGE_ID, KeepError, fields_of
 from ldapmilter.relay.lag import Lag
-from ldapmilter.relay.replies import BUSY, DONE, LATER, NO_RECORD, UNKNOWN
+from ldapmilter.relay.recording import Recording
+from ldapmilter.relay.replies import BUSY, DONE, LATER, UNKNOWN
 from ldapmilter.relay.stored import StateError
 from ldapmilter.relay.wrapping import as_it_came
 
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_NO_FACTS: Final[frozenset[End]] = frozenset({"repeat", "discarded"})
-"""Ends that are nothing unless they are recorded: who asked to discard a copy was told that it is not."""
 _NOT_IN_THE_AUDIT: Final = "no line of this host's audit knows the token"
 
 
@@ -87,25 +82,18 @@ class Handling:
         self.lag = Lag(following, state)
         self.maildir = maildir
         self.at_work = AtWork()
-        self.counts = {"accepted": 0, "refused": 0, "kept": 0, "repeat": 0, "deferred": 0}
-        """What became of copies since the start."""
-        self.problem: str | None = None
-        """Why ends cannot be recorded, if so; names no address."""
-        self._write = write
-        self._host = host
+        self.recording = Recording(write, self.lag, host=host, clock=clock)
         self._wrap = wrap
         self._clock = clock
-        self._lock = threading.Lock()
-        self._unwritten: dict[str, EndLine] = {}
-        """Ends that are facts, while the audit could not be written: a copy that comes again is not handed on again."""
 
     # -- a copy that Postfix presents ---------------------------------------------------------
 
     def presented(self, copies: Sequence[tuple[str, Spooled]]) -> list[Presented | str]:
         """Return for each token and its octets what is known, or the reply where there is nothing more to do."""
         # In one step: after an outage of the audit there may be many, and all others wait meanwhile.
-        owed = {token: line for token, _ in copies if (line := self._unwritten.get(token)) is not None}
-        replies = dict(zip(owed, self._record(list(owed.values())), strict=True)) if owed else {}
+        all_owed = self.recording.owed()
+        owed = {token: all_owed[token] for token, _ in copies if token in all_owed}
+        replies = dict(zip(owed, self.recording.record(list(owed.values())), strict=True)) if owed else {}
         was_another = {
             token for token, line in owed.items() if line["other_message_id"] is not None and replies[token] == DONE
         }
@@ -116,7 +104,7 @@ class Handling:
             for token, message in copies
         ]
         lines = [one for one in found if isinstance(one, dict)]
-        recorded = iter(self._record(lines) if lines else ())
+        recorded = iter(self.recording.record(lines) if lines else ())
         return [next(recorded) if isinstance(one, dict) else one for one in found]
 
     def _presented(self, token: str, message: Spooled, *, was_another: bool) -> Presented | EndLine | str:
@@ -141,10 +129,10 @@ class Handling:
                 if kept_other is None or other is not None:
                     end: End = "refused" if kept.fields.get("State") == "refused" else "kept"
                     copy = replace(copy, other_message_id=kept_other)
-                    return self._line(copy, end, why=kept.fields.get("Why", ""))
+                    return self.recording.line(copy, end, why=kept.fields.get("Why", ""))
                 self.maildir.set_aside(token)
         except (AuditError, StateError, KeepError, OSError) as error:
-            return self.cannot_record(error)
+            return self.recording.cannot_record(error)
         except Exception:  # noqa: BLE001 - other copies are looked up with it
             _log.exception("unexpected error with a copy")
             return BUSY
@@ -185,12 +173,12 @@ class Handling:
         """Return the reply for a copy that has ended, or that no line of the audit knows: it is kept in the end."""
         try:
             if copy.state == "ended":
-                return self.end(copy, "repeat", why=f"it had ended: {copy.fate}")
+                return self.recording.end(copy, "repeat", why=f"it had ended: {copy.fate}")
             if self.following.lost.stands_nowhere(copy.token) and self._is_overdue(copy):
                 return self._keep(copy, message, "kept", None, _NOT_IN_THE_AUDIT)
             self.state.tried(copy.token, self._clock(), server="", code=None, reply="", why=_NOT_IN_THE_AUDIT)
         except (AuditError, StateError, KeepError) as error:
-            return self.cannot_record(error)
+            return self.recording.cannot_record(error)
         return UNKNOWN
 
     def wrapped(self, copy: KnownCopy, message: Spooled) -> Wrapped | str:
@@ -204,18 +192,17 @@ class Handling:
             except Exception as error:  # noqa: BLE001 - a report that cannot be made must not cost the copy
                 return self._not_wrapped(copy, message, error, overdue=overdue)
         except (AuditError, StateError, KeepError) as error:
-            return self.cannot_record(error)
+            return self.recording.cannot_record(error)
 
     def accepted(self, copies: Sequence[tuple[KnownCopy, ServerAnswer]]) -> list[str]:
         """Record that servers have accepted copies; return the replies."""
-        now = self._clock()
         replies, lines = [BUSY] * len(copies), {}
         for number, (copy, answer) in enumerate(copies):
             try:
-                lines[number] = end_line(copy, "accepted", answer, now, host=self._host, target=copy.target)
+                lines[number] = self.recording.line(copy, "accepted", answer)
             except Exception:  # noqa: BLE001 - other copies are recorded with it
                 _log.exception("unexpected error with a copy")
-        for number, reply in zip(lines, self._record(list(lines.values())), strict=True):
+        for number, reply in zip(lines, self.recording.record(list(lines.values())), strict=True):
             replies[number] = reply
         return replies
 
@@ -233,7 +220,7 @@ class Handling:
             reply, why = (answer.text, "") if answer.code is not None else ("", answer.text)
             self.state.tried(copy.token, self._clock(), server=answer.server, code=answer.code, reply=reply, why=why)
         except (AuditError, StateError, KeepError) as error:
-            return self.cannot_record(error)
+            return self.recording.cannot_record(error)
         return LATER
 
     def _known(self, token: str) -> KnownCopy:
@@ -276,25 +263,6 @@ class Handling:
 
     # -- ends -------------------------------------------------------------------------------
 
-    def end(
-        self, copy: KnownCopy, state: End, answer: ServerAnswer | None = None, why: str = "", target: str = ""
-    ) -> str:
-        """Record how a copy has ended; return the reply for Postfix.
-
-        Args:
-            copy: what was known of it.
-            state: how it has ended.
-            answer: the server's, if one settled it.
-            why: what the answer does not tell.
-            target: another one than the copy's.
-        """
-        return self._record([self._line(copy, state, answer, why, target)])[0]
-
-    def _line(
-        self, copy: KnownCopy, state: End, answer: ServerAnswer | None = None, why: str = "", target: str = ""
-    ) -> EndLine:
-        return end_line(copy, state, answer, self._clock(), host=self._host, target=target or copy.target, why=why)
-
     def _keep(self, copy: KnownCopy, wrapped: Wrapped, state: End, answer: ServerAnswer | None, why: str) -> str:
         """Keep a copy and record it.
 
@@ -304,27 +272,13 @@ class Handling:
         fields = fields_of(copy, self._clock(), state, answer, why)
         fields["Sender"] = self.settings.envelope_sender
         self.maildir.keep(copy.token, fields, wrapped.chunks())
-        reply = self.end(copy, state, answer, why)
+        reply = self.recording.end(copy, state, answer, why)
         if reply == DONE:
             code = answer.code if answer is not None else None
             _log.error(
                 "a copy is kept: %s%s; token %s (ldapmilter copies)", why, f" with {code}" if code else "", copy.token
             )
         return reply
-
-    def record_owed(self, token: str, *states: End) -> str | None:
-        """Record an end that is a fact and could not be recorded; return the reply, ``None``: there is none.
-
-        Args:
-            token: the copy's.
-            states: only if it is one of these; any, unless given.
-        """
-        owed = self._unwritten.get(token)
-        return self._record([owed])[0] if owed is not None and (not states or owed["state"] in states) else None
-
-    def owes(self) -> bool:
-        """Whether ends that are facts are not in the audit."""
-        return bool(self._unwritten)
 
     def record_all_owed(self) -> None:
         """Record all that is owed, but for copies that somebody is at work on.
@@ -333,47 +287,9 @@ class Handling:
             KeepError: a copy that was sent again, which is recorded now, cannot be removed.
         """
         with contextlib.ExitStack() as mine:
-            tokens = [token for token in list(self._unwritten) if mine.enter_context(self.at_work.on(token))]
-            lines = [line for token in tokens if (line := self._unwritten.get(token)) is not None]
-            for line, reply in zip(lines, self._record(lines) if lines else (), strict=True):
+            tokens = [token for token in self.recording.owed() if mine.enter_context(self.at_work.on(token))]
+            owed = self.recording.owed()  # what is recorded by now is owed no more
+            lines = [owed[token] for token in tokens if token in owed]
+            for line, reply in zip(lines, self.recording.record(lines) if lines else (), strict=True):
                 if reply == DONE and line["state"] == "resent":
                     self.maildir.remove(line["token"])
-
-    def _record(self, lines: Sequence[EndLine]) -> list[str]:
-        """Bring lines of ends to disk; return the replies."""
-        return [self._recorded(line, problem) for line, problem in zip(lines, self._write(lines), strict=True)]
-
-    def _recorded(self, line: EndLine, problem: AuditError | None) -> str:
-        token = line["token"]
-        if problem is not None:
-            if line["state"] not in _NO_FACTS:
-                self._unwritten[token] = line
-            return self.cannot_record(problem)
-        self._unwritten.pop(token, None)
-        self.problem = None
-        if line["state"] in self.counts:
-            self.count(line["state"])
-        if (fate := FATES[line["state"]]) is not None:
-            self.lag.ended(token)
-        if fate == "kept":
-            self.catch_up()  # it is looked for at once
-        return DONE
-
-    def catch_up(self) -> None:
-        """Have the state catch up with the audit; what cannot be done now is done later, and loud."""
-        try:
-            self.lag.catch_up()
-        except (AuditError, StateError) as error:
-            self.cannot_record(error)
-
-    def count(self, what: str) -> None:
-        """Count what became of a copy."""
-        with self._lock:
-            self.counts[what] += 1
-
-    def cannot_record(self, error: Exception) -> str:
-        """Say why copies are deferred, once; return the reply."""
-        if (problem := plain(str(error))) != self.problem:
-            _log.error("copies are deferred, or will be: %s", problem)
-        self.problem = problem
-        return NO_RECORD

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import math
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +17,11 @@ from ldapmilter.delivery.settings import DRAIN_SECONDS
 from ldapmilter.delivery.token import TokenKey, token_of
 from ldapmilter.errors import LdapmilterError
 from ldapmilter.plain import plain
-from ldapmilter.relay.adoption import adopt
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.commands import Commands
 from ldapmilter.relay.desk import Desk
-from ldapmilter.relay.following import HORIZON, Following
+from ldapmilter.relay.following import Following
 from ldapmilter.relay.handling import Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import Maildir
@@ -34,6 +32,7 @@ from ldapmilter.relay.spool import Room
 from ldapmilter.relay.state import RelayState
 from ldapmilter.relay.taking import Taking
 from ldapmilter.relay.terms import Terms, host_name
+from ldapmilter.relay.upkeep import Upkeep
 from ldapmilter.relay.wrapping import as_it_came
 
 if TYPE_CHECKING:
@@ -56,15 +55,8 @@ _AUDIT_SECONDS: Final = 20.0
 """For which a line may take to come to disk."""
 _THREADS: Final = 32
 """Copies that wait for the disk at a time."""
-_TICK_SECONDS: Final = 1.0
-_TOGETHER_SECONDS: Final = 0.25
-"""For which ends wait for others, so that the state takes them over in one step."""
-_FORGET_SECONDS: Final = 3600.0
-_TRY_SECONDS: Final = 5.0
-"""After which a state or Maildir that could not be used is tried again."""
 _LAST_ENDS_SECONDS: Final = 2.0
 """For which ends may take to be recorded when the relay ends."""
-_TRY_LOST_SECONDS: Final = 60.0
 
 
 class Relay:
@@ -129,67 +121,19 @@ class Relay:
             take=self._take,
         )
         self._server: asyncio.AbstractServer | None = None
-        self._numbers: dict[str, Any] = {}
-        self._counted_at = -math.inf
-        self._stirred = asyncio.Event()
-        """Set when a copy was handled."""
-        self._adopted = False
+        self.upkeep = Upkeep(self._handling, self._beside)
 
     # -- serving ----------------------------------------------------------------------------
 
     async def serve(self, listening: socket.socket) -> None:
         """Begin to accept from a bound socket; what the audit says is read first, so that nothing is unknown."""
         self._loop = loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._beside, self._begin)
+        await loop.run_in_executor(self._beside, self.upkeep.begin)
 
         def session() -> RelaySession:
             return RelaySession(self._desk, loop)
 
         self._server = await loop.create_server(session, sock=listening)
-
-    async def look_after(self) -> None:
-        """Keep up with the audit, and forget what is old; until it is cancelled."""
-        await asyncio.gather(self._keep_in_step(), self._look_for_lost(), self._record_owed())
-
-    async def _keep_in_step(self) -> None:
-        loop = asyncio.get_running_loop()
-        forgot_at, behind = 0.0, self._handling.problem is not None
-        while True:
-            try:
-                await loop.run_in_executor(self._beside, self._keep_up)
-                if time.monotonic() - forgot_at >= _FORGET_SECONDS:
-                    forgot_at = time.monotonic()
-                    await loop.run_in_executor(self._beside, self._state.forget, time.time() - HORIZON)
-                if behind:
-                    behind, self._handling.problem = False, None
-            except LdapmilterError as error:
-                behind = True
-                self._handling.cannot_record(error)
-                await asyncio.sleep(_TRY_SECONDS)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), _TICK_SECONDS)
-            await asyncio.sleep(_TOGETHER_SECONDS)
-            self._stirred.clear()
-
-    async def _look_for_lost(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                await loop.run_in_executor(self._beside, self._handling.following.lost.look)
-            except LdapmilterError as error:
-                _log.error("copies that are not known here are looked for again: %s", plain(str(error)))
-                await asyncio.sleep(_TRY_LOST_SECONDS)
-            await asyncio.sleep(_TICK_SECONDS)
-
-    async def _record_owed(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            if self._handling.owes():
-                try:
-                    await loop.run_in_executor(self._beside, self._handling.record_all_owed)
-                except LdapmilterError as error:
-                    self._handling.cannot_record(error)
-            await asyncio.sleep(_TRY_SECONDS)
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Accept no more, let copies under way end, for so many seconds at most; return whether all have."""
@@ -237,7 +181,7 @@ class Relay:
         await self._taking.recorded()
         while self._commands.at_work():  # noqa: ASYNC110 - a thread's
             await asyncio.sleep(0.02)
-        if self._handling.owes():
+        if self._handling.recording.owed():
             try:
                 await asyncio.get_running_loop().run_in_executor(self._beside, self._handling.record_all_owed)
             except (LdapmilterError, RuntimeError) as error:  # RuntimeError: it was closed before
@@ -263,43 +207,20 @@ class Relay:
             return await loop.run_in_executor(self._commanding, self._commands.serve, request)
         finally:
             with contextlib.suppress(LdapmilterError, RuntimeError):  # RuntimeError: the relay has ended
-                await loop.run_in_executor(self._beside, self._count)
+                await loop.run_in_executor(self._beside, self.upkeep.count)
 
     def report(self) -> dict[str, Any]:
         """Return what it says of itself: numbers, and problems without an address in them."""
         return {
-            **self._numbers,
-            "counts": dict(self._handling.counts),
+            **self.upkeep.numbers,
+            "counts": dict(self._handling.recording.counts),
             "sessions": len(self._desk.sessions),
             "octets": self._room.in_memory + self._room.in_files,
-            "problem": self._handling.problem,
+            "problem": self._handling.recording.problem,
             "down": self._taking.hops.down(),
         }
 
     # -- inside -----------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        try:
-            self._keep_up()
-        except LdapmilterError as error:
-            self._handling.cannot_record(error)
-
-    def _keep_up(self) -> None:
-        """Read what the audit says that is new, and count; the first time see what is kept."""
-        self._handling.lag.catch_up()
-        if not self._adopted:
-            adopt(self._handling.maildir, self._state)
-            self._adopted = True
-        if time.monotonic() - self._counted_at >= _TICK_SECONDS:
-            self._count()
-
-    def _count(self) -> None:
-        self._counted_at = time.monotonic()
-        self._numbers = {
-            "waiting": self._state.count(state="waiting"),
-            "kept": self._state.count(state="ended", fate="kept"),
-            "oldest": self._state.oldest(),
-        }
 
     async def _token_in(self, recipient: str) -> str | None:
         token = token_of(recipient)
@@ -323,7 +244,7 @@ class Relay:
             self._handling.following.catch_up()
             return self._state.copy(token) is not None
         except LdapmilterError as error:
-            self._handling.cannot_record(error)
+            self._handling.recording.cannot_record(error)
             raise
 
     async def _take(self, token: str, message: Spooled) -> str:
@@ -345,7 +266,7 @@ class Relay:
             _log.exception("unexpected error with a copy")
             return BUSY
         finally:
-            self._stirred.set()
+            self.upkeep.stirred.set()
 
     def _hand_on(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
         """Hand a copy on in the event loop; for a thread."""

@@ -72,7 +72,7 @@ class Taking:
             if mine:
                 self._handling.lag.settled(token)
         if reply != DONE:
-            self._handling.count("deferred")
+            self._handling.recording.count("deferred")
         return reply
 
     async def _take(self, token: str, message: Spooled, until: float) -> str:

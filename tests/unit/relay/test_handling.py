@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-import ldapmilter.relay.handling as handling_module
+import ldapmilter.relay.recording as recording_module
 import ldapmilter.relay.taking as taking_module
 from ldapmilter.errors import AuditError, DirectoryUnavailable, InvalidValue
 from ldapmilter.relay.adoption import adopt
@@ -120,7 +120,7 @@ class Office:
             taking.close()
             message.close()
             if self.keeps_up:
-                self.handling.catch_up()
+                self.handling.recording.catch_up()
 
     def commands(self) -> Commands:
         return Commands(self.handling, self.hops.at_once, sleep=lambda _seconds: None)
@@ -306,7 +306,7 @@ def test_nothing_is_settled_that_is_not_written_down(office: Office) -> None:
     assert office.take(accepted) == NO_RECORD
     office.hops.answer = server("end", 554)
     assert office.take(refused) == NO_RECORD
-    assert office.handling.problem == "the disk has not answered"
+    assert office.handling.recording.problem == "the disk has not answered"
     assert office.take(accepted) == NO_RECORD
     office.audit_fails = False
     assert office.take(accepted) == DONE
@@ -314,7 +314,7 @@ def test_nothing_is_settled_that_is_not_written_down(office: Office) -> None:
     assert len(office.hops.given) == 2
     assert [line["state"] for line in office.written] == ["accepted", "refused"]
     assert office.kept() == [refused]
-    assert office.handling.problem is None
+    assert office.handling.recording.problem is None
 
 
 def test_a_crash_between_the_archive_and_the_audit_repeats_the_copy(office: Office) -> None:
@@ -378,7 +378,7 @@ def test_a_maildir_that_takes_nothing(office: Office) -> None:
     (office.settings.kept / "tmp").rmdir()
     assert office.take(token) == NO_RECORD
     assert office.written == []
-    assert "the copy cannot be kept" in str(office.handling.problem)
+    assert "the copy cannot be kept" in str(office.handling.recording.problem)
     (office.settings.kept / "tmp").mkdir()
     assert office.take(token) == DONE
     assert office.kept() == [token]
@@ -396,7 +396,7 @@ def test_a_disk_that_does_not_take_a_copy_to_keep(office: Office, monkeypatch: p
     assert office.take(token) == NO_RECORD
     assert office.written == []
     assert [*(office.settings.kept / "tmp").iterdir(), *office.kept()] == []
-    assert os.strerror(number) in str(office.handling.problem)
+    assert os.strerror(number) in str(office.handling.recording.problem)
     monkeypatch.undo()
     assert office.take(token) == DONE
     assert office.kept() == [token]
@@ -464,7 +464,7 @@ def test_a_state_that_cannot_be_written(office: Office) -> None:
     office.state._connection.execute("PRAGMA query_only = ON")
     assert office.take(token) == NO_RECORD
     assert office.hops.given == []
-    assert "relay's state cannot be written" in str(office.handling.problem)
+    assert "relay's state cannot be written" in str(office.handling.recording.problem)
     office.state._connection.execute("PRAGMA query_only = OFF")
     assert office.take(token) == DONE
 
@@ -487,7 +487,7 @@ def test_a_copy_that_takes_a_while_is_seen_to_wait(office: Office, monkeypatch: 
         began = office.now
         office.now += 60
         for _ in range(2):
-            office.handling.catch_up()
+            office.handling.recording.catch_up()
             seen.extend((copy.state, copy.seen_at and copy.seen_at - began) for copy in office.state.copies())
         return server("end", 250)
 
@@ -507,10 +507,10 @@ def test_a_kept_copy_is_in_the_state_at_once(office: Office) -> None:
 
 def test_no_copy_is_handed_on_while_the_state_cannot_keep_up(office: Office) -> None:
     first, second = office.decided(), office.decided()
-    office.handling.catch_up()
+    office.handling.recording.catch_up()
     office.state._connection.execute("PRAGMA query_only = ON")
     assert office.take(first) == DONE
-    assert "relay's state cannot be written" in str(office.handling.problem)
+    assert "relay's state cannot be written" in str(office.handling.recording.problem)
     assert [office.take(first), office.take(second)] == [NO_RECORD, NO_RECORD]
     office.state._connection.execute("PRAGMA query_only = OFF")
     assert [office.take(first), office.take(second)] == [DONE, DONE]
@@ -554,11 +554,11 @@ def test_the_decision_of_a_journaled_copy_stays_until_a_day_after_its_last_end(o
     assert office.state.record(first.message) == line
     office.state.store_expansion(first.message or 0, "who")
     assert office.state.expansion(first.message) == "who"
-    office.handling.end(first, "accepted", server("end", 250))
+    office.handling.recording.end(first, "accepted", server("end", 250))
     office.now += 2 * DAY
     office.take(office.decided())
     assert office.state.record(first.message) == line
-    office.handling.end(second, "accepted", server("end", 250))
+    office.handling.recording.end(second, "accepted", server("end", 250))
     office.now += DAY
     office.take(office.decided())
     assert office.state.record(first.message) == line
@@ -687,7 +687,7 @@ def test_a_bug_with_one_copy_costs_no_other(office: Office, monkeypatch: pytest.
     good, bad = office.decided(), office.decided()
     message = Spooled(Room(), office.directory)
     message.write(MESSAGE)
-    read, made = office.maildir.read, handling_module.end_line  # type: ignore[attr-defined]
+    read, made = office.maildir.read, recording_module.end_line  # type: ignore[attr-defined]
 
     def reading(token: str) -> KeptCopy | None:
         if token == bad:
@@ -704,7 +704,7 @@ def test_a_bug_with_one_copy_costs_no_other(office: Office, monkeypatch: pytest.
             raise ValueError("a bug")
         return made(copy, *more, **named)
 
-    monkeypatch.setattr(handling_module, "end_line", making)
+    monkeypatch.setattr(recording_module, "end_line", making)
     worse = replace(second.copy, token=bad)
     assert office.handling.accepted([(worse, office.hops.answer), (second.copy, office.hops.answer)]) == [BUSY, DONE]
     assert [line["token"] for line in office.written] == [good]
@@ -713,14 +713,14 @@ def test_a_bug_with_one_copy_costs_no_other(office: Office, monkeypatch: pytest.
 
 def test_no_message_has_the_number_of_one_that_is_gone(office: Office) -> None:
     token = office.decided(delivery="journal")
-    office.handling.catch_up()
+    office.handling.recording.catch_up()
     (gone,) = office.state.copies()
     back = utc(office.now)
     write_audit(office.audit, decision([token], at=office.now + 1, delivery="journal", takes_back=back))
-    office.handling.catch_up()
+    office.handling.recording.catch_up()
     assert office.state.copies() == []
     office.decided(delivery="journal")
-    office.handling.catch_up()
+    office.handling.recording.catch_up()
     (copy,) = office.state.copies()
     office.state.store_expansion(gone.message or 0, "of the one that is gone, found out late")
     assert copy.message != gone.message
@@ -729,7 +729,7 @@ def test_no_message_has_the_number_of_one_that_is_gone(office: Office) -> None:
 
 def test_who_was_found_is_in_the_file_with_whatever_is_written_next(office: Office) -> None:
     office.decided(delivery="journal")
-    office.handling.catch_up()
+    office.handling.recording.catch_up()
     (copy,) = office.state.copies()
     assert copy.message is not None
     office.state.store_expansion(copy.message, "who")
@@ -745,7 +745,7 @@ def test_who_was_found_is_in_the_file_with_whatever_is_written_next(office: Offi
         assert reader.expansion(copy.message) == "who"
     office.state.store_expansion(copy.message, "of the file that is gone")
     office.settings.state.unlink()
-    office.handling.catch_up()
+    office.handling.recording.catch_up()
     (again,) = office.state.copies()
     assert office.state.expansion(again.message) is None
 

@@ -197,7 +197,7 @@ def test_each_recipient_has_its_answer_in_order(relay: Running, archive: Archive
         if who.startswith("later"):
             return "451 4.2.1 later" if moment == "rcpt" else None
         if moment == "end":  # the same copy once more finds this one under way
-            wait_until(lambda: relay.relay._handling.counts["deferred"] == 3, "the others to be answered")
+            wait_until(lambda: relay.relay._handling.recording.counts["deferred"] == 3, "the others to be answered")
         return None
 
     archive.choose = choose
@@ -476,7 +476,7 @@ def test_what_could_not_be_recorded_is_recorded_without_the_copy_and_at_the_end(
 ) -> None:
     """Postfix may come with it in an hour; another relay would know nothing of it, and hand it on again."""
     (token,) = relay.decided()
-    monkeypatch.setattr(relay.relay._handling, "_write", lambda lines: [AuditError("no space")] * len(lines))
+    monkeypatch.setattr(relay.relay._handling.recording, "_write", lambda lines: [AuditError("no space")] * len(lines))
     assert relay.send([token]) == [NO_RECORD]
     monkeypatch.undo()
     assert ends(relay.audit) == []
@@ -484,7 +484,7 @@ def test_what_could_not_be_recorded_is_recorded_without_the_copy_and_at_the_end(
         relay.do(relay.relay.close())
         assert ends(relay.audit) == [(token, "accepted")]
         return
-    looking_after = asyncio.run_coroutine_threadsafe(relay.relay.look_after(), relay.loop)
+    looking_after = asyncio.run_coroutine_threadsafe(relay.relay.upkeep.run(), relay.loop)
     wait_until(lambda: ends(relay.audit) == [(token, "accepted")], "the end to be recorded")
     wait_until(lambda: relay.send([token]) == [DONE], "the copy to be free again")
     looking_after.cancel()
@@ -497,14 +497,14 @@ def test_what_a_server_has_accepted_is_recorded_before_the_end(
     monkeypatch.setattr(serving_module, "_LAST_ENDS_SECONDS", HANG)
     tokens = relay.decided(2)
     began, may_go_on = threading.Event(), threading.Event()
-    write = relay.relay._handling._write
+    write = relay.relay._handling.recording._write
 
     def slow(lines: Any) -> Any:
         began.set()
         assert may_go_on.wait(HANG)
         return write(lines)
 
-    monkeypatch.setattr(relay.relay._handling, "_write", slow)
+    monkeypatch.setattr(relay.relay._handling.recording, "_write", slow)
     sending = [threading.Thread(target=send_and_be_hung_up_on, args=(relay, token)) for token in tokens]
     for one in sending:
         one.start()
