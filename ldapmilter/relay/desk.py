@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ldapmilter.relay.replies import BUSY
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
     from aiosmtpd.lmtp import LMTP
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+ANSWER_SECONDS: Final = 240.0
+"""In which Postfix has its answer: it waits for 600 s (``lmtp_data_done_timeout``)."""
 EXTENSIONS: Final = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
 """Not SIZE: whatever Postfix has accepted is taken. Not CHUNKING, BINARYMIME: lines are passed on."""
 
@@ -43,7 +45,7 @@ class Desk:
         room: Room,
         directory: Path,
         token_in: Callable[[str], Awaitable[str | None]],
-        take: Callable[[str, Spooled], Awaitable[str]],
+        take: Callable[[str, Spooled], Coroutine[Any, Any, str]],
     ) -> None:
         """Prepare.
 
@@ -60,8 +62,8 @@ class Desk:
         self.token_in = token_in
         self.take = take
         self.sessions: set[Connected] = set()
-        self.copies: set[asyncio.Future[list[str]]] = set()
-        """Copies under way, a future for each message."""
+        self.copies: set[asyncio.Task[str]] = set()
+        """Copies under way, also those that Postfix waits for no more."""
         self.writing_late: set[asyncio.Future[None]] = set()
         """What the disk has not answered in time: until it does, it is not asked for anything else."""
         self.draining = False

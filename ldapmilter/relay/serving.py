@@ -20,12 +20,12 @@ from ldapmilter.plain import plain
 from ldapmilter.relay.answers import ServerAnswer
 from ldapmilter.relay.client import CopyClient
 from ldapmilter.relay.commands import Commands
-from ldapmilter.relay.desk import Desk
+from ldapmilter.relay.desk import ANSWER_SECONDS, Desk
 from ldapmilter.relay.following import Following
 from ldapmilter.relay.handling import Handling
 from ldapmilter.relay.hops import Hops
 from ldapmilter.relay.kept import Maildir
-from ldapmilter.relay.replies import BUSY, NO_RECORD
+from ldapmilter.relay.replies import BUSY
 from ldapmilter.relay.session import RelaySession
 from ldapmilter.relay.sole import SoleRelay
 from ldapmilter.relay.spool import Room
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ANSWER_SECONDS: Final = 240.0
-"""In which Postfix has its answer: it waits for 600 s (``lmtp_data_done_timeout``)."""
-LATEST_SECONDS: Final = ANSWER_SECONDS + 30.0
-"""In which it has one even where the disk does not answer the relay."""
 _AUDIT_SECONDS: Final = 20.0
 """For which a line may take to come to disk."""
 _THREADS: Final = 32
@@ -111,8 +107,8 @@ class Relay:
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="beside")
         # A copy that is sent again may take minutes, and whoever asks meanwhile waits here.
         self._commanding = ThreadPoolExecutor(4, thread_name_prefix="command")
-        self._at_work: set[asyncio.Task[Any]] = set()
-        """Copies, also those that Postfix waits for no more, and those that are sent again."""
+        self._sent_again: set[asyncio.Task[ServerAnswer]] = set()
+        """Copies that are handed on for somebody who asked."""
         self._desk = Desk(
             host_name=self._host_name,
             room=self._room,
@@ -159,7 +155,7 @@ class Relay:
         for session in list(self._desk.sessions):
             session.hang_up()
         self._commands.end()
-        under_way: list[asyncio.Future[Any]] = [*self._desk.copies, *self._at_work]
+        under_way: list[asyncio.Future[Any]] = [*self._desk.copies, *self._sent_again]
         for copies in under_way:
             copies.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -248,17 +244,6 @@ class Relay:
             raise
 
     async def _take(self, token: str, message: Spooled) -> str:
-        taking = asyncio.get_running_loop().create_task(self._taken(token, message))
-        self._at_work.add(taking)
-        taking.add_done_callback(self._at_work.discard)
-        try:
-            await asyncio.wait({taking}, timeout=LATEST_SECONDS)
-        except asyncio.CancelledError:
-            taking.cancel()
-            raise
-        return taking.result() if taking.done() else NO_RECORD  # it goes on, and the copy is busy until it has ended
-
-    async def _taken(self, token: str, message: Spooled) -> str:
         until = time.monotonic() + ANSWER_SECONDS
         try:
             return await self._taking.take(token, message, until)
@@ -272,16 +257,16 @@ class Relay:
         """Hand a copy on in the event loop; for a thread."""
         if self._loop is None:
             return ServerAnswer(server="", step="connect", text="the relay does not serve yet")
-        handing = self._sent_again(hops, copy, until)
+        handing = self._send_again(hops, copy, until)
         try:
             return asyncio.run_coroutine_threadsafe(handing, self._loop).result()
         except concurrent.futures.CancelledError:
             return ServerAnswer(server="", step="connect", text="the relay ends")
 
-    async def _sent_again(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
+    async def _send_again(self, hops: Sequence[NextHop], copy: Outgoing, until: float) -> ServerAnswer:
         handing = asyncio.get_running_loop().create_task(self._taking.hops.hand_on(hops, copy, until))
-        self._at_work.add(handing)
-        handing.add_done_callback(self._at_work.discard)
+        self._sent_again.add(handing)
+        handing.add_done_callback(self._sent_again.discard)
         return await handing
 
     def _terms(self, settings: RelaySettings) -> Terms:

@@ -13,11 +13,12 @@ import asyncio
 import collections
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiosmtpd.lmtp import LMTP
 
 from ldapmilter.errors import LdapmilterError
+from ldapmilter.relay.desk import ANSWER_SECONDS
 from ldapmilter.relay.replies import BUSY, NO_RECORD
 from ldapmilter.relay.spool import Spooled
 from ldapmilter.relay.stuffing import Unstuffer
@@ -34,6 +35,8 @@ _SILENCE_SECONDS: Final = 300.0
 """After which a client that says nothing is hung up on (RFC 5321, 4.5.3.2)."""
 DISK_SECONDS: Final = 20.0
 """For which the disk may take to take a piece of a message: Postfix has few sessions for all copies."""
+LATEST_SECONDS: Final = ANSWER_SECONDS + 30.0
+"""In which Postfix has an answer even where the disk does not answer the relay."""
 _NO_ANSWER: Final = "the disk does not answer"
 _MOST_RECIPIENTS: Final = 1000
 _LAST_REPLIES: Final = ("221", "421", "502")
@@ -248,16 +251,22 @@ class RelaySession(LMTP):
         return None
 
     async def _handled(self, tokens: list[str], message: Spooled) -> list[str]:
-        """Handle all copies of a message; they go on when this is cancelled."""
-        copies = asyncio.gather(*(self._desk.take(token, message) for token in tokens))
-        self._desk.copies.add(copies)
+        """Handle all copies of a message; they go on when this is cancelled, or has lasted too long."""
+        copies = [self.loop.create_task(self._desk.take(token, message)) for token in tokens]
+        under_way = set(copies)
 
-        def over(_done: Any) -> None:  # noqa: ANN401 - a future of any kind
-            self._desk.copies.discard(copies)
-            message.close()
+        def over(copy: asyncio.Task[str]) -> None:
+            self._desk.copies.discard(copy)
+            under_way.discard(copy)
+            if not under_way:
+                message.close()
 
-        copies.add_done_callback(over)
-        return await asyncio.shield(copies)
+        self._desk.copies |= under_way
+        for copy in copies:
+            copy.add_done_callback(over)
+        await asyncio.wait(copies, timeout=LATEST_SECONDS)
+        # One that goes on is busy until it has ended.
+        return [copy.result() if copy.done() else NO_RECORD for copy in copies]
 
 
 def _heard(done: asyncio.Future[None]) -> None:

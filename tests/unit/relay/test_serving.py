@@ -375,12 +375,12 @@ def test_a_disk_that_has_the_state_and_does_not_answer_defers(
     relay: Running, archive: ArchiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (token,) = relay.decided()
-    monkeypatch.setattr(serving_module, "LATEST_SECONDS", 0.0)
+    monkeypatch.setattr(session_module, "LATEST_SECONDS", 0.0)
     with relay.relay._state._lock:  # as whoever writes it has
         assert relay.send([token]) == [NO_RECORD]
         assert relay.send([token]) == [BUSY]
         assert archive.filed == []
-    monkeypatch.setattr(serving_module, "LATEST_SECONDS", HANG)
+    monkeypatch.setattr(session_module, "LATEST_SECONDS", HANG)
     wait_until(lambda: relay.send([token]) == [DONE], "the copy to be free again")
     assert (len(archive.filed), ends(relay.audit)[0]) == (1, (token, "accepted"))
 
