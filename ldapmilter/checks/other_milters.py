@@ -60,7 +60,7 @@ def look(postfix: PostfixConfig, config: Config, report: Report) -> None:
                 lists.setdefault(one.address, []).append(name)
     for address, names in lists.items():
         try:
-            why = _why_silent(address, queue)
+            why = _why_silent(address, queue, ipv6=postfix.parameter("inet_protocols") != "ipv4")
         except PermissionError:
             report.not_looked_for.add(SILENT.code)
             continue
@@ -68,7 +68,7 @@ def look(postfix: PostfixConfig, config: Config, report: Report) -> None:
             report.add(SILENT.found(f"{' and '.join(names)}: {why}", milter=address))
 
 
-def _why_silent(address: str, queue: str) -> str | None:
+def _why_silent(address: str, queue: str, *, ipv6: bool) -> str | None:
     """Return why nothing answers, in words; ``None``: something does, or it cannot be looked for.
 
     Raises:
@@ -76,6 +76,9 @@ def _why_silent(address: str, queue: str) -> str | None:
     """
     kind, _, path = address.partition(":")
     spellings = [address]
+    host, _, port = path.rpartition(":")
+    if ipv6 and kind == "inet" and ":" not in host and any(map(str.isalpha, host)):
+        spellings.append(f"inet6:{port}@{host}")  # Postfix tries all addresses of a name
     if kind in {"unix", "local"}:  # a chrooted process, and a relative path, look below the queue
         spellings = [*([address] if path.startswith("/") else []), f"unix:{queue}/{path.lstrip('/')}"]
     why = None

@@ -66,3 +66,22 @@ def test_a_socket_below_the_queue(tmp_path: Path) -> None:
 def test_one_without_which_mail_goes_on_is_nobodys_trouble(tmp_path: Path) -> None:
     silent = f"inet:127.0.0.1:{free_port()}"
     assert found(tmp_path, f"{OURS}, {{ {silent}, default_action = accept }}") == []
+
+
+@pytest.mark.parametrize(("protocols", "silent"), [("all", 0), ("ipv4", 1)])
+def test_a_name_is_asked_at_the_addresses_that_postfix_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocols: str, silent: int
+) -> None:
+    real = socket.getaddrinfo
+    addresses = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _host, port, family, kind: real(addresses[family], port, family, kind)
+    )
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        named = f"inet:filter.test:{server.getsockname()[1]}"
+        assert len(found(tmp_path, f"{OURS}, {named}", inet_protocols=protocols)) == silent
+
+
+def test_a_name_where_nothing_answers_is_silent(tmp_path: Path) -> None:
+    ((_, text),) = found(tmp_path, f"{OURS}, inet:localhost:{free_port()}")
+    assert "no process listens there" in text
