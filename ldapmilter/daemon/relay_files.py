@@ -28,7 +28,11 @@ def try_relay_files(relay: RelaySettings, before: RelaySettings) -> None:
     for name, (path, earlier) in places.items():
         if before.listen is not None and path == earlier:
             continue
-        if (why := _why_not(path)) is not None:
+        try:
+            why = _why_not(path)
+        except OSError as error:
+            why = f"user {user_name()} cannot look there: {error.strerror}; {who_may(path.parent, WRITE)}"
+        if why is not None:
             message = f"[relay] {name} = {path}: {why}"
             raise ConfigError(message)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +15,6 @@ from ldapmilter.errors import ConfigError
 from tests.unit.delivery.test_settings import settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ldapmilter.delivery.settings import RelaySettings
 
 
@@ -50,3 +50,15 @@ def test_a_place_of_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     other = placed(tmp_path / "other")
     with pytest.raises(ConfigError, match=r"\[relay\] state = .*may not write there: "):
         try_relay_files(placed(tmp_path), other)
+
+
+def test_a_place_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stat(self: Path, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    other = placed(tmp_path / "other")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", stat)
+        patched.setattr("ldapmilter.daemon.relay_files.who_may", lambda *_: "it belongs to root")
+        with pytest.raises(ConfigError, match=r"\[relay\] state = .*cannot look there: Permission denied; it belongs"):
+            try_relay_files(placed(tmp_path), other)
