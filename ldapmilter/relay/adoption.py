@@ -42,7 +42,9 @@ def adopt(maildir: Maildir, state: RelayState) -> None:
 def _adopt_one(kept: KeptCopy, maildir: Maildir, state: RelayState) -> None:
     fields, token = kept.fields, kept.token
     known = state.copy(token)
-    if known is None:
+    # Another message has ended it, and what is kept is the one that was decided: the audit has lost that line.
+    awaited = known is not None and known.other_message_id is not None and fields.get(OTHER_MESSAGE_ID) == ""
+    if known is None or awaited:
         told = {"time": fields.get("Kept"), "target": fields.get("Target"), "why": fields.get("Why")}
         told["other_message_id"] = fields.get(OTHER_MESSAGE_ID) or None
         state.take([{"event": EVENT, "token": token, "state": "kept", **told}])

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from ldapmilter.address import envelope_address
 from ldapmilter.errors import LdapmilterError
-from ldapmilter.relay.kept import KeepError
+from ldapmilter.relay.kept import OTHER_MESSAGE_ID, KeepError
 from ldapmilter.relay.outgoing import Outgoing
 from ldapmilter.relay.replies import DONE
 from ldapmilter.relay.stored import KnownCopy, StateError
@@ -144,7 +146,7 @@ class Commands:
             return _unchanged(token, _why_not_kept(handling.state.copy(token)))
         if (reply := handling.recording.record_owed(token, "resent")) is not None:
             return self._resent(token, reply, {"code": None, "reply": "it was accepted before", "server": ""})
-        copy = handling.state.copy(token) or _of_file(token, kept)
+        copy = _with_file(handling.state.copy(token), token, kept)
         if copy.state == "ended" and copy.fate != "kept":  # it could not be removed then
             return _unchanged(token, f"it has ended: {copy.fate}")
         return self._hand_over(copy, kept, to or copy.target or kept.fields.get("Target", ""))
@@ -187,7 +189,9 @@ class Commands:
     def _discard(self, token: str, why: str) -> dict[str, Any]:
         handling = self._handling
         kept = handling.maildir.read(token)
-        copy = handling.state.copy(token) or (_of_file(token, kept) if kept is not None else None)
+        copy = handling.state.copy(token)
+        if kept is not None:
+            copy = _with_file(copy, token, kept)
         if copy is None:
             return _unchanged(token, "no such copy is known here")
         if copy.state == "ended" and copy.fate != "kept":
@@ -213,8 +217,11 @@ def _tokens(request: Mapping[str, Any]) -> list[str]:
     return tokens
 
 
-def _of_file(token: str, kept: KeptCopy) -> KnownCopy:
-    return KnownCopy(token=token, state="ended", fate="kept", target=kept.fields.get("Target", ""))
+def _with_file(copy: KnownCopy | None, token: str, kept: KeptCopy) -> KnownCopy:
+    """Return what is known of a copy that is kept; the file itself says whether it is another message."""
+    known = copy or KnownCopy(token=token, state="ended", fate="kept", target=kept.fields.get("Target", ""))
+    other = kept.fields.get(OTHER_MESSAGE_ID)
+    return known if other is None else replace(known, other_message_id=other or None)
 
 
 def _why_not_kept(copy: KnownCopy | None) -> str:

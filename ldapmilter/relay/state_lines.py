@@ -75,15 +75,16 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
     connection.execute(UNKNOWN, (token,))
     connection.execute(
         "UPDATE copies SET state = 'ended', fate = ?, ended_at = ?, tried_at = ?, seen_at = coalesce(seen_at, ?),"
-        " kept_at = CASE WHEN ? THEN ? ELSE kept_at END,"
+        " kept_at = CASE WHEN ? THEN ? WHEN ? AND other_message_id IS NOT NULL THEN NULL ELSE kept_at END,"
         " target = CASE WHEN target = '' THEN ? ELSE target END, attempts = ?, server = ?, code = ?, reply = ?,"
         # Another address than it was decided for (--to): the audit has it in the line, the state in words.
         " why = CASE WHEN target NOT IN ('', ?) THEN 'sent to ' || ? ELSE ? END, other_message_id = ?"
         # By what follows what, not by the clock, which may be set back: once more may end what is kept, and what
-        # another message has ended.
-        " WHERE token = ? AND (ended_at IS NULL OR other_message_id IS NOT NULL OR (fate = 'kept' AND ?))",
+        # another message has ended. A file of the audit is read again when it is compressed, the later ones are not.
+        " WHERE token = ? AND (ended_at IS NULL OR (other_message_id IS NULL AND fate = 'kept' AND ?)"
+        "     OR (other_message_id IS NOT NULL AND (? OR fate = 'kept' OR other_message_id != ?)))",
         (
-            *(end[1], at, at, at, end[1] == "kept", at),
+            *(end[1], at, at, at, end[1] == "kept", at, other is None),
             *(str(line.get("target") or ""), int(line.get("attempts") or 0)),
             *(
                 str(line.get("server") or ""),
@@ -93,7 +94,7 @@ def take_end(connection: sqlite3.Connection, line: Mapping[str, Any]) -> None:
                 str(line.get("why") or ""),
                 other,
             ),
-            *(token, other is None),
+            *(token, other is None, other is None, other),
         ),
     )
     connection.execute(
