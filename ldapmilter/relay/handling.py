@@ -93,7 +93,7 @@ class Handling:
         # In one step: after an outage of the audit there may be many, and all others wait meanwhile.
         all_owed = self.recording.owed()
         owed = {token: all_owed[token] for token, _ in copies if token in all_owed}
-        replies = dict(zip(owed, self.recording.record(list(owed.values())), strict=True)) if owed else {}
+        replies = dict(zip(owed, self._record_owed(list(owed.values())), strict=True)) if owed else {}
         was_another = {
             token for token, line in owed.items() if line["other_message_id"] is not None and replies[token] == DONE
         }
@@ -281,15 +281,20 @@ class Handling:
         return reply
 
     def record_all_owed(self) -> None:
-        """Record all that is owed, but for copies that somebody is at work on.
-
-        Raises:
-            KeepError: a copy that was sent again, which is recorded now, cannot be removed.
-        """
+        """Record all that is owed, but for copies that somebody is at work on."""
         with contextlib.ExitStack() as mine:
             tokens = [token for token in self.recording.owed() if mine.enter_context(self.at_work.on(token))]
             owed = self.recording.owed()  # what is recorded by now is owed no more
-            lines = [owed[token] for token in tokens if token in owed]
-            for line, reply in zip(lines, self.recording.record(lines) if lines else (), strict=True):
-                if reply == DONE and line["state"] == "resent":
+            if lines := [owed[token] for token in tokens if token in owed]:
+                self._record_owed(lines)
+
+    def _record_owed(self, lines: Sequence[EndLine]) -> list[str]:
+        """Bring ends to disk that were owed; return the replies. A copy that was sent again is let go of then."""
+        replies = self.recording.record(lines)
+        for line, reply in zip(lines, replies, strict=True):
+            if reply == DONE and line["state"] == "resent":
+                try:
                     self.maildir.remove(line["token"])
+                except KeepError as error:  # the next start does it
+                    _log.error("%s", error)
+        return replies

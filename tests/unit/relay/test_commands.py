@@ -139,6 +139,31 @@ def test_what_was_sent_again_and_could_not_be_removed_is_not_sent_once_more(
     assert office.kept() == []
 
 
+@pytest.mark.parametrize("comes_again", [False, True])
+def test_copies_that_were_sent_again_are_let_go_of_as_soon_as_that_is_recorded(
+    office: Office, monkeypatch: pytest.MonkeyPatch, *, comes_again: bool
+) -> None:
+    first, second = kept(office, 2)
+    office.audit_fails = True
+    assert [one["state"] for one in resend(office, first, second)] == ["unchanged", "unchanged"]
+    office.audit_fails = False
+    remove = office.maildir.remove
+
+    def fails_once(token: str) -> None:
+        monkeypatch.setattr(office.maildir, "remove", remove)
+        message = f"{token}: the kept copy cannot be removed"
+        raise KeepError(message)
+
+    if comes_again:
+        assert [office.take(token) for token in (first, second)] == [DONE, DONE]
+        assert office.kept() == []
+    else:
+        monkeypatch.setattr(office.maildir, "remove", fails_once)
+        office.handling.record_all_owed()
+        assert len(office.kept()) == 1
+    assert office.handling.recording.problem is None
+
+
 def test_a_request_does_not_wait_for_another_for_long(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands_module, "TURN_SECONDS", 0.0)
     first, second = kept(office, 2)
