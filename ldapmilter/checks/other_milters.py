@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ldapmilter.checks.finding import Area, Kind, Severity
 from ldapmilter.checks.postfix_config import is_ours, parse_milters, read_postfix
-from ldapmilter.mta.dial import dial
+from ldapmilter.mta.dial import IS_IT_RUNNING, dial
 from ldapmilter.mta.stream import ConnectError
 from ldapmilter.postfix.postconf import PostconfFailed, find_postconf
 from ldapmilter.socket_address import SocketRefused, parse_socket
@@ -65,7 +65,7 @@ def look(postfix: PostfixConfig, config: Config, report: Report) -> None:
             report.not_looked_for.add(SILENT.code)
             continue
         if why is not None:
-            report.add(SILENT.found(f"{' and '.join(names)}: {why}", milter=address))
+            report.add(SILENT.found(f"{' and '.join(dict.fromkeys(names))}: {why}", milter=address))
 
 
 def _why_silent(address: str, queue: str, *, ipv6: bool) -> str | None:
@@ -91,5 +91,5 @@ def _why_silent(address: str, queue: str, *, ipv6: bool) -> str | None:
         except ConnectError as error:
             if isinstance(error.__cause__, PermissionError):
                 raise error.__cause__ from None
-            why = why or str(error)
+            why = why or str(error).removesuffix(IS_IT_RUNNING)  # ours is not the one
     return why

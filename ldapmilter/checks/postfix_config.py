@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ldapmilter.socket_address import SocketAddress
 
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104 - names, nothing is bound
-_MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")
+_MILTER = re.compile(r"\{((?:[^{}]|\{[^{}]*\})*)\}|([^\s,{}]+)")
+_PART = re.compile(r"\{([^{}]*)\}|([^\s,{}=]+(?:\s*=\s*[^\s,{}]*)?)")
+"""Of one milter in braces: commas or spaces separate, and what has spaces in it has braces of its own."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FIELDS = 8
 """Columns of master.cf before the arguments: name, type, private, unprivileged, chroot, wake-up, limit, command."""
@@ -130,7 +132,8 @@ def parse_milters(text: str) -> list[Milter]:
     """Return the milters of a list, in order (postconf(5), ``smtpd_milters``)."""
     milters = []
     for braced, plain in _MILTER.findall(text):
-        address, *settings = [part.strip() for part in (braced or plain).split(",")]
+        parts = [(inner or part).strip() for inner, part in _PART.findall(braced)] if braced else [plain]
+        address, *settings = parts or [""]
         pairs = (setting.partition("=") for setting in settings if "=" in setting)
         if address:
             milters.append(Milter(address=address, settings={name.strip(): value.strip() for name, _, value in pairs}))

@@ -6,12 +6,15 @@ import os
 import socket
 import stat
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ldapmilter.mta.stream import ConnectError
 
 if TYPE_CHECKING:
     from ldapmilter.socket_address import SocketAddress
+
+IS_IT_RUNNING: Final = "; is the daemon running?"
+"""Asked at the end of a text where nothing listens: of our own milter."""
 
 
 def dial(address: SocketAddress, timeout: float) -> socket.socket:
@@ -40,7 +43,7 @@ def dial(address: SocketAddress, timeout: float) -> socket.socket:
         except TimeoutError:
             reason = f"no connection within {timeout:g} s"
         except ConnectionRefusedError:
-            reason = "no process listens there; is the daemon running?"
+            reason = f"no process listens there{IS_IT_RUNNING}"
         except OSError as error:
             reason = error.strerror or str(error)
         else:
@@ -62,13 +65,13 @@ def _dial_unix(address: SocketAddress, timeout: float) -> socket.socket:
 
 def _unix_reason(path: str, error: OSError, timeout: float) -> str:
     if isinstance(error, FileNotFoundError):
-        return "the socket does not exist; is the daemon running?"
+        return f"the socket does not exist{IS_IT_RUNNING}"
     if isinstance(error, PermissionError):
         return "permission denied: connecting needs write permission on the socket and search permission above it"
     if isinstance(error, ConnectionRefusedError):
         # The kernel says "refused" for a plain file, too.
         if _is_socket(path):
-            return "the socket is there, but no process listens; is the daemon running?"
+            return f"the socket is there, but no process listens{IS_IT_RUNNING}"
         return "this is not a socket"
     if isinstance(error, BlockingIOError | TimeoutError):
         return f"no connection within {timeout:g} s: the queue of the listener is full"
