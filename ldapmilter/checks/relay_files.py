@@ -83,18 +83,26 @@ def _daemons_user(config: Config) -> int | None:
 
 def _of_state(state: Path) -> Iterator[Path]:
     """Yield what SQLite writes to: the file, and its directory, for what lies beside it while it is written."""
-    yield from [state] if state.exists() else []
-    yield state.parent if state.parent.exists() else state.parent.parent
+    yield from [state] if _is_there(state) else []
+    yield state.parent if _is_there(state.parent) else state.parent.parent
 
 
 def _of_maildir(kept: Path) -> Iterator[Path]:
-    yield kept if kept.exists() else kept.parent
-    yield from (folder for name in _FOLDERS if (folder := kept / name).exists())
+    yield kept if _is_there(kept) else kept.parent
+    yield from (folder for name in _FOLDERS if _is_there(folder := kept / name))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether this user can see that something is there: where it cannot, it cannot write either."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _may_write(path: Path, user: int) -> bool:
     """Whether a user may write to a file, or make files in a directory, as the kernel says it."""
-    enters = path.is_dir()
+    enters = _is_there(path) and path.is_dir()
     if user == os.geteuid():
         return os.access(path, os.W_OK | (os.X_OK if enters else 0))
     try:
@@ -121,7 +129,7 @@ def _left_behind(kept: Path, report: Report) -> None:
 
 
 def _foreign(kept: Path, report: Report) -> None:
-    if not (kept / "new").exists():
+    if not _is_there(kept / "new"):
         return
     try:
         unreadable = [str(one) for one in islice(Maildir(kept).copies(), _MOST) if isinstance(one, KeepError)]

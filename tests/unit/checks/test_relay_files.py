@@ -109,3 +109,18 @@ def test_copies_that_a_relay_has_left_behind(office: Office) -> None:
     assert office.found() == []
     Maildir(office.kept).keep("f" * 48, {}, [b"x"])
     assert office.found() == [("relay-kept-unserved", f"{office.kept}: 1 kept copy")]
+
+
+def test_a_directory_that_the_daemons_user_cannot_enter(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat, hidden = Path.stat, office.state.parent
+
+    def denied(path: Path, **options: bool) -> os.stat_result:
+        if hidden in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    monkeypatch.setattr(os, "access", lambda path, *_: path != hidden)
+    assert office.found() == [
+        ("relay-not-writable", f"{hidden}: {relay_files._name(os.geteuid())} may not write there")
+    ]
