@@ -209,8 +209,8 @@ class Maildir:
             # What was set aside before under this token was answered for as well.
             names = itertools.chain([token], (f"{token}-{number}" for number in itertools.count(2)))
             path.rename(next(folder / name for name in names if not (folder / name).exists()))
-            sync_directory(folder)
-            sync_directory(path.parent)
+            for changed in (folder, path.parent, self.path):
+                sync_directory(changed)
         except OSError as error:
             message = f"{path}: what is kept there cannot be set aside: {error.strerror}"
             raise KeepError(message) from error
